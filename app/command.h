@@ -1,0 +1,36 @@
+#pragma once
+// One file per command. Each registers its subcommand (flags, help with examples) and its callback; no logic worth
+// testing lives here. A callback sets the exit code: 0 done, 1 error (thrown), 2 usage, 3 refused by a gate.
+#include <CLI/CLI.hpp>
+#include <string>
+
+namespace assay::app {
+
+/// What every command takes.
+struct Common {
+  bool json = false;
+  int threads = 0;  // 0: all
+};
+
+/// Adds --json and --threads, and `examples` to the help's end; applies them before the command runs.
+void add_common(CLI::App* command, Common* common, const std::string& examples);
+
+/// Exit code of the command that ran; main returns it.
+int& exit_code();
+
+void add_quantize(CLI::App& app);
+void add_inspect(CLI::App& app);
+void add_eval(CLI::App& app);
+void add_compare(CLI::App& app);
+void add_gate(CLI::App& app);
+void add_run(CLI::App& app);
+void add_parity(CLI::App& app);
+void add_bench(CLI::App& app);
+void add_logits(CLI::App& app);
+void add_convert(CLI::App& app);
+void add_formats(CLI::App& app);
+void add_recipes(CLI::App& app);
+void add_demo(CLI::App& app);
+void add_generate_checkpoint(CLI::App& app);
+
+}  // namespace assay::app

@@ -1,0 +1,53 @@
+#include "assay/base/progress.h"
+
+#include <fmt/core.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstdio>
+
+namespace assay {
+namespace {
+
+std::atomic<bool> enabled{true};
+
+double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+}  // namespace
+
+Progress::Progress(std::string label, std::uint64_t total, std::string unit)
+    : label_(std::move(label)),
+      unit_(std::move(unit)),
+      total_(std::max<std::uint64_t>(total, 1)),
+      visible_(enabled && ::isatty(STDERR_FILENO) == 1),
+      start_(std::chrono::steady_clock::now()),
+      drawn_(start_ - std::chrono::seconds(1)) {}
+
+Progress::~Progress() {
+  if (visible_) fmt::print(stderr, "\r\x1b[K");
+}
+
+void Progress::set_enabled(bool value) { enabled = value; }
+
+void Progress::advance(std::uint64_t amount) {
+  const std::lock_guard lock(mutex_);
+  done_ += amount;
+  if (visible_ && seconds_since(drawn_) > 0.1) draw();
+}
+
+void Progress::draw() {
+  constexpr int kWidth = 30;
+  drawn_ = std::chrono::steady_clock::now();
+  const double fraction = std::min(1.0, static_cast<double>(done_) / static_cast<double>(total_));
+  const double elapsed = seconds_since(start_);
+  const double left = fraction > 0 ? elapsed / fraction - elapsed : 0;
+  const int filled = static_cast<int>(fraction * kWidth);
+  fmt::print(stderr, "\r{} [{}{}] {:3.0f}% {}/{} {} {:.0f}s left\x1b[K", label_, std::string(filled, '='),
+             std::string(kWidth - filled, ' '), 100 * fraction, done_, total_, unit_, left);
+  std::fflush(stderr);
+}
+
+}  // namespace assay

@@ -1,0 +1,30 @@
+#pragma once
+// A progress bar on stderr: drawn only on a terminal, erased when done, silent otherwise.
+#include <chrono>
+#include <cstdint>
+#include <mutex>
+#include <string>
+
+namespace assay {
+
+class Progress {
+ public:
+  /// total: units of work (bytes, tokens, tensors); unit is printed behind the count.
+  Progress(std::string label, std::uint64_t total, std::string unit);
+  ~Progress();
+  Progress(const Progress&) = delete;
+  Progress& operator=(const Progress&) = delete;
+
+  void advance(std::uint64_t amount);  // any thread
+  static void set_enabled(bool enabled);  // --json and --quiet switch it off for the process
+
+ private:
+  void draw();
+  std::string label_, unit_;
+  std::uint64_t total_, done_ = 0;
+  bool visible_;
+  std::chrono::steady_clock::time_point start_, drawn_;
+  std::mutex mutex_;
+};
+
+}  // namespace assay

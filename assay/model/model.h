@@ -1,0 +1,44 @@
+#pragma once
+// The forward pass, in float32. A batch is a list of chunks: each appends tokens to one sequence. Prefill of many
+// windows, decoding of many sequences in lockstep and a single chat are all the same call.
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "assay/kernels/linear.h"
+#include "assay/model/config.h"
+#include "assay/model/sequence_state.h"
+#include "assay/storage/checkpoint.h"
+
+namespace assay {
+
+struct Chunk {
+  SequenceState* state;                    // grows by tokens.size()
+  std::span<const std::int32_t> tokens;
+};
+
+struct LoadOptions {
+  LinearOptions linear;                    // which kernel holds the matrices
+};
+
+class Model {
+ public:
+  /// Checks every tensor's presence and shape against the config. Throws Error.
+  static std::shared_ptr<const Model> load(CheckpointPtr checkpoint, const LoadOptions& options = {});
+  virtual ~Model() = default;
+
+  virtual const ModelConfig& config() const = 0;
+  /// Hidden rows after the final norm, [total tokens, hidden] row-major, chunks in order.
+  virtual void forward(std::span<const Chunk> batch, std::vector<float>& hidden) const = 0;
+  /// Logits [rows, vocabulary] of hidden rows [rows, hidden].
+  virtual void logits(std::span<const float> hidden, std::vector<float>& out) const = 0;
+  /// One line per kernel in use: "khq4: decoded to f32, OpenBLAS sgemm (42 matrices)".
+  virtual std::vector<std::string> kernel_report() const = 0;
+  /// Multiply-add flops per token of the linear layers, head excluded / of the head: for rate reports.
+  virtual double linear_flops_per_token() const = 0;
+  virtual double head_flops_per_token() const = 0;
+};
+using ModelPtr = std::shared_ptr<const Model>;
+
+}  // namespace assay

@@ -1,0 +1,49 @@
+#pragma once
+// One tensor of a checkpoint: logical name and shape, its format, and its planes where they lie in a mapped file.
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "assay/formats/format.h"
+
+namespace assay {
+
+using Shape = std::vector<std::uint64_t>;
+
+/// A tensor as a matrix: the last axis is K, all others are rows. A vector is one row; a scalar is 1 x 1.
+struct MatrixShape {
+  std::uint64_t rows = 1, columns = 1;
+};
+MatrixShape as_matrix(const Shape& shape);
+std::string shape_text(const Shape& shape);  // "[512, 1536]"
+
+/// How stored rows map to logical rows. GGUF keeps q and k rows of Llama models in interleaved RoPE order.
+struct RowOrder {
+  std::uint64_t heads = 0;  // 0: rows are stored in logical order
+  /// Stored row of a logical row: within each head, half-split row [h, p, j] is stored at [h, j, p].
+  std::uint64_t stored_row(std::uint64_t logical_row, std::uint64_t rows) const;
+};
+
+struct Tensor {
+  std::string name;           // Hugging Face name: "model.layers.0.mlp.gate_proj.weight"
+  Shape shape;                // logical
+  FormatPtr format;           // null for a stored dtype that is no weight format (I64 buffers, ...)
+  DType dtype = DType::F32;   // of the first plane as stored
+  std::vector<Bytes> planes;  // any alignment; views into `file`
+  RowOrder row_order;
+  std::string file;           // path, for messages
+  std::vector<std::shared_ptr<const void>> owners;  // keep the views alive
+
+  std::uint64_t elements() const;
+  std::uint64_t stored_bytes() const;  // of all planes
+};
+
+/// Decodes `rows` logical rows from `first` on into out (rows * K floats). Every unit's parameters and codes are
+/// checked; a bad one is an Error with path, tensor, unit index, found and expected.
+void decode_rows(const Tensor& tensor, std::uint64_t first, std::uint64_t rows, std::span<float> out);
+
+/// All of it. For tensors known to be small (norms, biases).
+std::vector<float> decode_all(const Tensor& tensor);
+
+}  // namespace assay
