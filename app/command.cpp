@@ -1,5 +1,6 @@
 #include "app/command.h"
 
+#include "assay/base/error.h"
 #include "assay/base/progress.h"
 #include "assay/parallel/threads.h"
 
@@ -8,6 +9,12 @@ namespace assay::app {
 int& exit_code() {
   static int code = 0;
   return code;
+}
+
+Container parse_writable_container(const std::string& name) {
+  for (const Container container : {Container::assay, Container::lattice, Container::mlx})
+    if (container_name(container) == name) return container;
+  fail("--container is \"{}\"; assay, lattice or mlx expected", name);
 }
 
 void add_common(CLI::App* command, Common* common, const std::string& examples) {

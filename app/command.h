@@ -4,6 +4,8 @@
 #include <CLI/CLI.hpp>
 #include <string>
 
+#include "assay/storage/checkpoint.h"
+
 namespace assay::app {
 
 /// What every command takes.
@@ -14,6 +16,9 @@ struct Common {
 
 /// Adds --json and --threads, and `examples` to the help's end; applies them before the command runs.
 void add_common(CLI::App* command, Common* common, const std::string& examples);
+
+/// --container's value: "assay", "lattice" or "mlx".
+Container parse_writable_container(const std::string& name);
 
 /// Exit code of the command that ran; main returns it.
 int& exit_code();
@@ -31,6 +36,5 @@ void add_convert(CLI::App& app);
 void add_formats(CLI::App& app);
 void add_recipes(CLI::App& app);
 void add_demo(CLI::App& app);
-void add_generate_checkpoint(CLI::App& app);
 
 }  // namespace assay::app

@@ -5,15 +5,69 @@
 #include "app/command.h"
 #include "assay/base/json.h"
 #include "assay/formats/table.h"
+#include "assay/kernels/linear.h"
+#include "assay/storage/writer.h"
 
 namespace assay::app {
+namespace {
+
+/// Bits per weight of a format whose parameters are a row's depend on the row; 4,096 columns stand for all.
+constexpr std::uint64_t kColumns = 4096;
+
+std::string group_text(const Layout& layout) {
+  if (!layout.has_params) return "none";
+  switch (layout.share) {
+    case Share::row: return "row";
+    case Share::run_in_row: return fmt::format("{} row", layout.run);
+    case Share::run_flat: return fmt::format("{} flat", layout.run);
+  }
+  return "";
+}
+
+std::string plane_text(const Layout& layout) {
+  std::string text;
+  for (const Plane& plane : layout.planes)
+    text += fmt::format("{}{} {} {}", text.empty() ? "" : ", ", plane.suffix, plane.bytes_per_unit, dtype_name(plane.dtype));
+  return text;
+}
+
+/// Which containers can hold a matrix of this format.
+std::string reader_text(const FormatPtr& format) {
+  std::string text;
+  for (const Container container : {Container::assay, Container::mlx, Container::lattice})
+    if (!container_misfit(container, {"model.layers.0.mlp.up_proj.weight", {kColumns, kColumns}, format}))
+      text += fmt::format("{}{}", text.empty() ? "" : ", ", container_name(container));
+  return text;
+}
+
+}  // namespace
 
 void add_formats(CLI::App& app) {
-  auto* command = app.add_subcommand("formats", "List the weight formats");
+  auto* command = app.add_subcommand("formats", "List the weight formats: bits, groups, bytes, containers, kernels");
   auto common = std::make_shared<Common>();
   add_common(command, common.get(), "  assay formats\n  assay formats --json");
   command->callback([common] {
-    for (const FormatPtr& format : all_formats()) fmt::print("{:<20} {}\n", format->name(), format->summary());
+    OrderedJson list = OrderedJson::array();
+    if (!common->json)
+      fmt::print("{:<20} {:>7}  {:<9} {:<6} {:<22} {}\n", "format", "bits", "group", "write", "containers", "summary");
+    for (const FormatPtr& format : all_formats()) {
+      const Layout layout = format->layout(kColumns);
+      const double bits = bits_per_weight(*format, kColumns, kColumns);
+      const std::string kernel = linear_kernel_name(*format, {});
+      if (common->json)
+        list.push_back({{"name", format->name()},
+                        {"summary", format->summary()},
+                        {"bits_per_weight", bits},
+                        {"group", group_text(layout)},
+                        {"planes", plane_text(layout)},
+                        {"writable", format->can_encode()},
+                        {"containers", reader_text(format)},
+                        {"kernel", kernel}});
+      else
+        fmt::print("{:<20} {:>7.3f}  {:<9} {:<6} {:<22} {}\n", format->name(), bits, group_text(layout),
+                   format->can_encode() ? "yes" : "no", reader_text(format), format->summary());
+    }
+    if (common->json) fmt::print("{}\n", list.dump(2));
   });
 }
 

@@ -11,7 +11,19 @@ int main(int argc, char** argv) {
   CLI::App app("Assay: quantise language-model weights, run them, and measure what it cost.", "assay");
   app.set_version_flag("--version", fmt::format("assay {} ({})", ASSAY_VERSION, ASSAY_REVISION));
   app.require_subcommand(1);
+  add_quantize(app);
+  add_inspect(app);
+  add_eval(app);
+  add_compare(app);
+  add_gate(app);
+  add_run(app);
+  add_parity(app);
+  add_bench(app);
+  add_logits(app);
+  add_convert(app);
   add_formats(app);
+  add_recipes(app);
+  add_demo(app);
   try {
     app.parse(argc, argv);
     return exit_code();

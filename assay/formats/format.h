@@ -2,9 +2,9 @@
 // A weight format, defined once. Everything that touches weights (rounding, scale search, GPTQ, loaders,
 // converters, audit, conformance tests) is written against this class and never against a particular format.
 //
-// Words: a *unit* is the run of weights that shares one set of parameters; a *code* is the integer stored for one
-// weight; a *plane* is an array of equal byte records, one per unit. A tensor is a matrix of N rows (output
-// features) and K columns (input features); leading axes of stacked experts count as rows.
+// Words: a *unit* is the run of weights that shares one set of parameters; a *code* is the integer stored for
+// one weight; a *plane* is an array of equal byte records, one per unit. A tensor is a matrix of N rows
+// (output features) and K columns (input features); leading axes of stacked experts count as rows.
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -28,31 +28,35 @@ struct Params {
 /// What is stored for one weight. Float formats store their bit pattern.
 using Code = std::int32_t;
 
-/// Which weights share parameters: a whole row; a run of `Layout::run` within a row (K % run == 0); or a run of the
-/// flattened row-major tensor, which may straddle rows and whose last unit may be short (a tail).
+/// Which weights share parameters: a whole row; a run of `Layout::run` within a row (K % run == 0); or a run
+/// of the flattened row-major tensor, which may straddle rows and whose last unit may be short (a tail).
 enum class Share { row, run_in_row, run_flat };
 
 struct Plane {
-  std::string suffix;           // "weight", "scales", "biases": the tensor's module path plus "." plus this
-  DType dtype;                  // element type under which safetensors stores the plane
+  std::string suffix;  // "weight", "scales", "biases": the tensor's module path plus "." plus this
+  DType dtype;         // element type under which safetensors stores the plane
   std::size_t bytes_per_unit;
 };
 
 struct Layout {
   Share share = Share::run_flat;
-  std::size_t run = 1;          // weights per unit (K for Share::row)
-  bool has_params = true;       // false for plain floats: Params are ignored and may be empty spans
-  int width = 1;                // weights rounded together: 1 for scalar grids
+  std::size_t run = 1;     // weights per unit (K for Share::row)
+  bool has_params = true;  // false for plain floats: Params are ignored and may be empty spans
+  int width = 1;           // weights rounded together: 1 for scalar grids
   std::vector<Plane> planes;
 };
 
-/// decode(q) = (q - zero) * scale + bias, q in 0..codes-1 shifted by first_code. What scale search needs to know.
+/// decode(q) = (q - zero) * scale + bias, q in 0..codes-1 shifted by first_code. What scale search needs to
+/// know. `scale` and `bias` are Params as stored, so a symmetric format that stores its bias has zero == 0 as
+/// well.
 struct AffineView {
-  bool free_bias = false;       // false: bias follows from the scale (symmetric formats) or is absent
-  bool searchable = true;       // may a search move the parameters (not for a published clip rule such as SDClip)
-  Code first_code = 0;          // smallest legal code
-  Code codes = 0;               // number of legal codes: first_code .. first_code + codes - 1
-  Code zero = 0;                // the code that decodes to `bias`
+  bool free_bias = false;  // false: bias follows from the scale (symmetric formats) or is absent
+  bool searchable = true;  // may a search move the parameters (not for a published clip rule such as SDClip)
+  Code first_code = 0;     // smallest legal code
+  Code codes = 0;          // number of legal codes: first_code .. first_code + codes - 1
+  Code zero = 0;           // the code that decodes to `bias`
+  float bias_per_scale =
+      0.0f;  // free_bias == false: the bias is this multiple of the scale (-8 for khq4-sym)
 };
 
 class Format {
@@ -70,30 +74,39 @@ class Format {
   virtual bool can_encode() const { return true; }
 
   // ---- Calls on runs of units. codes.size() == units * layout.run, pad codes of a short last unit included;
-  // ---- params.size() == units (or 0 without parameters); weights.size() is the real elements: it may end inside
+  // ---- params.size() == units (or 0 without parameters); weights.size() is the real elements: it may end
+  // inside
   // ---- the last unit in flat formats only. The run of Share::row is codes.size() / params.size().
 
-  /// Are parameters (as stored) and codes legal? On false, `why` says what is wrong in a few words.
+  /// Are the parameters (as stored) and codes of one unit legal? On false, `why` says what is wrong in a few
+  /// words. Formats without parameters accept any number of codes at once.
   virtual bool valid(const Params& params, std::span<const Code> codes, std::string* why) const = 0;
   /// Weights of the stored values: out.size() real elements.
-  virtual void decode(std::span<const Params> params, std::span<const Code> codes, std::span<float> out) const = 0;
-  /// The format's own published rule, bit for bit: weights to stored parameters and codes (pad codes included).
-  /// Throws Error for values the format cannot hold (non-finite weights, a scale beyond f16), naming the element.
-  virtual void reference(std::span<const float> weights, std::span<Params> params, std::span<Code> codes) const;
+  virtual void decode(std::span<const Params> params, std::span<const Code> codes,
+                      std::span<float> out) const = 0;
+  /// The format's own published rule, bit for bit: weights to stored parameters and codes (pad codes
+  /// included). Throws Error for values the format cannot hold (non-finite weights, a scale beyond f16),
+  /// naming the element.
+  virtual void reference(std::span<const float> weights, std::span<Params> params,
+                         std::span<Code> codes) const;
   /// Nearest legal codes under stored parameters and the weights they stand for; ties to the lower code. One
-  /// (parameters, value) pair per weight: all four spans have the same length, params too (empty without parameters).
+  /// (parameters, value) pair per weight: all four spans have the same length, params too (empty without
+  /// parameters).
   virtual void round(std::span<const Params> params, std::span<const float> values, std::span<Code> codes,
                      std::span<float> out) const;
   /// Codes and parameters to plane bytes, units * bytes_per_unit each, in layout order; and back.
   virtual void pack(std::span<const Params> params, std::span<const Code> codes,
                     std::span<const MutableBytes> planes) const;
-  virtual void unpack(std::span<const Bytes> planes, std::span<Params> params, std::span<Code> codes) const = 0;
+  virtual void unpack(std::span<const Bytes> planes, std::span<Params> params,
+                      std::span<Code> codes) const = 0;
 
   // ---- Capabilities: callers ask for them, never for a name.
   virtual std::optional<AffineView> affine() const { return std::nullopt; }
-  /// Nearest legal stored parameters to (scale, bias), or nothing when there are none (zero, non-finite, ...).
+  /// Nearest legal stored parameters to (scale, bias), or nothing when there are none (zero, non-finite,
+  /// ...).
   virtual std::optional<Params> store(float scale, float bias) const;
   /// Smallest and largest weight that codes under these parameters stand for.
+  /// All of f32 for a format that knows no bound.
   virtual std::pair<float, float> range(const Params& params) const;
   /// The smallest denomination of rows that fills whole units: 4 for flat runs of 32 and K = 1000; else 1.
   std::uint64_t row_granule(std::uint64_t columns) const;
@@ -101,7 +114,8 @@ class Format {
 
 using FormatPtr = std::shared_ptr<const Format>;
 
-/// Units of a rows x columns tensor (ceil for flat formats). The product must fit 64 bits: callers have checked it.
+/// Units of a rows x columns tensor (ceil for flat formats). The product must fit 64 bits: callers have
+/// checked it.
 std::uint64_t unit_count(const Layout& layout, std::uint64_t rows, std::uint64_t columns);
 /// Bytes of all planes, or nothing on overflow.
 std::optional<std::uint64_t> packed_bytes(const Format& format, std::uint64_t rows, std::uint64_t columns);

@@ -13,8 +13,8 @@ const std::vector<FormatPtr>& all_formats();
 /// The format of exactly this name, or null.
 FormatPtr find_format(std::string_view name);
 
-/// As typed by a user: an exact name, or a family name whose parameter type follows the source ("mlx4-g64" with a
-/// BF16 source is "mlx4-g64-bf16"). Throws Error listing the close names when there is none.
+/// As typed by a user: an exact name, or a family name whose parameter type follows the source ("mlx4-g64"
+/// with a BF16 source is "mlx4-g64-bf16"). Throws Error listing the close names when there is none.
 FormatPtr resolve_format(std::string_view name, DType source);
 
 }  // namespace assay

@@ -17,7 +17,7 @@ class RowSource {
   virtual std::uint64_t rows() const = 0;
   virtual std::uint64_t columns() const = 0;
   virtual const Format& format() const = 0;
-  virtual void decode(std::uint64_t first, std::uint64_t count, std::span<float> out) const = 0;
+  virtual void decode(std::uint64_t first, std::uint64_t count, std::span<float> out) const = 0;  // any thread
 };
 
 enum class Residency {
@@ -43,7 +43,7 @@ class Linear {
 };
 
 /// Builds the kernel that options ask for.
-std::unique_ptr<Linear> make_linear(std::shared_ptr<const RowSource> source, const LinearOptions& options);
+std::unique_ptr<Linear> make_linear(const std::shared_ptr<const RowSource>& source, const LinearOptions& options);
 /// The kernel that make_linear would choose, without building it.
 std::string linear_kernel_name(const Format& format, const LinearOptions& options);
 

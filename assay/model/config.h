@@ -14,6 +14,7 @@ enum class Architecture { llama, qwen3 };
 /// Llama-3 frequency scaling of RoPE.
 struct RopeScaling {
   double factor = 1, low_frequency_factor = 1, high_frequency_factor = 4, original_length = 8192;
+  bool operator==(const RopeScaling&) const = default;
 };
 
 struct ModelConfig {
@@ -30,8 +31,11 @@ struct ModelConfig {
   std::vector<std::int32_t> end_tokens;   // from config and generation_config
 };
 
+/// Where the language model's keys are: text_config of multimodal models, else the config itself.
+const Json& text_config(const Json& config);
+
 /// Throws Error for a missing key, a value out of bounds, or a feature that would be ignored otherwise (sliding
 /// windows, unknown activations, unknown rope types, unsupported model_type).
-ModelConfig parse_model_config(const Json& config, const Json* generation_config, const std::string& origin);
+ModelConfig parse_model_config(const Json& json, const Json* generation_config, const std::string& origin);
 
 }  // namespace assay

@@ -2,10 +2,12 @@
 // A model with its tokenizer, opened once; sequences with a KV cache; generation.
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "assay/model/model.h"
+#include "assay/runtime/sampling.h"
 #include "assay/tokenizer/tokenizer.h"
 
 namespace assay {
@@ -16,21 +18,17 @@ struct LoadedModel {
   ModelPtr model;
   TokenizerPtr tokenizer;
 };
-LoadedModel load_model(const std::string& path, const LoadOptions& options = {});
+/// `config_directory` holds config and tokenizer for lattice folders that lack them. Throws Error, also when the
+/// tokenizer has ids that the embedding does not.
+LoadedModel load_model(const std::string& path, const LoadOptions& options = {},
+                       const std::string& config_directory = "");
 
 /// Keys and values in f32, grown in steps; refuses to grow past the config's max positions.
 std::unique_ptr<SequenceState> make_sequence_state(const ModelConfig& config);
 
-struct SamplingOptions {
-  double temperature = 0;   // 0: greedy, ties to the lowest id
-  int top_k = 0;            // 0: off
-  double top_p = 1;
-  std::uint64_t seed = 0;
-};
-
 struct GenerateOptions {
   int max_tokens = 256;
-  SamplingOptions sampling;
+  SamplingOptions sampling = {};
   bool stop_at_end_token = true;
 };
 
@@ -39,16 +37,41 @@ struct GeneratedToken {
   float margin;             // top-1 minus top-2 logit
 };
 
-/// Prefills the prompt and generates; `on_token` (may be empty) sees each token as it comes and stops with false.
+/// Sees each token as it comes; stops the generation with false.
+using TokenCallback = std::function<bool(const GeneratedToken&)>;
+
+/// Prefills the prompt and generates up to max_tokens. An end token is the last one generated: it is returned.
+/// Throws Error when prompt and tokens together exceed the model's positions, before anything is computed.
 std::vector<GeneratedToken> generate(const Model& model, std::span<const TokenId> prompt,
-                                     const GenerateOptions& options,
-                                     const std::function<bool(const GeneratedToken&)>& on_token = {});
+                                     const GenerateOptions& options, const TokenCallback& on_token = {});
+
+/// A conversation: a sequence whose keys and values are kept from one call to the next.
+class Session {
+ public:
+  explicit Session(const Model& model);  // which must outlive the session
+
+  /// As the free function; only what `prompt` adds to the tokens already held is computed. A prompt that does not
+  /// continue them starts over.
+  std::vector<GeneratedToken> generate(std::span<const TokenId> prompt, const GenerateOptions& options,
+                                       const TokenCallback& on_token = {});
+  /// Prompt tokens that the last call did not have to compute.
+  std::size_t reused() const { return reused_; }
+
+ private:
+  void feed(std::span<const TokenId> tokens, std::vector<float>& logits);
+
+  const Model& model_;
+  std::unique_ptr<SequenceState> state_;
+  std::vector<TokenId> held_;  // the tokens of state_
+  std::size_t reused_ = 0;
+};
 
 /// Logits [positions, vocabulary] of the last `last` positions of ids (0 = all), one prefill.
 std::vector<float> compute_logits(const Model& model, std::span<const TokenId> ids, std::size_t last);
 
 /// Text sampled from the model itself (temperature 1), documents ended by its end token: `tokens` ids in all.
-/// Deterministic in seed. Batched: several sequences advance in lockstep.
+/// Deterministic in seed. Batched: several sequences advance in lockstep. Throws Error for a model without an end
+/// token: there would be nothing to start from.
 std::vector<TokenId> sample_self_text(const LoadedModel& model, std::size_t tokens, std::uint64_t seed);
 
 }  // namespace assay

@@ -26,24 +26,25 @@ struct ExpectedTensor {
   std::string name;
   Shape shape;
 };
-/// What model/ knows and storage/ needs: the tensors of an architecture, from its config; nothing when unknown.
-/// MLX widths and lattice file names are decided with it.
+/// What model/ knows and storage/ needs: the tensors of an architecture, from its config; nothing when
+/// unknown. MLX widths and lattice file names are decided with it.
 using ArchitectureHint = std::function<std::optional<std::vector<ExpectedTensor>>(const Json& config)>;
 
 struct OpenOptions {
-  ArchitectureHint architecture;   // may be empty
-  std::string config_directory;    // config and tokenizer for lattice directories that lack them ("" = none)
+  ArchitectureHint architecture;  // may be empty
+  std::string config_directory;   // config and tokenizer for lattice directories that lack them ("" = none)
 };
 
 struct Checkpoint {
   std::string path;
   Container container = Container::huggingface;
-  Json config;                        // Hugging Face spelling, also for GGUF
-  std::optional<Json> manifest;       // assay.json, where there is one
+  Json config;                   // Hugging Face spelling, also for GGUF
+  std::optional<Json> manifest;  // assay.json, where there is one
   Sidecars sidecars;
-  std::vector<std::string> files;     // the weight files, paths; what a manifest hashes
-  std::vector<Tensor> tensors;        // sorted by name
-  std::vector<std::string> warnings;  // facts a user should see once (lattice symmetric mode, 4-bit gates, ...)
+  std::vector<std::string> files;  // the weight files, paths; what a manifest hashes
+  std::vector<Tensor> tensors;     // sorted by name
+  std::vector<std::string>
+      warnings;  // facts a user should see once (lattice symmetric mode, 4-bit gates, ...)
 
   const Tensor* find(std::string_view name) const;  // null when absent
   const Tensor& at(std::string_view name) const;    // throws Error naming path and tensor

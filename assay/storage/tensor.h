@@ -1,5 +1,6 @@
 #pragma once
-// One tensor of a checkpoint: logical name and shape, its format, and its planes where they lie in a mapped file.
+// One tensor of a checkpoint: logical name and shape, its format, and its planes where they lie in a mapped
+// file.
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -32,15 +33,15 @@ struct Tensor {
   DType dtype = DType::F32;   // of the first plane as stored
   std::vector<Bytes> planes;  // any alignment; views into `file`
   RowOrder row_order;
-  std::string file;           // path, for messages
+  std::string file;                                 // path, for messages
   std::vector<std::shared_ptr<const void>> owners;  // keep the views alive
 
   std::uint64_t elements() const;
   std::uint64_t stored_bytes() const;  // of all planes
 };
 
-/// Decodes `rows` logical rows from `first` on into out (rows * K floats). Every unit's parameters and codes are
-/// checked; a bad one is an Error with path, tensor, unit index, found and expected.
+/// Decodes `rows` logical rows from `first` on into out (rows * K floats). Every unit's parameters and codes
+/// are checked; a bad one is an Error with path, tensor, unit index, found and expected.
 void decode_rows(const Tensor& tensor, std::uint64_t first, std::uint64_t rows, std::span<float> out);
 
 /// All of it. For tensors known to be small (norms, biases).

@@ -1,5 +1,6 @@
 #pragma once
-// Writing a checkpoint: the plan (names, shapes, formats) first, then plane bytes in any order, then finish().
+// Writing a checkpoint: the plan (names, shapes, formats) first, then plane bytes in any order, then
+// finish().
 #include <filesystem>
 #include <memory>
 #include <optional>
@@ -16,8 +17,8 @@ struct PlannedTensor {
   FormatPtr format;
 };
 
-/// What goes beside the tensors. The writer adds what its container demands (MLX's "quantization" in config.json,
-/// quantize_index.json, shard index) and copies the rest.
+/// What goes beside the tensors. The writer adds what its container demands (MLX's "quantization" in
+/// config.json, quantize_index.json, shard index) and copies the rest.
 struct WriterInput {
   std::vector<PlannedTensor> tensors;
   Json config;
@@ -28,8 +29,8 @@ struct WriterInput {
 class CheckpointWriter {
  public:
   virtual ~CheckpointWriter() = default;
-  /// Bytes of one plane of tensors[tensor] at `offset` bytes from the plane's start. Any order, any thread; the
-  /// whole of every plane must have been written before finish().
+  /// Bytes of one plane of tensors[tensor] at `offset` bytes from the plane's start. Any order, any thread;
+  /// the whole of every plane must have been written before finish().
   virtual void write(std::size_t tensor, std::size_t plane, std::uint64_t offset, Bytes bytes) = 0;
   /// Adds or replaces a small file (assay.json).
   void add_file(const std::string& name, std::string_view content);
@@ -41,11 +42,12 @@ class CheckpointWriter {
   std::filesystem::path directory_;
 };
 
-/// Why the container cannot hold this tensor so; nothing when it can. Recipes and converters ask before writing.
+/// Why the container cannot hold this tensor so; nothing when it can. Recipes and converters ask before
+/// writing.
 std::optional<std::string> container_misfit(Container container, const PlannedTensor& tensor);
 
-/// Creates the writer in an existing empty (staging) directory. Throws Error naming the first tensor that does not
-/// fit, colliding lattice file names, and so on, before anything is written.
+/// Creates the writer in an existing empty (staging) directory. Throws Error naming the first tensor that
+/// does not fit, colliding lattice file names, and so on, before anything is written.
 std::unique_ptr<CheckpointWriter> make_writer(Container container, const std::filesystem::path& directory,
                                               WriterInput input);
 

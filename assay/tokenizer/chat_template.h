@@ -15,6 +15,7 @@ struct ChatTemplateInput {
   std::vector<ChatMessage> messages;
   bool add_generation_prompt = true;
   std::string bos_token, eos_token;
+  std::string date;  // "2024-07-26", for templates that print today's date; empty refuses them
 };
 
 /// Renders the template source with the messages. `origin` opens error messages. Throws Error.

@@ -1,0 +1,44 @@
+#include <fmt/core.h>
+
+#include <memory>
+
+#include "app/command.h"
+#include "app/model_options.h"
+#include "assay/quantize/quantize_model.h"
+
+namespace assay::app {
+
+void add_convert(CLI::App& app) {
+  auto* command = app.add_subcommand("convert", "Change a model's container without changing a weight");
+  struct Options : Common {
+    std::string in, out, container, config_directory;
+  };
+  auto options = std::make_shared<Options>();
+  command->add_option("IN", options->in, "Model: a folder or a GGUF file")->required();
+  command->add_option("OUT", options->out, "Folder to write; must not exist")->required();
+  command->add_option("--container", options->container, "assay, lattice or mlx")
+      ->required()
+      ->check(CLI::IsMember({"assay", "lattice", "mlx"}));
+  command->add_option("--config-dir", options->config_directory, "Where config and tokenizer lie, for old lattice folders");
+  add_common(command, options.get(),
+             "  assay convert my-model-q4 my-model-lattice --container lattice\n"
+             "  assay convert model.gguf my-model --container assay\n"
+             "A tensor that has no lossless form in the container is refused by name.");
+  command->callback([options] {
+    const CheckpointPtr source = open_model(options->in, options->config_directory);
+    const Plan plan = convert_model(source, parse_writable_container(options->container), options->out);
+    const SizeSummary size = planned_size(plan);
+    if (options->json) {
+      const OrderedJson result = {{"out", options->out},
+                                  {"tensors", plan.tensors.size()},
+                                  {"bytes", size.file_bytes},
+                                  {"transcoded", plan.notes}};
+      fmt::print("{}\n", result.dump(2));
+      return;
+    }
+    for (const std::string& note : plan.notes) fmt::print("{}\n", note);
+    fmt::print("{}: {} tensors, {} bytes, every weight unchanged\n", options->out, plan.tensors.size(), size.file_bytes);
+  });
+}
+
+}  // namespace assay::app

@@ -1,0 +1,160 @@
+#include <fmt/core.h>
+#include <fmt/ranges.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <memory>
+#include <sstream>
+
+#include "app/command.h"
+#include "app/model_options.h"
+#include "assay/base/error.h"
+#include "assay/measure/report.h"
+#include "assay/quantize/quantize_model.h"
+
+namespace assay::app {
+namespace {
+
+struct Options : Common {
+  std::string model, out = "out/demo", text = "self";
+  std::vector<std::string> recipes = {"q8", "int6-row", "mlx4", "q4", "w3-mlp", "w3", "mlx3", "mlx2"};
+  std::size_t tokens = 16384;
+  std::uint64_t seed = 1;
+  bool keep = false;
+};
+
+/// The bundled model: beside the installed program, else in the source tree it was built from.
+std::string bundled_model() {
+  std::error_code problem;
+  const auto program = std::filesystem::read_symlink("/proc/self/exe", problem);
+  const auto installed = program.parent_path().parent_path() / "share/assay/models/demo";
+  if (!problem && std::filesystem::is_directory(installed)) return installed.string();
+  if (std::filesystem::is_directory(ASSAY_DEMO_MODEL)) return ASSAY_DEMO_MODEL;
+  fail("the bundled model is neither in {} nor in {}; name one with --model", installed.string(), ASSAY_DEMO_MODEL);
+}
+
+/// Quantised models live here while they are measured; without --keep they go when the demo ends.
+class Workspace {
+ public:
+  Workspace(std::string folder, bool keep) : folder_(std::move(folder)), keep_(keep) {
+    std::filesystem::remove_all(folder_);
+    std::filesystem::create_directories(folder_);
+  }
+  ~Workspace() {
+    std::error_code ignored;
+    if (!keep_) std::filesystem::remove_all(folder_, ignored);
+  }
+  Workspace(const Workspace&) = delete;
+  Workspace& operator=(const Workspace&) = delete;
+  std::string path(const std::string& name) const { return folder_ + "/" + name; }
+
+ private:
+  std::string folder_;
+  bool keep_;
+};
+
+std::vector<Comparison> decided_against_original(const Measurement& measurement) {
+  std::vector<Comparison> family;
+  for (const ModelMeasurement& model : measurement.models) family.push_back(*model.against_reference);
+  decide(family, kDefaultMarginPercent);
+  return family;
+}
+
+void print_table(const Measurement& measurement, const std::vector<std::string>& recipes,
+                 const std::vector<Comparison>& verdicts) {
+  fmt::print("\n{:<10} {:>7} {:>7} {:>10} {:>17} {:>19} {:>6}  {}\n", "recipe", "linear", "file", "bytes",
+             "perplexity", "mean KLD [95 %]", "top-1", "verdict");
+  const ModelMeasurement& original = *measurement.reference;
+  fmt::print("{:<10} {:>7.3f} {:>7.3f} {:>10} {:>17.3f} {:>19} {:>6}\n", "original",
+             original.facts.linear_bits_per_weight, original.facts.file_bits_per_weight, original.facts.bytes,
+             original.perplexity, "", "");
+  for (std::size_t i = 0; i < measurement.models.size(); ++i) {
+    const ModelMeasurement& model = measurement.models[i];
+    const DivergenceSummary& divergence = *model.divergence;
+    const Interval ratio = verdicts[i].perplexity_ratio_interval();
+    const std::string verdict = verdicts[i].decision == Decision::second_better
+                                    ? fmt::format("worse by {:.1f} % [{:.1f}, {:.1f}]",
+                                                  100 * (verdicts[i].perplexity_ratio() - 1), 100 * (ratio.low - 1),
+                                                  100 * (ratio.high - 1))
+                                    : std::string(decision_name(verdicts[i].decision));
+    fmt::print("{:<10} {:>7.3f} {:>7.3f} {:>10} {:>17.3f} {:>7.4f} [{:.4f}, {:.4f}] {:>4.1f}%  {}\n", recipes[i],
+               model.facts.linear_bits_per_weight, model.facts.file_bits_per_weight, model.facts.bytes,
+               model.perplexity, divergence.mean, divergence.mean_interval.low, divergence.mean_interval.high,
+               100 * divergence.top1_agreement, verdict);
+  }
+}
+
+OrderedJson as_json(const Measurement& measurement, const Corpus& corpus, const std::vector<std::string>& recipes,
+                    const std::vector<Comparison>& verdicts) {
+  OrderedJson rows = OrderedJson::array();
+  for (std::size_t i = 0; i < measurement.models.size(); ++i) {
+    OrderedJson row = measurement_json(measurement, measurement.models[i], corpus);
+    row["recipe"] = recipes[i];
+    row["verdict"] = verdicts[i].sentence(kDefaultMarginPercent);
+    rows.push_back(std::move(row));
+  }
+  return rows;
+}
+
+void run(const Options& options) {
+  const std::string model = options.model.empty() ? bundled_model() : options.model;
+  const LoadedModel original = load_model(model, {.linear = {Residency::automatic}});
+  const Workspace workspace(options.out + "/models", options.keep);
+  if (!options.json)
+    fmt::print("{}: {} recipes, measured on {} tokens {}\n", model, options.recipes.size(), options.tokens,
+               options.text == "self" ? "sampled from the model itself" : "of " + options.text);
+  std::vector<LoadedModel> quantised;
+  for (const std::string& recipe : options.recipes) {
+    QuantizeRequest request;
+    request.source = original.checkpoint;
+    request.recipe = load_recipe(recipe);
+    request.out = workspace.path(std::filesystem::path(recipe).stem().string());
+    request.why_not_measured = "a demo's model: measured in its report";
+    const QuantizeResult result = quantize_model(request);
+    if (!options.json)
+      for (const std::string& note : result.plan.notes) fmt::print("note: {}: {}\n", recipe, note);
+    quantised.push_back(load_model(request.out, {.linear = {Residency::automatic}}));
+  }
+  const Corpus corpus = load_corpus(original, {options.text, options.tokens, options.seed});
+  const Measurement measurement = measure(quantised, &original, corpus, {});
+  const std::vector<Comparison> verdicts = decided_against_original(measurement);
+
+  ReportInput report;
+  report.title = "What quantisation cost: " + std::filesystem::path(model).filename().string();
+  report.text_label = corpus.label;
+  report.facts = report_facts(measurement, corpus);
+  report.original = report_original(measurement);
+  for (std::size_t i = 0; i < verdicts.size(); ++i)
+    report.models.push_back(
+        report_model(measurement, i, options.recipes[i], verdicts[i].sentence(kDefaultMarginPercent)));
+  const std::string path = options.out + "/report.html";
+  write_report(path, report);
+  if (options.json) {
+    fmt::print("{}\n", as_json(measurement, corpus, options.recipes, verdicts).dump(2));
+    return;
+  }
+  print_table(measurement, options.recipes, verdicts);
+  fmt::print("\nbits per weight: linear = matrices inside the blocks, file = everything; text: {}\nreport: {}\n",
+             corpus.label, path);
+}
+
+}  // namespace
+
+void add_demo(CLI::App& app) {
+  auto* command = app.add_subcommand("demo", "Quantise a model several ways, measure each, write report.html");
+  auto options = std::make_shared<Options>();
+  command->add_option("--model", options->model, "Model (default: the bundled one)");
+  command->add_option("--recipes", options->recipes, "Recipes, separated by commas")->delimiter(',')->capture_default_str();
+  command->add_option("--text", options->text, "Text to measure on: a file or self")->capture_default_str();
+  command->add_option("--tokens", options->tokens, "Tokens to measure on")
+      ->check(CLI::Range(std::size_t{1024}, std::size_t{1} << 40))
+      ->capture_default_str();
+  command->add_option("--seed", options->seed, "Seed of the self-sampled text")->capture_default_str();
+  command->add_option("--out", options->out, "Folder for report.html")->capture_default_str();
+  command->add_flag("--keep", options->keep, "Keep the quantised models in OUT/models");
+  add_common(command, options.get(),
+             "  assay demo\n  assay demo --model model.gguf --recipes q8,q4,mlx4 --text wiki.test.raw --out out/mine");
+  command->callback([options] { run(*options); });
+}
+
+}  // namespace assay::app

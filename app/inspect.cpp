@@ -1,0 +1,142 @@
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <map>
+#include <memory>
+
+#include "app/command.h"
+#include "app/model_options.h"
+#include "assay/model/roles.h"
+#include "assay/model/size_summary.h"
+#include "assay/storage/assay_directory.h"
+
+namespace assay::app {
+namespace {
+
+struct FormatRow {
+  std::uint64_t tensors = 0, weights = 0, bytes = 0;
+};
+
+std::string format_name(const Tensor& tensor) {
+  return tensor.format ? tensor.format->name() : std::string(dtype_name(tensor.dtype));
+}
+
+double tensor_bits(const Tensor& tensor) {
+  return tensor.elements() == 0 ? 0
+                                : 8.0 * static_cast<double>(tensor.stored_bytes()) / static_cast<double>(tensor.elements());
+}
+
+std::string kernel_of(const Tensor& tensor, Role role) {
+  return tensor.format && (is_block_matrix(role) || role == Role::head || role == Role::embedding)
+             ? linear_kernel_name(*tensor.format, {})
+             : "";
+}
+
+OrderedJson as_json(const Checkpoint& checkpoint, const SizeSummary& size, bool with_tensors) {
+  OrderedJson json = {{"path", checkpoint.path},
+                      {"container", std::string(container_name(checkpoint.container))},
+                      {"model_type", checkpoint.config.value("model_type", "")},
+                      {"tensors", checkpoint.tensors.size()},
+                      {"bytes", size.file_bytes},
+                      {"linear_bits_per_weight", size.linear_bits()},
+                      {"file_bits_per_weight", size.file_bits()},
+                      {"warnings", checkpoint.warnings},
+                      {"formats", OrderedJson::object()}};
+  std::uint64_t largest = 0;
+  for (const Tensor& tensor : checkpoint.tensors) largest = std::max(largest, tensor.stored_bytes());
+  json["largest_tensor_bytes"] = largest;
+  for (const Tensor& tensor : checkpoint.tensors) {
+    OrderedJson& row = json["formats"][format_name(tensor)];
+    row["tensors"] = row.value("tensors", 0) + 1;
+    row["bytes"] = row.value("bytes", std::uint64_t{0}) + tensor.stored_bytes();
+  }
+  if (checkpoint.manifest && checkpoint.manifest->contains("measurements"))
+    json["measurements"] = (*checkpoint.manifest)["measurements"];
+  if (!with_tensors) return json;
+  for (const Tensor& tensor : checkpoint.tensors) {
+    const auto role = classify_tensor(tensor.name);
+    json["tensor_list"].push_back({{"name", tensor.name},
+                                   {"shape", tensor.shape},
+                                   {"format", format_name(tensor)},
+                                   {"role", role ? std::string(role_name(*role)) : "unknown"},
+                                   {"bits_per_weight", tensor_bits(tensor)},
+                                   {"bytes", tensor.stored_bytes()},
+                                   {"kernel", role ? kernel_of(tensor, *role) : ""}});
+  }
+  return json;
+}
+
+void print_tensors(const Checkpoint& checkpoint) {
+  fmt::print("\n{:<52} {:<16} {:<16} {:<22} {:>6}  {}\n", "tensor", "shape", "format", "role", "bits", "kernel");
+  for (const Tensor& tensor : checkpoint.tensors) {
+    const auto role = classify_tensor(tensor.name);
+    fmt::print("{:<52} {:<16} {:<16} {:<22} {:>6.3f}  {}\n", tensor.name, shape_text(tensor.shape), format_name(tensor),
+               role ? role_name(*role) : "UNKNOWN", tensor_bits(tensor), role ? kernel_of(tensor, *role) : "");
+  }
+}
+
+void print_measurements(const Json& manifest) {
+  if (const auto reason = manifest.find("not_measured"); reason != manifest.end())
+    fmt::print("  not measured: {}\n", reason->get<std::string>());
+  const auto list = manifest.find("measurements");
+  if (list == manifest.end()) return;
+  for (const Json& measurement : *list) fmt::print("  measured: {}\n", measurement.dump());
+}
+
+void print_text(const Checkpoint& checkpoint, const SizeSummary& size) {
+  fmt::print("{}: {} container, {}\n", checkpoint.path, container_name(checkpoint.container),
+             checkpoint.config.value("model_type", "unknown architecture"));
+  fmt::print("  {} tensors, {} weights, {} bytes\n", checkpoint.tensors.size(), size.file_weights, size.file_bytes);
+  fmt::print("  bits per weight: {:.3f} linear (matrices inside the blocks), {:.3f} file (everything)\n",
+             size.linear_bits(), size.file_bits());
+  std::map<std::string, FormatRow> formats;
+  std::map<std::string, std::uint64_t> kernels;
+  for (const Tensor& tensor : checkpoint.tensors) {
+    FormatRow& row = formats[format_name(tensor)];
+    ++row.tensors;
+    row.weights += tensor.elements();
+    row.bytes += tensor.stored_bytes();
+    const auto role = classify_tensor(tensor.name);
+    if (role && !kernel_of(tensor, *role).empty())
+      ++kernels[fmt::format("{}: {}", format_name(tensor), kernel_of(tensor, *role))];
+    if (!role) fmt::print("  UNKNOWN tensor name: {}\n", tensor.name);
+  }
+  fmt::print("\n  {:<20} {:>8} {:>14} {:>14} {:>8}\n", "format", "tensors", "weights", "bytes", "bits");
+  for (const auto& [name, row] : formats)
+    fmt::print("  {:<20} {:>8} {:>14} {:>14} {:>8.3f}\n", name, row.tensors, row.weights, row.bytes,
+               8.0 * static_cast<double>(row.bytes) / static_cast<double>(std::max<std::uint64_t>(1, row.weights)));
+  fmt::print("\n");
+  for (const auto& [kernel, count] : kernels) fmt::print("  kernel {} ({} matrices)\n", kernel, count);
+  if (checkpoint.manifest) print_measurements(*checkpoint.manifest);
+  for (const std::string& warning : checkpoint.warnings) fmt::print("  warning: {}\n", warning);
+}
+
+}  // namespace
+
+void add_inspect(CLI::App& app) {
+  auto* command = app.add_subcommand("inspect", "Show a model's formats, sizes, roles and the kernels that will run it");
+  struct Options : Common {
+    std::string model, config_directory;
+    bool tensors = false, verify = false;
+  };
+  auto options = std::make_shared<Options>();
+  command->add_option("MODEL", options->model, "Model: a folder of any container, or a GGUF file")->required();
+  command->add_flag("--tensors", options->tensors, "One line a tensor");
+  command->add_flag("--verify", options->verify, "Recompute the hashes that assay.json names");
+  command->add_option("--config-dir", options->config_directory, "Where config and tokenizer lie, for old lattice folders");
+  add_common(command, options.get(),
+             "  assay inspect my-model\n  assay inspect model.gguf --tensors\n  assay inspect my-model-q4 --verify --json");
+  command->callback([options] {
+    const CheckpointPtr checkpoint = open_model(options->model, options->config_directory);
+    if (options->verify) verify_files(*checkpoint);
+    const SizeSummary size = stored_size(*checkpoint);
+    if (options->json) {
+      fmt::print("{}\n", as_json(*checkpoint, size, options->tensors).dump(2));
+      return;
+    }
+    print_text(*checkpoint, size);
+    if (options->tensors) print_tensors(*checkpoint);
+  });
+}
+
+}  // namespace assay::app

@@ -1,0 +1,31 @@
+#pragma once
+// The flags that every measuring command shares: text, protocol, mode, and how models are loaded.
+#include <CLI/CLI.hpp>
+#include <string>
+
+#include "assay/measure/measurement.h"
+
+namespace assay::app {
+
+struct MeasureOptions {
+  CorpusOptions corpus;
+  std::string protocol = "sliding", mode = "prefill";
+  EvaluateOptions evaluate;
+
+  /// The evaluation options, with protocol and mode by name resolved.
+  EvaluateOptions resolve() const;
+};
+
+/// Adds --text, --protocol, --mode, --window, --stride, --max-tokens, --batch and --seed.
+void add_measure_options(CLI::App* command, MeasureOptions* options);
+
+/// Facts of the run: text, tokens, protocol, clusters, machine. Every number below it means nothing without
+/// them.
+void print_run(const Measurement& measurement, const Corpus& corpus);
+/// Facts of one model: formats, bits per weight, file hashes, kernels.
+void print_model(const ModelFacts& facts, const char* label);
+
+/// "[12.3, 12.9]", or a reason why there is none.
+std::string interval_text(const std::optional<Interval>& interval);
+
+}  // namespace assay::app

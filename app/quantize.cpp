@@ -1,0 +1,175 @@
+#include <fmt/core.h>
+
+#include <memory>
+
+#include "app/command.h"
+#include "app/model_options.h"
+#include "assay/base/error.h"
+#include "assay/measure/measurement.h"
+#include "assay/quantize/quantize_model.h"
+
+namespace assay::app {
+namespace {
+
+struct Options : Common {
+  std::string model, out, recipe, embed, config_directory;
+  std::string container = "assay", method = "rtn";
+  std::string measure = "self";
+  std::size_t measure_tokens = 4096;
+  std::uint64_t seed = 1;
+  bool measure_given = false, dry_run = false;
+};
+
+OrderedJson plan_json(const Plan& plan) {
+  const SizeSummary size = planned_size(plan);
+  OrderedJson json = {{"linear_bits_per_weight", size.linear_bits()},
+                      {"file_bits_per_weight", size.file_bits()},
+                      {"bytes", size.file_bytes},
+                      {"notes", plan.notes},
+                      {"tensors", OrderedJson::array()}};
+  for (const TensorPlan& tensor : plan.tensors)
+    json["tensors"].push_back({{"name", tensor.source->name},
+                               {"role", std::string(role_name(tensor.role))},
+                               {"from", tensor.source->format->name()},
+                               {"to", tensor.format->name()},
+                               {"method", tensor.method}});
+  return json;
+}
+
+void print_plan(const Plan& plan) {
+  fmt::print("{:<52} {:<16} {:<16} {:<18} {}\n", "tensor", "shape", "from", "to", "method");
+  for (const TensorPlan& tensor : plan.tensors)
+    fmt::print("{:<52} {:<16} {:<16} {:<18} {}\n", tensor.source->name, shape_text(tensor.source->shape),
+               tensor.source->format->name(), tensor.format->name(), tensor.method);
+}
+
+void print_size(const Plan& plan, const Checkpoint& source) {
+  const SizeSummary before = stored_size(source), after = planned_size(plan);
+  fmt::print("bits per weight: {:.3f} linear, {:.3f} file (source {:.3f}); {} bytes of {} ({:.1f} %)\n",
+             after.linear_bits(), after.file_bits(), before.file_bits(), after.file_bytes, before.file_bytes,
+             100.0 * static_cast<double>(after.file_bytes) / static_cast<double>(before.file_bytes));
+}
+
+/// How the staged model is measured against its source; the description of the model names where it will lie.
+class LossMeasurer {
+ public:
+  LossMeasurer(const Options& options, LoadedModel source) : options_(options), source_(std::move(source)) {
+    corpus_ = load_corpus(source_, {options.measure, options.measure_tokens, options.seed});
+  }
+
+  OrderedJson operator()(const std::string& staged) const {
+    const LoadedModel quantised = load_model(staged, {.linear = {Residency::automatic}});
+    Measurement measured = assay::measure(std::span(&quantised, 1), &source_, corpus_, {});
+    measured.models[0].facts.path = options_.out;
+    measured.models[0].facts.name = options_.out;
+    return measurement_json(measured, measured.models[0], corpus_);
+  }
+
+ private:
+  const Options& options_;
+  LoadedModel source_;
+  Corpus corpus_;
+};
+
+/// Measuring by default needs an architecture that runs; asked for by name, it must.
+void prepare_measurement(const Options& options, QuantizeRequest& request) {
+  if (options.measure == "none") {
+    request.why_not_measured = "--measure none";
+    return;
+  }
+  try {
+    auto measurer = std::make_shared<LossMeasurer>(options, load_model(options.model, {.linear = {Residency::automatic}}));
+    request.measure = [measurer](const std::string& staged) { return (*measurer)(staged); };
+  } catch (const Error& problem) {
+    if (options.measure_given) throw;
+    request.why_not_measured = problem.what();
+  }
+}
+
+void print_result(const Options& options, const QuantizeResult& result, const Checkpoint& source) {
+  print_size(result.plan, source);
+  double worst = -1;
+  std::size_t worst_index = 0;
+  for (std::size_t i = 0; i < result.reports.size(); ++i)
+    if (result.reports[i].error.relative_rms() > worst) {
+      worst = result.reports[i].error.relative_rms();
+      worst_index = i;
+    }
+  if (worst > 0)
+    fmt::print("largest error of a tensor: {:.4f} relative RMS, {} as {}\n", worst,
+               result.plan.tensors[worst_index].source->name, result.plan.tensors[worst_index].format->name());
+  if (const auto reason = result.manifest.find("not_measured"); reason != result.manifest.end()) {
+    fmt::print("loss NOT measured: {}\n", reason->get<std::string>());
+  } else {
+    const Json& loss = result.manifest["measurements"][0];
+    fmt::print("measured on {} tokens{}: perplexity {:.3f} (original {:.3f}), mean KL divergence {:.4f} nats, "
+               "same first choice {:.1f} %\n",
+               loss["tokens"].dump(), loss["self_sampled"].get<bool>() ? " sampled from the original" : "",
+               loss["perplexity"].get<double>(), loss["reference"]["perplexity"].get<double>(),
+               loss["kld"]["mean"].get<double>(), 100 * loss["top1_agreement"]["share"].get<double>());
+  }
+  fmt::print("wrote {}\n", options.out);
+}
+
+void run(const Options& options) {
+  QuantizeRequest request;
+  request.source = open_model(options.model, options.config_directory);
+  request.recipe = load_recipe(options.recipe);
+  request.plan = {parse_writable_container(options.container), options.embed};
+  request.out = options.out;
+  const Plan plan = make_plan(request.source, request.recipe, request.plan);  // refuses before any work
+  if (!options.json)
+    for (const std::string& note : plan.notes) fmt::print("note: {}\n", note);
+  if (options.dry_run) {
+    if (options.json) {
+      fmt::print("{}\n", plan_json(plan).dump(2));
+      return;
+    }
+    print_plan(plan);
+    print_size(plan, *request.source);
+    return;
+  }
+  prepare_measurement(options, request);
+  const QuantizeResult result = quantize_model(request);
+  if (options.json)
+    fmt::print("{}\n", result.manifest.dump(2));
+  else
+    print_result(options, result, *request.source);
+}
+
+}  // namespace
+
+void add_quantize(CLI::App& app) {
+  auto* command = app.add_subcommand("quantize", "Quantise a model by a recipe, and measure what it cost");
+  auto options = std::make_shared<Options>();
+  command->add_option("MODEL", options->model, "Model: a folder of any container, or a GGUF file")->required();
+  command->add_option("OUT", options->out, "Folder to write; must not exist")->required();
+  command->add_option("--recipe", options->recipe, "Built-in recipe (`assay recipes`) or a .json file")->required();
+  command->add_option("--embed", options->embed, "Format for embedding and head, over the recipe");
+  command->add_option("--container", options->container, "assay, lattice or mlx")
+      ->check(CLI::IsMember({"assay", "lattice", "mlx"}))
+      ->capture_default_str();
+  command->add_option("--method", options->method, "How codes are chosen")
+      ->check(CLI::IsMember({"rtn"}))
+      ->capture_default_str();
+  auto* measure = command->add_option("--measure", options->measure,
+                                      "Text to measure the loss on: a file, self (sampled from the model), or none");
+  measure->capture_default_str();
+  command->add_option("--measure-tokens", options->measure_tokens, "Tokens of that text")
+      ->check(CLI::Range(std::size_t{64}, std::size_t{1} << 40))
+      ->capture_default_str();
+  command->add_option("--seed", options->seed, "Seed of the self-sampled text")->capture_default_str();
+  command->add_flag("--dry-run", options->dry_run, "Print the plan and its size, write nothing");
+  command->add_option("--config-dir", options->config_directory, "Where config and tokenizer lie, for old lattice folders");
+  add_common(command, options.get(),
+             "  assay quantize Qwen3-0.6B Qwen3-0.6B-q4 --recipe q4\n"
+             "  assay quantize model.gguf out --recipe mlx4 --embed q8_0 --measure wiki.test.raw\n"
+             "  assay quantize model out --recipe w3-mlp --container lattice\n"
+             "  assay quantize model out --recipe my-recipe.json --dry-run");
+  command->callback([options, measure] {
+    options->measure_given = measure->count() > 0;
+    run(*options);
+  });
+}
+
+}  // namespace assay::app

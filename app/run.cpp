@@ -1,0 +1,152 @@
+#include <fmt/core.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <iostream>
+#include <memory>
+#include <optional>
+
+#include "app/command.h"
+#include "app/model_options.h"
+#include "assay/runtime/prompt.h"
+#include "assay/runtime/text_stream.h"
+
+namespace assay::app {
+namespace {
+
+constexpr int kDefaultTokens = 256;
+
+struct Options : Common {
+  std::string model;
+  std::optional<std::string> prompt;
+  std::optional<int> max_tokens;
+  SamplingOptions sampling;
+  bool chat = false, verbose = false;
+  ModelOptions loading;
+};
+
+struct Answer {
+  std::string text;
+  std::vector<TokenId> ids;
+  double prefill_seconds = 0, decode_seconds = 0;  // to the first token, and from there on
+};
+
+/// --max-tokens as given; without it, what the model still has room for.
+GenerateOptions generate_options(const Options& options, const ModelConfig& config, std::size_t prompt) {
+  GenerateOptions generate;
+  generate.sampling = options.sampling;
+  const std::int64_t room = std::int64_t{config.max_positions} - static_cast<std::int64_t>(prompt) + 1;
+  generate.max_tokens =
+      options.max_tokens.value_or(static_cast<int>(std::clamp<std::int64_t>(room, 1, kDefaultTokens)));
+  return generate;
+}
+
+/// Generates and, unless it goes into JSON, prints while it does.
+Answer answer(const Options& options, const LoadedModel& loaded, Session& session, std::span<const TokenId> prompt) {
+  using Clock = std::chrono::steady_clock;
+  Answer result;
+  TextStream stream(*loaded.tokenizer, prompt.empty() ? std::nullopt : std::optional(prompt.back()));
+  const auto put = [&](const std::string& text) {
+    result.text += text;
+    if (options.json) return;
+    std::fwrite(text.data(), 1, text.size(), stdout);
+    std::fflush(stdout);
+  };
+  const auto start = Clock::now();
+  auto first = start;
+  session.generate(prompt, generate_options(options, loaded.model->config(), prompt.size()),
+                   [&](const GeneratedToken& token) {
+                     if (result.ids.empty()) first = Clock::now();
+                     result.ids.push_back(token.id);
+                     put(stream.add(token.id));
+                     return true;
+                   });
+  put(stream.finish());
+  result.prefill_seconds = std::chrono::duration<double>(first - start).count();
+  result.decode_seconds = std::chrono::duration<double>(Clock::now() - first).count();
+  return result;
+}
+
+void report(const Options& options, std::size_t prompt_tokens, std::size_t reused, const Answer& result) {
+  // The first token comes with the prefill; the others are decoded.
+  const double decoded = result.ids.empty() ? 0 : static_cast<double>(result.ids.size() - 1);
+  const double rate = decoded > 0 && result.decode_seconds > 0 ? decoded / result.decode_seconds : 0;
+  if (options.json) {
+    const OrderedJson json = {{"text", result.text},
+                              {"ids", result.ids},
+                              {"prompt_tokens", prompt_tokens},
+                              {"prefill_seconds", result.prefill_seconds},
+                              {"decode_tokens_per_second", rate}};
+    fmt::print("{}\n", json.dump(-1, ' ', false, OrderedJson::error_handler_t::replace));
+    return;
+  }
+  fmt::print("\n");
+  std::fflush(stdout);
+  if (options.verbose || ::isatty(STDERR_FILENO) == 1)
+    fmt::print(stderr, "[{} prompt tokens, {} of them kept, in {:.2f} s; {} generated, {:.1f} tokens/s]\n",
+               prompt_tokens, reused, result.prefill_seconds, result.ids.size(), rate);
+}
+
+/// Turns from standard input until it ends; the conversation and its keys and values are kept.
+void converse(const Options& options, const LoadedModel& loaded) {
+  Session session(*loaded.model);
+  std::vector<ChatMessage> messages;
+  const bool terminal = ::isatty(STDIN_FILENO) == 1;
+  std::string line;
+  while (true) {
+    if (terminal) fmt::print(stderr, "> ");
+    if (!std::getline(std::cin, line)) return;
+    if (line.empty()) continue;
+    messages.push_back({"user", line});
+    const std::vector<TokenId> prompt = encode_chat(loaded, messages);
+    const Answer result = answer(options, loaded, session, prompt);
+    report(options, prompt.size(), session.reused(), result);
+    messages.push_back({"assistant", result.text});
+  }
+}
+
+void run(const Options& options) {
+  if (!options.chat && !options.prompt) throw CLI::RequiredError("--prompt TEXT, --chat, or both");
+  const LoadedModel loaded = load(options.loading, options.model);
+  if (!options.prompt) {
+    converse(options, loaded);
+    return;
+  }
+  const std::vector<TokenId> prompt = options.chat ? encode_chat(loaded, {{"user", *options.prompt}})
+                                                   : encode_prompt(*loaded.tokenizer, *options.prompt);
+  Session session(*loaded.model);
+  const Answer result = answer(options, loaded, session, prompt);
+  report(options, prompt.size(), session.reused(), result);
+}
+
+}  // namespace
+
+void add_run(CLI::App& app) {
+  auto* command = app.add_subcommand("run", "Generate text; only the text goes to standard output");
+  auto options = std::make_shared<Options>();
+  command->add_option("MODEL", options->model, "Model: a folder of any container, or a GGUF file")->required();
+  command->add_option("--prompt", options->prompt, "Text to continue, or with --chat the question");
+  command->add_flag("--chat", options->chat,
+                    "Through the model's chat template; without --prompt a conversation on standard input");
+  command
+      ->add_option("--max-tokens", options->max_tokens,
+                   fmt::format("Tokens to generate at most (default: {}, or what fits)", kDefaultTokens))
+      ->check(CLI::Range(1, 1 << 30));
+  command->add_option("--temperature", options->sampling.temperature, "0: greedy")->capture_default_str();
+  command->add_option("--top-k", options->sampling.top_k, "Sample from the K likeliest; 0: all")
+      ->capture_default_str();
+  command->add_option("--top-p", options->sampling.top_p, "Sample from the smallest set of this probability")
+      ->capture_default_str();
+  command->add_option("--seed", options->sampling.seed, "Seed of the sampling")->capture_default_str();
+  command->add_flag("--verbose", options->verbose, "Counts and speed on standard error, also without a terminal");
+  add_model_options(command, &options->loading);
+  add_common(command, options.get(),
+             "  assay run models/demo --prompt 'The city of London is'\n"
+             "  assay run model.gguf --chat --prompt 'What is the capital of France?'\n"
+             "  assay run model --chat --temperature 0.7 --top-p 0.9 --seed 1");
+  command->callback([options] { run(*options); });
+}
+
+}  // namespace assay::app

@@ -1,0 +1,159 @@
+#include "assay/kernels/elementwise.h"
+
+#include <algorithm>
+#include <bit>
+#include <cassert>
+#include <cmath>
+#include <cstdint>
+#include <limits>
+
+#include "assay/formats/multiversion.h"
+#include "assay/parallel/threads.h"
+
+namespace assay {
+
+namespace {
+
+// Values per task: big enough to hide the cost of a task, small enough to stay in a core's cache.
+constexpr std::size_t kTaskValues = 1 << 14;
+
+/// body(first, count) over [0, total) in runs that are multiples of `unit`.
+template <class Body>
+void for_each_run(std::size_t total, std::size_t unit, const Body& body) {
+  const std::size_t run = std::max<std::size_t>(1, kTaskValues / unit) * unit;
+  if (total <= run) {
+    if (total > 0) body(0, total);
+    return;
+  }
+  parallel_for((total + run - 1) / run, [&](std::size_t task) {
+    body(task * run, std::min(run, total - task * run));
+  });
+}
+
+inline float exp_inline(float x) {
+  // exp(x) = 2^n exp(r), |r| <= ln(2)/2. Adding 1.5 * 2^23 rounds to an integer and leaves it in the low bits.
+  constexpr float kRound = 12582912.0f;
+  constexpr float kLn2High = 0.693145751953125f, kLn2Low = 1.42860677e-6f;  // the high part times n is exact
+  const float clamped = x < -87.0f ? -87.0f : (x > 88.0f ? 88.0f : x);
+  const float shifted = clamped * 1.44269504f + kRound;
+  const float n = shifted - kRound;
+  const float r = (clamped - n * kLn2High) - n * kLn2Low;
+  // Taylor's series to r^7: the next term is below 1e-8 of the result.
+  float p = 1.0f / 5040.0f;
+  p = p * r + 1.0f / 720.0f;
+  p = p * r + 1.0f / 120.0f;
+  p = p * r + 1.0f / 24.0f;
+  p = p * r + 1.0f / 6.0f;
+  p = p * r + 0.5f;
+  p = p * r + 1.0f;
+  p = p * r + 1.0f;
+  const auto exponent = (std::bit_cast<std::uint32_t>(shifted) + 127u) << 23;
+  return p * std::bit_cast<float>(exponent);
+}
+
+// Reductions keep this many independent running values: compilers vectorise them, and the order is fixed.
+constexpr std::size_t kLanes = 16;
+
+ASSAY_MULTIVERSION double sum_of_squares(std::span<const float> values) {
+  double lanes[kLanes] = {};
+  std::size_t i = 0;
+  for (; i + kLanes <= values.size(); i += kLanes)
+    for (std::size_t j = 0; j < kLanes; ++j)
+      lanes[j] += static_cast<double>(values[i + j]) * static_cast<double>(values[i + j]);
+  double total = 0;
+  for (; i < values.size(); ++i) total += static_cast<double>(values[i]) * static_cast<double>(values[i]);
+  for (const double lane : lanes) total += lane;
+  return total;
+}
+
+ASSAY_MULTIVERSION float maximum_of(std::span<const float> values) {
+  float lanes[kLanes];
+  std::fill_n(lanes, kLanes, -std::numeric_limits<float>::infinity());
+  std::size_t i = 0;
+  for (; i + kLanes <= values.size(); i += kLanes)
+    for (std::size_t j = 0; j < kLanes; ++j) lanes[j] = lanes[j] < values[i + j] ? values[i + j] : lanes[j];
+  float maximum = -std::numeric_limits<float>::infinity();
+  for (; i < values.size(); ++i) maximum = std::max(maximum, values[i]);
+  for (const float lane : lanes) maximum = std::max(maximum, lane);
+  return maximum;
+}
+
+/// values = exp((value - maximum) * scale); returns their sum.
+ASSAY_MULTIVERSION float exponentials(std::span<float> values, float maximum, float scale) {
+  float lanes[kLanes] = {};
+  std::size_t i = 0;
+  for (; i + kLanes <= values.size(); i += kLanes) {
+    for (std::size_t j = 0; j < kLanes; ++j) {
+      const float value = exp_inline((values[i + j] - maximum) * scale);
+      values[i + j] = value;
+      lanes[j] += value;
+    }
+  }
+  float total = 0;
+  for (; i < values.size(); ++i) total += values[i] = exp_inline((values[i] - maximum) * scale);
+  for (const float lane : lanes) total += lane;
+  return total;
+}
+
+ASSAY_MULTIVERSION void scale_by(std::span<float> values, float factor) {
+  for (float& value : values) value *= factor;
+}
+
+ASSAY_MULTIVERSION void normalise(std::span<const float> x, float factor, std::span<const float> weight,
+                                  std::span<float> out) {
+  for (std::size_t i = 0; i < weight.size(); ++i) out[i] = x[i] * factor * weight[i];
+}
+
+ASSAY_MULTIVERSION void add_to(std::span<float> x, std::span<const float> y) {
+  for (std::size_t i = 0; i < x.size(); ++i) x[i] += y[i];
+}
+
+ASSAY_MULTIVERSION void gate_by(std::span<float> gate, std::span<const float> up) {
+  for (std::size_t i = 0; i < gate.size(); ++i) gate[i] = gate[i] / (1.0f + exp_inline(-gate[i])) * up[i];
+}
+
+}  // namespace
+
+float fast_exp(float x) { return exp_inline(x); }
+
+void rms_norm(std::span<const float> x, std::span<const float> weight, float epsilon, std::span<float> out) {
+  const std::size_t width = weight.size();
+  assert(width > 0 && x.size() % width == 0 && out.size() == x.size());
+  for_each_run(x.size(), width, [&](std::size_t first, std::size_t count) {
+    for (std::size_t row = first; row < first + count; row += width) {
+      const double total = sum_of_squares(x.subspan(row, width));
+      const auto factor = static_cast<float>(1.0 / std::sqrt(total / static_cast<double>(width) + epsilon));
+      normalise(x.subspan(row, width), factor, weight, out.subspan(row, width));
+    }
+  });
+}
+
+void add(std::span<float> x, std::span<const float> y) {
+  assert(x.size() == y.size());
+  for_each_run(x.size(), 1, [&](std::size_t first, std::size_t count) {
+    add_to(x.subspan(first, count), y.subspan(first, count));
+  });
+}
+
+void add_bias(std::span<float> x, std::span<const float> bias) {
+  const std::size_t width = bias.size();
+  assert(width > 0 && x.size() % width == 0);
+  for_each_run(x.size(), width, [&](std::size_t first, std::size_t count) {
+    for (std::size_t row = first; row < first + count; row += width)
+      add_to(x.subspan(row, width), bias);
+  });
+}
+
+void silu_multiply(std::span<float> gate, std::span<const float> up) {
+  assert(gate.size() == up.size());
+  for_each_run(gate.size(), 1, [&](std::size_t first, std::size_t count) {
+    gate_by(gate.subspan(first, count), up.subspan(first, count));
+  });
+}
+
+void scaled_softmax(std::span<float> values, float scale) {
+  const float factor = 1.0f / exponentials(values, maximum_of(values), scale);
+  scale_by(values, factor);
+}
+
+}  // namespace assay

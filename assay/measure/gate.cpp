@@ -1,0 +1,65 @@
+#include "assay/measure/gate.h"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+
+#include "assay/base/error.h"
+
+namespace assay {
+
+std::string GateCheck::sentence() const {
+  return fmt::format("{}: {} is {:.5g}, 95 % interval [{:.5g}, {:.5g}], limit {:g}{}",
+                     passed() ? "passed" : "REFUSED", metric, value, interval.low, interval.high, limit,
+                     passed() ? "" : ": the upper end exceeds the limit");
+}
+
+bool GateResult::passed() const {
+  return std::all_of(checks.begin(), checks.end(), [](const GateCheck& check) { return check.passed(); });
+}
+
+double parse_percent(const std::string& text) {
+  const std::size_t length = text.ends_with('%') ? text.size() - 1 : text.size();
+  double value = 0;
+  const auto [end, problem] = std::from_chars(text.data(), text.data() + length, value);
+  if (problem != std::errc() || end != text.data() + length || !std::isfinite(value) || value < 0)
+    fail("--max-ppl-increase \"{}\": a percentage like 2% expected", text);
+  return value;
+}
+
+GateResult apply_gate(const Measurement& measurement, const GateLimits& limits) {
+  const ModelMeasurement& model = measurement.models.front();
+  if (!model.divergence || !model.against_reference)
+    fail("{}: {} scored tokens make one cluster: no interval, so no verdict; use more text", model.facts.path,
+         measurement.clusters.tokens());
+  GateResult result;
+  if (limits.max_kld)
+    result.checks.push_back(
+        {"mean KLD (nats)", model.divergence->mean, model.divergence->mean_interval, *limits.max_kld});
+  if (limits.max_perplexity_increase) {
+    const auto percent = [](double ratio) { return 100 * (ratio - 1); };
+    const Interval ratio = model.against_reference->perplexity_ratio_interval();
+    result.checks.push_back({"perplexity increase (%)",
+                             percent(model.against_reference->perplexity_ratio()),
+                             {percent(ratio.low), percent(ratio.high)},
+                             *limits.max_perplexity_increase});
+  }
+  return result;
+}
+
+OrderedJson gate_json(const GateResult& result, const Measurement& measurement, const Corpus& corpus) {
+  OrderedJson json = measurement_json(measurement, measurement.models.front(), corpus);
+  OrderedJson checks = OrderedJson::array();
+  for (const GateCheck& check : result.checks)
+    checks.push_back({{"metric", check.metric},
+                      {"value", check.value},
+                      {"ci95", interval_json(check.interval)},
+                      {"limit", check.limit},
+                      {"passed", check.passed()}});
+  json["gate"] = {{"passed", result.passed()}, {"checks", checks}};
+  return json;
+}
+
+}  // namespace assay

@@ -1,0 +1,32 @@
+#pragma once
+// A transformer block: x += mixer(norm1 x); x += feed_forward(norm2 x). A mixer carries information between
+// positions (attention, delta nets); a feed-forward works on each position alone (dense MLP, mixture of experts).
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "assay/model/batch.h"
+
+namespace assay {
+
+class Mixer {
+ public:
+  virtual ~Mixer() = default;
+  /// out[tokens, hidden] of x[tokens, hidden]; appends to the states of the batch's chunks, does not commit.
+  virtual void forward(const Batch& batch, std::span<const float> x, std::span<float> out) const = 0;
+};
+
+class FeedForward {
+ public:
+  virtual ~FeedForward() = default;
+  /// out[tokens, hidden] of x[tokens, hidden].
+  virtual void forward(std::size_t tokens, std::span<const float> x, std::span<float> out) const = 0;
+};
+
+struct Block {
+  std::vector<float> mixer_norm, feed_forward_norm;  // [hidden] each
+  std::unique_ptr<Mixer> mixer;
+  std::unique_ptr<FeedForward> feed_forward;
+};
+
+}  // namespace assay

@@ -1,0 +1,21 @@
+#pragma once
+// The dense feed-forward: down(silu(gate x) * (up x)).
+#include "assay/model/block.h"
+#include "assay/model/config.h"
+#include "assay/model/weights.h"
+
+namespace assay {
+
+class DenseMlp final : public FeedForward {
+ public:
+  /// Takes the tensors of `module` ("model.layers.0.mlp").
+  DenseMlp(const ModelConfig& config, WeightLoader& loader, const std::string& module);
+
+  void forward(std::size_t tokens, std::span<const float> x, std::span<float> out) const override;
+
+ private:
+  std::size_t intermediate_;
+  Projection gate_, up_, down_;
+};
+
+}  // namespace assay

@@ -1,0 +1,151 @@
+#include "assay/model/model.h"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <cassert>
+#include <utility>
+
+#include "assay/base/error.h"
+#include "assay/kernels/elementwise.h"
+#include "assay/model/attention.h"
+#include "assay/model/block.h"
+#include "assay/model/mlp.h"
+#include "assay/model/rope.h"
+#include "assay/model/weights.h"
+
+namespace assay {
+
+namespace {
+
+/// Llama and Qwen3: embedding, blocks of attention and a dense MLP, final norm, head.
+class Transformer final : public Model {
+ public:
+  Transformer(ModelConfig config, WeightLoader& loader);
+
+  const ModelConfig& config() const override { return config_; }
+  void forward(std::span<const Chunk> chunks, std::vector<float>& hidden) const override;
+  void logits(std::span<const float> hidden, std::vector<float>& out) const override;
+  std::vector<std::string> kernel_report() const override { return kernel_report_; }
+  double linear_flops_per_token() const override;
+  double head_flops_per_token() const override { return 2.0 * config_.hidden * config_.vocabulary; }
+
+ private:
+  Batch lay_out(std::span<const Chunk> chunks) const;
+  void embed(std::span<const Chunk> chunks, std::span<float> x) const;
+
+  ModelConfig config_;
+  std::vector<double> frequencies_;
+  std::shared_ptr<const Linear> embedding_, head_;  // the same matrix when tied
+  std::vector<Block> blocks_;
+  std::vector<float> final_norm_;
+  std::vector<std::string> kernel_report_;
+};
+
+Transformer::Transformer(ModelConfig config, WeightLoader& loader)
+    : config_(std::move(config)),
+      frequencies_(rope_frequencies(config_.head_dim, config_.rope_theta, config_.rope_scaling)) {
+  const auto hidden = static_cast<std::uint64_t>(config_.hidden);
+  const auto vocabulary = static_cast<std::uint64_t>(config_.vocabulary);
+  const std::string embedding = loader.prefix() + "embed_tokens.weight";
+  embedding_ = loader.matrix(embedding, vocabulary, hidden);
+  // Multimodal checkpoints keep the head under one of the prefixes, all others at the top.
+  std::string head = "lm_head.weight";
+  for (const char* prefix : {"language_model.", "model.language_model.", "language_model.model.", "model."})
+    if (!loader.has(head) && loader.has(prefix + std::string("lm_head.weight"))) head = prefix + std::string("lm_head.weight");
+  if (!config_.tied_head)
+    head_ = loader.matrix(head, vocabulary, hidden);
+  else if (head_ = embedding_; loader.has(head))
+    loader.take_duplicate(head, embedding);
+
+  for (int layer = 0; layer < config_.layers; ++layer) {
+    const std::string module = fmt::format("{}layers.{}", loader.prefix(), layer);
+    Block block;
+    block.mixer_norm = loader.vector(module + ".input_layernorm.weight", hidden);
+    block.mixer = std::make_unique<Attention>(config_, loader, module + ".self_attn", layer);
+    block.feed_forward_norm = loader.vector(module + ".post_attention_layernorm.weight", hidden);
+    block.feed_forward = std::make_unique<DenseMlp>(config_, loader, module + ".mlp");
+    blocks_.push_back(std::move(block));
+  }
+  final_norm_ = loader.vector(loader.prefix() + "norm.weight", hidden);
+  loader.finish();
+  kernel_report_ = loader.report();
+}
+
+Batch Transformer::lay_out(std::span<const Chunk> chunks) const {
+  Batch batch;
+  std::vector<std::size_t> positions;
+  for (const Chunk& chunk : chunks) {
+    assert(std::none_of(batch.chunks.begin(), batch.chunks.end(),
+                        [&](const BatchChunk& other) { return other.state == chunk.state; }));
+    if (chunk.tokens.empty()) continue;
+    for (const std::int32_t token : chunk.tokens)
+      if (token < 0 || token >= config_.vocabulary)
+        fail("token id {} is not in the vocabulary (0..{})", token, config_.vocabulary - 1);
+    const auto start = static_cast<std::size_t>(chunk.state->length());
+    batch.chunks.push_back({chunk.state, start, chunk.tokens.size(), batch.tokens});
+    batch.tokens += chunk.tokens.size();
+    for (std::size_t i = 0; i < chunk.tokens.size(); ++i) positions.push_back(start + i);
+  }
+  for (const BatchChunk& chunk : batch.chunks) chunk.state->reserve(static_cast<int>(chunk.count));
+  batch.angles = RopeAngles(frequencies_, positions);
+  return batch;
+}
+
+void Transformer::embed(std::span<const Chunk> chunks, std::span<float> x) const {
+  const auto hidden = static_cast<std::size_t>(config_.hidden);
+  std::size_t row = 0;
+  for (const Chunk& chunk : chunks)
+    for (const std::int32_t token : chunk.tokens)
+      embedding_->row(static_cast<std::uint64_t>(token), x.subspan(row++ * hidden, hidden));
+}
+
+void Transformer::forward(std::span<const Chunk> chunks, std::vector<float>& hidden) const {
+  const Batch batch = lay_out(chunks);
+  const std::size_t size = batch.tokens * static_cast<std::size_t>(config_.hidden);
+  hidden.resize(size);
+  embed(chunks, hidden);
+  std::vector<float> normed(size), delta(size);
+  for (const Block& block : blocks_) {
+    rms_norm(hidden, block.mixer_norm, config_.norm_epsilon, normed);
+    block.mixer->forward(batch, normed, delta);
+    add(hidden, delta);
+    rms_norm(hidden, block.feed_forward_norm, config_.norm_epsilon, normed);
+    block.feed_forward->forward(batch.tokens, normed, delta);
+    add(hidden, delta);
+  }
+  rms_norm(hidden, final_norm_, config_.norm_epsilon, hidden);
+  for (const BatchChunk& chunk : batch.chunks) chunk.state->commit(static_cast<int>(chunk.count));
+}
+
+void Transformer::logits(std::span<const float> hidden, std::vector<float>& out) const {
+  const std::size_t rows = hidden.size() / static_cast<std::size_t>(config_.hidden);
+  assert(rows * static_cast<std::size_t>(config_.hidden) == hidden.size());
+  out.resize(rows * static_cast<std::size_t>(config_.vocabulary));
+  if (rows > 0) head_->forward(hidden, rows, out);
+}
+
+double Transformer::linear_flops_per_token() const {
+  const double hidden = config_.hidden, dim = config_.head_dim;
+  const double attention = hidden * dim * (2.0 * config_.heads + 2.0 * config_.kv_heads);
+  return 2.0 * config_.layers * (attention + 3.0 * hidden * config_.intermediate);
+}
+
+ModelConfig read_config(const Checkpoint& checkpoint) {
+  const auto found = checkpoint.sidecars.find("generation_config.json");
+  if (found == checkpoint.sidecars.end()) return parse_model_config(checkpoint.config, nullptr, checkpoint.path);
+  const Json generation = parse_json(found->second, checkpoint.path + "/generation_config.json");
+  return parse_model_config(checkpoint.config, &generation, checkpoint.path);
+}
+
+}  // namespace
+
+std::shared_ptr<const Model> Model::load(CheckpointPtr checkpoint, const LoadOptions& options) {
+  ModelConfig config = read_config(*checkpoint);
+  LinearOptions linear = options.linear;
+  linear.residency = resolve_residency(linear.residency, *checkpoint);
+  WeightLoader loader(std::move(checkpoint), linear);
+  return std::make_shared<Transformer>(std::move(config), loader);
+}
+
+}  // namespace assay

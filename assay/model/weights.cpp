@@ -1,0 +1,137 @@
+#include "assay/model/weights.h"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <fstream>
+#include <utility>
+
+#include "assay/base/error.h"
+#include "assay/kernels/elementwise.h"
+#include "assay/model/roles.h"
+
+namespace assay {
+
+namespace {
+
+/// Rows of a tensor, as kernels take them.
+class TensorRows final : public RowSource {
+ public:
+  TensorRows(CheckpointPtr checkpoint, const Tensor& tensor)
+      : checkpoint_(std::move(checkpoint)), tensor_(tensor), shape_(as_matrix(tensor.shape)) {}
+
+  std::uint64_t rows() const override { return shape_.rows; }
+  std::uint64_t columns() const override { return shape_.columns; }
+  const Format& format() const override { return *tensor_.format; }
+  void decode(std::uint64_t first, std::uint64_t count, std::span<float> out) const override {
+    decode_rows(tensor_, first, count, out);
+  }
+
+ private:
+  CheckpointPtr checkpoint_;  // owns the tensor
+  const Tensor& tensor_;
+  MatrixShape shape_;
+};
+
+/// What stands before "embed_tokens.weight".
+std::string find_prefix(const Checkpoint& checkpoint) {
+  constexpr std::string_view kEmbedding = "embed_tokens.weight";
+  const Tensor* found = nullptr;
+  for (const Tensor& tensor : checkpoint.tensors) {
+    if (classify_tensor(tensor.name) != Role::embedding) continue;
+    if (found != nullptr)
+      fail("{}: tensors {} and {}: two token embeddings", checkpoint.path, found->name, tensor.name);
+    found = &tensor;
+  }
+  if (found == nullptr) fail("{}: tensor model.{} is missing", checkpoint.path, kEmbedding);
+  return found->name.substr(0, found->name.size() - kEmbedding.size());
+}
+
+/// MemAvailable of /proc/meminfo, in bytes; 0 when it cannot be read.
+std::uint64_t available_memory() {
+  std::ifstream meminfo("/proc/meminfo");
+  std::string key, unit;
+  std::uint64_t kibibytes = 0;
+  while (meminfo >> key >> kibibytes) {
+    if (key == "MemAvailable:") return kibibytes * 1024;
+    std::getline(meminfo, unit);
+  }
+  return 0;
+}
+
+}  // namespace
+
+void Projection::forward(std::span<const float> x, std::size_t tokens, std::span<float> out) const {
+  weight->forward(x, tokens, out);
+  if (!bias.empty()) add_bias(out, bias);
+}
+
+WeightLoader::WeightLoader(CheckpointPtr checkpoint, const LinearOptions& options)
+    : checkpoint_(std::move(checkpoint)), options_(options), prefix_(find_prefix(*checkpoint_)) {}
+
+const Tensor& WeightLoader::take(const std::string& name, const Shape& shape) {
+  const Tensor& tensor = checkpoint_->at(name);
+  if (tensor.shape != shape)
+    fail("{}: tensor {}: shape is {}, the config says {}", tensor.file, name, shape_text(tensor.shape),
+         shape_text(shape));
+  if (tensor.format == nullptr)
+    fail("{}: tensor {}: dtype {} holds no weights", tensor.file, name, dtype_name(tensor.dtype));
+  taken_.insert(name);
+  return tensor;
+}
+
+std::vector<float> WeightLoader::vector(const std::string& name, std::uint64_t size) {
+  return decode_all(take(name, {size}));
+}
+
+std::shared_ptr<const Linear> WeightLoader::matrix(const std::string& name, std::uint64_t rows,
+                                                   std::uint64_t columns) {
+  const Tensor& tensor = take(name, {rows, columns});
+  std::shared_ptr<const Linear> linear = make_linear(std::make_shared<TensorRows>(checkpoint_, tensor), options_);
+  ++kernels_[tensor.format->name() + ": " + linear->kernel()];
+  return linear;
+}
+
+Projection WeightLoader::projection(const std::string& module, std::uint64_t rows, std::uint64_t columns,
+                                    bool with_bias) {
+  Projection projection{matrix(module + ".weight", rows, columns), {}};
+  if (with_bias) projection.bias = vector(module + ".bias", rows);
+  return projection;
+}
+
+void WeightLoader::take_duplicate(const std::string& name, const std::string& original) {
+  const Tensor& kept = checkpoint_->at(original);
+  const Tensor& copy = take(name, kept.shape);
+  const auto same_bytes = [](Bytes a, Bytes b) { return std::equal(a.begin(), a.end(), b.begin(), b.end()); };
+  if (copy.format->name() != kept.format->name() ||
+      !std::equal(copy.planes.begin(), copy.planes.end(), kept.planes.begin(), kept.planes.end(), same_bytes))
+    fail("{}: tensor {}: differs from {}, but tie_word_embeddings is true", copy.file, name, original);
+}
+
+void WeightLoader::finish() {
+  for (const Tensor& tensor : checkpoint_->tensors) {
+    if (taken_.contains(tensor.name)) continue;
+    const Role role = require_role(tensor.name, tensor.file);
+    if (role != Role::vision && role != Role::multi_token_prediction)
+      fail("{}: tensor {}: the architecture in config.json has no such tensor", tensor.file, tensor.name);
+    ++unused_;
+  }
+}
+
+std::vector<std::string> WeightLoader::report() const {
+  std::vector<std::string> lines;
+  for (const auto& [kernel, matrices] : kernels_)
+    lines.push_back(fmt::format("{} ({} {})", kernel, matrices, matrices == 1 ? "matrix" : "matrices"));
+  if (unused_ > 0) lines.push_back(fmt::format("not used: {} vision or multi-token-prediction tensors", unused_));
+  return lines;
+}
+
+Residency resolve_residency(Residency wanted, const Checkpoint& checkpoint) {
+  if (wanted != Residency::automatic) return wanted;
+  std::uint64_t decoded = 0;
+  for (const Tensor& tensor : checkpoint.tensors)
+    if (tensor.shape.size() >= 2) decoded += tensor.elements() * sizeof(float);
+  return decoded <= available_memory() / 4 ? Residency::decoded : Residency::packed;
+}
+
+}  // namespace assay

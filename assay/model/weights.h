@@ -1,0 +1,63 @@
+#pragma once
+// The tensors of a checkpoint as a model takes them: each by name and shape, decoded or held by a kernel. At the end
+// everything must have been taken: a tensor that nobody asked for means that the config and the file disagree.
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <set>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "assay/kernels/linear.h"
+#include "assay/storage/checkpoint.h"
+
+namespace assay {
+
+/// A matrix and, where the architecture has one, its bias.
+struct Projection {
+  std::shared_ptr<const Linear> weight;
+  std::vector<float> bias;  // empty: none
+
+  /// out[tokens, rows] = x[tokens, columns] W^T + bias.
+  void forward(std::span<const float> x, std::size_t tokens, std::span<float> out) const;
+};
+
+class WeightLoader {
+ public:
+  WeightLoader(CheckpointPtr checkpoint, const LinearOptions& options);
+
+  /// "model." or another legal prefix: what stands before "embed_tokens.weight" in this checkpoint.
+  const std::string& prefix() const { return prefix_; }
+  bool has(std::string_view name) const { return checkpoint_->find(name) != nullptr; }
+
+  /// The tensor `name`, which must have exactly this shape. Throws Error.
+  std::vector<float> vector(const std::string& name, std::uint64_t size);
+  std::shared_ptr<const Linear> matrix(const std::string& name, std::uint64_t rows, std::uint64_t columns);
+  /// `module`.weight and, if asked for, `module`.bias.
+  Projection projection(const std::string& module, std::uint64_t rows, std::uint64_t columns, bool with_bias);
+  /// A second copy of a tensor that some checkpoints store beside a tied one: it must hold the same bytes.
+  void take_duplicate(const std::string& name, const std::string& original);
+
+  /// Throws Error naming the first tensor that was never taken, parts that a text model may leave out excepted.
+  void finish();
+  /// "khq4: decoded to f32, OpenBLAS sgemm (42 matrices)", and a line on what was left out.
+  std::vector<std::string> report() const;
+
+ private:
+  const Tensor& take(const std::string& name, const Shape& shape);
+
+  CheckpointPtr checkpoint_;
+  LinearOptions options_;
+  std::string prefix_;
+  std::set<std::string, std::less<>> taken_;
+  std::map<std::string, int> kernels_;  // "format: kernel" -> matrices
+  std::size_t unused_ = 0;              // vision and multi-token-prediction tensors
+};
+
+/// Residency::automatic decided for a checkpoint: decoded when its matrices in f32 fit a quarter of the memory that
+/// is available now.
+Residency resolve_residency(Residency wanted, const Checkpoint& checkpoint);
+
+}  // namespace assay

@@ -1,0 +1,120 @@
+#include "assay/quantize/plan.h"
+
+#include <algorithm>
+#include <map>
+
+#include <fmt/ranges.h>
+
+#include "assay/base/error.h"
+#include "assay/formats/table.h"
+
+namespace assay {
+namespace {
+
+bool is_expert_role(Role role) {
+  return role == Role::expert_gate || role == Role::expert_up || role == Role::expert_down ||
+         role == Role::expert_gate_up || role == Role::router;
+}
+
+/// The float format in which a container keeps what is not quantised.
+FormatPtr kept_format(const Tensor& tensor, Container container, const std::string& origin) {
+  if (!tensor.format)
+    fail("{}: tensor {}: stored as {}, which no weight format reads", origin, tensor.name, dtype_name(tensor.dtype));
+  if (container == Container::lattice && !tensor.format->layout(1).has_params) return find_format("khf1");
+  return tensor.format;
+}
+
+FormatPtr checked_format(const std::string& name, const Tensor& tensor, const std::string& origin) {
+  FormatPtr format = resolve_format(name, is_float(tensor.dtype) ? tensor.dtype : DType::F16);
+  if (!format->can_encode())
+    fail("{}: tensor {}: format {} can only be read, not written", origin, tensor.name, format->name());
+  return format;
+}
+
+/// Bits of one code, scales left out: what floors are stated in.
+double code_bits(const Format& format, const Tensor& tensor) {
+  if (const auto view = format.affine()) {
+    double bits = 0;
+    for (Code codes = 1; codes < view->codes; codes *= 2) ++bits;
+    return bits;
+  }
+  const MatrixShape shape = as_matrix(tensor.shape);
+  return bits_per_weight(format, shape.rows, shape.columns);
+}
+
+}  // namespace
+
+Plan make_plan(CheckpointPtr source, const Recipe& recipe, const PlanOptions& options) {
+  const Checkpoint& checkpoint = *source;
+  Plan plan;
+  plan.source = std::move(source);
+  std::vector<Rule> rules = recipe.rules;
+  if (!options.embed.empty()) {
+    Rule ends;
+    ends.roles = {"ends"};
+    ends.format = options.embed;
+    rules.insert(rules.begin(), std::move(ends));
+  }
+  std::vector<std::size_t> matched(rules.size(), 0);
+  std::map<std::string, int> below_floor;  // note -> tensors
+
+  for (const Tensor& tensor : checkpoint.tensors) {
+    const Role role = require_role(tensor.name, checkpoint.path);
+    if (recipe.dense_only && is_expert_role(role))
+      fail("{}: tensor {}: recipe {} is for dense models and refuses mixtures of experts; take q4, mlx4 or a recipe "
+           "file with a rule for \"experts\"",
+           checkpoint.path, tensor.name, recipe.name);
+    TensorPlan planned{&tensor, role, kept_format(tensor, options.container, checkpoint.path), "copy"};
+    const MatrixShape shape = as_matrix(tensor.shape);
+    bool decided = false;
+    for (std::size_t i = 0; i < rules.size(); ++i) {
+      if (!rule_matches(rules[i], tensor.name, role)) continue;
+      ++matched[i];  // a rule hidden behind an earlier one still speaks of something
+      if (decided) continue;
+      decided = true;
+      if (rules[i].format == "source") continue;
+      planned.method = rules[i].method;
+      planned.format = checked_format(rules[i].format, tensor, checkpoint.path);
+      auto problem = planned.format->misfit(shape.rows, shape.columns);
+      if (problem && !rules[i].otherwise.empty()) {
+        plan.notes.push_back(fmt::format("{}: {}; the rule's \"otherwise\" takes {}", tensor.name, *problem,
+                                         rules[i].otherwise));
+        planned.format = rules[i].otherwise == "source"
+                             ? kept_format(tensor, options.container, checkpoint.path)
+                             : checked_format(rules[i].otherwise, tensor, checkpoint.path);
+        problem = planned.format->misfit(shape.rows, shape.columns);
+      }
+      if (problem)
+        fail("{}: tensor {} {} does not fit format {}: {}; choose another format for it, or give the rule an "
+             "\"otherwise\"",
+             checkpoint.path, tensor.name, shape_text(tensor.shape), planned.format->name(), *problem);
+      const int floor = floor_bits(role);
+      if (code_bits(*planned.format, tensor) < floor)
+        ++below_floor[fmt::format("{} goes to {}, below the floor of {} bits for this role", role_name(role),
+                                  planned.format->name(), floor)];
+    }
+    if (planned.format->name() == tensor.format->name()) planned.method = "copy";
+    else if (planned.method == "copy") planned.method = "rtn";  // a float kept under the container's own float format
+    if (const auto problem = container_misfit(options.container, {tensor.name, tensor.shape, planned.format}))
+      fail("{}: tensor {}: format {} cannot be stored in a {} directory: {}", checkpoint.path, tensor.name,
+           planned.format->name(), container_name(options.container), *problem);
+    plan.tensors.push_back(std::move(planned));
+  }
+  for (std::size_t i = 0; i < rules.size(); ++i)
+    if (matched[i] == 0 && !rules[i].optional)
+      fail("{}: recipe {}: rule {} (roles {}, names {}) matches no tensor of the model", checkpoint.path, recipe.name, i,
+           fmt::join(rules[i].roles, ","), fmt::join(rules[i].names, ","));
+  for (const auto& [note, count] : below_floor) plan.notes.push_back(fmt::format("{} ({} tensors)", note, count));
+  return plan;
+}
+
+SizeSummary planned_size(const Plan& plan) {
+  SizeSummary size;
+  for (const TensorPlan& tensor : plan.tensors) {
+    const MatrixShape shape = as_matrix(tensor.source->shape);
+    size.add(tensor.role, shape.rows * shape.columns, packed_bytes(*tensor.format, shape.rows, shape.columns).value());
+  }
+  return size;
+}
+
+}  // namespace assay

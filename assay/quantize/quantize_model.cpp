@@ -1,0 +1,96 @@
+#include "assay/quantize/quantize_model.h"
+
+#include <algorithm>
+
+#include "assay/base/error.h"
+#include "assay/base/file.h"
+#include "assay/quantize/transcode.h"
+#include "assay/storage/assay_directory.h"
+
+namespace assay {
+namespace {
+
+WriterInput writer_input(const Plan& plan) {
+  WriterInput input;
+  for (const TensorPlan& tensor : plan.tensors)
+    input.tensors.push_back({tensor.source->name, tensor.source->shape, tensor.format});
+  input.config = plan.source->config;
+  input.sidecars = plan.source->sidecars;
+  return input;
+}
+
+std::vector<std::string> weight_files(const std::filesystem::path& directory) {
+  std::vector<std::string> files;
+  for (const auto& entry : std::filesystem::directory_iterator(directory))
+    if (entry.is_regular_file() && entry.path().extension() != ".json" && entry.path().extension() != ".jinja" &&
+        entry.path().extension() != ".model" && entry.path().extension() != ".txt")
+      files.push_back(entry.path().string());
+  std::ranges::sort(files);
+  return files;
+}
+
+/// Finishes the directory with its manifest, hashes of the written files included.
+Json finish_with_manifest(CheckpointWriter& writer, const std::filesystem::path& directory, const OrderedJson& manifest,
+                          const ManifestInput& input) {
+  const std::string path = (directory / kManifestFile).string();
+  writer.add_file(kManifestFile, manifest.dump(1));
+  writer.finish();
+  if (input.container == Container::assay) return read_json_file(path);  // its writer has completed it
+  Json complete = complete_manifest(Json::parse(manifest.dump()), input.container,
+                                    writer_input(input.plan).tensors, weight_files(directory));
+  writer.add_file(kManifestFile, complete.dump(1));
+  return complete;
+}
+
+}  // namespace
+
+QuantizeResult quantize_model(const QuantizeRequest& request) {
+  QuantizeResult result;
+  const Container container = request.plan.container;
+  result.plan = make_plan(request.source, request.recipe, request.plan);
+  AtomicDirectory directory(request.out);
+  const auto writer =
+      make_writer(container, directory.staging(), writer_input(result.plan));
+  result.reports = quantize_tensors(result.plan, *writer);
+  const ManifestInput input{request.recipe, result.plan, result.reports, container};
+  OrderedJson manifest = make_manifest(input);
+  if (!request.measure) manifest["not_measured"] = request.why_not_measured;
+  result.manifest = finish_with_manifest(*writer, directory.staging(), manifest, input);
+  if (request.measure) {
+    result.manifest["measurements"].push_back(Json::parse(request.measure(directory.staging().string()).dump()));
+    writer->add_file(kManifestFile, result.manifest.dump(1));
+  }
+  directory.commit();
+  return result;
+}
+
+Plan convert_model(const CheckpointPtr& source, Container container, const std::string& out) {
+  Plan plan;
+  plan.source = source;
+  for (const Tensor& tensor : source->tensors) {
+    TensorPlan planned{&tensor, require_role(tensor.name, source->path), nullptr, "copy"};
+    planned.format = lossless_format(tensor, container, source->path);
+    if (planned.format->name() != tensor.format->name()) {
+      planned.method = "transcode";
+      plan.notes.push_back(
+          fmt::format("{}: {} stored as {}", tensor.name, tensor.format->name(), planned.format->name()));
+    }
+    plan.tensors.push_back(std::move(planned));
+  }
+  AtomicDirectory directory(out);
+  const auto writer = make_writer(container, directory.staging(), writer_input(plan));
+  transcode_tensors(plan, *writer);
+  Recipe recipe;
+  recipe.name = "convert";
+  recipe.description = "lossless change of container";
+  std::vector<TensorReport> reports;
+  for (const TensorPlan& tensor : plan.tensors) reports.push_back({tensor.method, {}});
+  const ManifestInput input{recipe, plan, reports, container};
+  OrderedJson manifest = make_manifest(input);
+  manifest["not_measured"] = "lossless: the source's measurements hold";
+  finish_with_manifest(*writer, directory.staging(), manifest, input);
+  directory.commit();
+  return plan;
+}
+
+}  // namespace assay

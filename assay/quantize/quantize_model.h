@@ -1,0 +1,34 @@
+#pragma once
+// The whole quantise journey: checkpoint and recipe in, a complete directory out, or nothing.
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "assay/quantize/manifest.h"
+
+namespace assay {
+
+struct QuantizeRequest {
+  CheckpointPtr source;
+  Recipe recipe;
+  PlanOptions plan;
+  std::string out;
+  /// Measures the finished model where it is staged, before it appears at `out`; its answer goes into the manifest's
+  /// "measurements". Empty: nothing is measured, and the manifest's "not_measured" says `why_not_measured`.
+  std::function<OrderedJson(const std::string& staged)> measure;
+  std::string why_not_measured = "not asked for";
+};
+
+struct QuantizeResult {
+  Plan plan;
+  std::vector<TensorReport> reports;
+  Json manifest;            // as written
+};
+
+/// Throws Error; `out` is then as it was before.
+QuantizeResult quantize_model(const QuantizeRequest& request);
+
+/// Lossless change of container. Throws Error naming the first tensor that would change.
+Plan convert_model(const CheckpointPtr& source, Container container, const std::string& out);
+
+}  // namespace assay

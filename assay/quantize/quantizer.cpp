@@ -1,0 +1,126 @@
+#include "assay/quantize/quantizer.h"
+
+#include <algorithm>
+#include <cassert>
+
+#include "assay/base/error.h"
+#include "assay/base/progress.h"
+#include "assay/parallel/threads.h"
+#include "assay/quantize/tensor_blocks.h"
+#include "assay/quantize/transcode.h"
+
+namespace assay {
+namespace {
+
+/// One tensor on its way into the writer.
+struct Job {
+  const Tensor& source;
+  const Format& format;
+  std::size_t index;        // in the writer
+  CheckpointWriter& writer;
+  Progress& progress;
+
+  MatrixShape shape() const { return as_matrix(source.shape); }
+};
+
+void write_planes(const Job& job, const Layout& layout, const RowBlock& block, const UnitBuffer& buffer) {
+  for (std::size_t p = 0; p < layout.planes.size(); ++p)
+    job.writer.write(job.index, p, block.first_unit * layout.planes[p].bytes_per_unit, buffer.planes[p]);
+}
+
+/// Stored bytes as they are, checked on the way.
+void copy_tensor(const Job& job) {
+  const Layout layout = job.format.layout(job.shape().columns);
+  const auto blocks = row_blocks(job.format, job.shape());
+  parallel_for(blocks.size(), [&](std::size_t b) {
+    UnitBuffer buffer(layout, blocks[b].units);
+    read_units(job.source, blocks[b], buffer);
+    job.format.pack(buffer.params, buffer.codes, buffer.plane_views());
+    write_planes(job, layout, blocks[b], buffer);
+    job.progress.advance(blocks[b].rows * job.shape().columns);
+  });
+}
+
+void transcode_tensor(const Job& job) {
+  const Layout from = job.source.format->layout(job.shape().columns), to = job.format.layout(job.shape().columns);
+  const auto blocks = row_blocks(*job.source.format, job.shape());
+  parallel_for(blocks.size(), [&](std::size_t b) {
+    UnitBuffer source(from, blocks[b].units), target(to, blocks[b].units);
+    read_units(job.source, blocks[b], source);
+    std::string why;
+    if (!transcode_units(*job.source.format, source.params, source.codes, job.format, target.params, target.codes, &why))
+      fail("{}: tensor {}: not lossless as {}: {}", job.source.file, job.source.name, job.format.name(), why);
+    job.format.pack(target.params, target.codes, target.plane_views());
+    write_planes(job, to, blocks[b], target);
+    job.progress.advance(blocks[b].rows * job.shape().columns);
+  });
+}
+
+/// The format's own published rule.
+RoundingError round_to_nearest(const Job& job) {
+  const std::uint64_t columns = job.shape().columns;
+  const Layout layout = job.format.layout(columns);
+  const auto blocks = row_blocks(job.format, job.shape());
+  std::vector<RoundingError> errors(blocks.size());
+  parallel_for(blocks.size(), [&](std::size_t b) {
+    std::vector<float> weights(blocks[b].rows * columns), stored(weights.size());
+    decode_rows(job.source, blocks[b].first_row, blocks[b].rows, weights);
+    UnitBuffer buffer(layout, blocks[b].units);
+    try {
+      job.format.reference(weights, buffer.params, buffer.codes);
+    } catch (const Error& problem) {
+      fail("{}: tensor {}: rows from {}: {}", job.source.file, job.source.name, blocks[b].first_row, problem.what());
+    }
+    job.format.pack(buffer.params, buffer.codes, buffer.plane_views());
+    write_planes(job, layout, blocks[b], buffer);
+    job.format.decode(buffer.params, buffer.codes, stored);
+    errors[b].add(weights, stored);
+    job.progress.advance(weights.size());
+  });
+  RoundingError total;
+  for (const RoundingError& error : errors) total.add(error);
+  return total;
+}
+
+std::uint64_t weight_count(const Plan& plan) {
+  std::uint64_t count = 0;
+  for (const TensorPlan& tensor : plan.tensors) count += tensor.source->elements();
+  return count;
+}
+
+bool is_packed(const Tensor& tensor) {
+  return tensor.format->layout(as_matrix(tensor.shape).columns).has_params;
+}
+
+}  // namespace
+
+std::vector<TensorReport> quantize_tensors(const Plan& plan, CheckpointWriter& writer) {
+  Progress progress("quantise " + plan.source->path, weight_count(plan), "weights");
+  std::vector<TensorReport> reports;
+  for (std::size_t i = 0; i < plan.tensors.size(); ++i) {
+    const TensorPlan& tensor = plan.tensors[i];
+    const Job job{*tensor.source, *tensor.format, i, writer, progress};
+    if (tensor.method == "copy") {
+      copy_tensor(job);
+      reports.push_back({"copy", {}});
+    } else if (is_packed(*tensor.source) && !transcode_misfit(*tensor.source, *tensor.format)) {
+      transcode_tensor(job);
+      reports.push_back({"transcode", {}});
+    } else {
+      assert(tensor.method == "rtn");
+      reports.push_back({"rtn", round_to_nearest(job)});
+    }
+  }
+  return reports;
+}
+
+void transcode_tensors(const Plan& plan, CheckpointWriter& writer) {
+  Progress progress("convert", weight_count(plan), "weights");
+  for (std::size_t i = 0; i < plan.tensors.size(); ++i) {
+    const TensorPlan& tensor = plan.tensors[i];
+    const Job job{*tensor.source, *tensor.format, i, writer, progress};
+    tensor.method == "copy" ? copy_tensor(job) : transcode_tensor(job);
+  }
+}
+
+}  // namespace assay

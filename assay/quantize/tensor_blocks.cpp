@@ -1,0 +1,68 @@
+#include "assay/quantize/tensor_blocks.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "assay/base/checked.h"
+#include "assay/base/error.h"
+
+namespace assay {
+
+std::vector<RowBlock> row_blocks(const Format& format, const MatrixShape& shape, std::uint64_t weights_per_block) {
+  const Layout layout = format.layout(shape.columns);
+  const std::uint64_t granule = format.row_granule(shape.columns);
+  const std::uint64_t wanted = std::max<std::uint64_t>(1, weights_per_block / std::max<std::uint64_t>(1, shape.columns));
+  const std::uint64_t rows_per_block = ceil_divide(wanted, granule) * granule;
+  std::vector<RowBlock> blocks;
+  for (std::uint64_t row = 0; row < shape.rows; row += rows_per_block) {
+    RowBlock block;
+    block.first_row = row;
+    block.rows = std::min(rows_per_block, shape.rows - row);
+    block.first_unit = row * shape.columns / layout.run;
+    block.units = ceil_divide(block.rows * shape.columns, layout.run);
+    blocks.push_back(block);
+  }
+  return blocks;
+}
+
+UnitBuffer::UnitBuffer(const Layout& layout, std::uint64_t units)
+    : params(layout.has_params ? units : 0), codes(units * layout.run) {
+  for (const Plane& plane : layout.planes) planes.emplace_back(units * plane.bytes_per_unit);
+}
+
+std::vector<MutableBytes> UnitBuffer::plane_views() {
+  std::vector<MutableBytes> views;
+  for (auto& plane : planes) views.emplace_back(plane);
+  return views;
+}
+
+void read_units(const Tensor& tensor, const RowBlock& block, UnitBuffer& buffer) {
+  const MatrixShape shape = as_matrix(tensor.shape);
+  const Layout layout = tensor.format->layout(shape.columns);
+  std::vector<Bytes> views;
+  for (std::size_t p = 0; p < layout.planes.size(); ++p) {
+    const std::size_t bytes = layout.planes[p].bytes_per_unit;
+    if (tensor.row_order.heads == 0) {
+      views.push_back(tensor.planes[p].subspan(block.first_unit * bytes, block.units * bytes));
+      continue;
+    }
+    // Reordered rows occur only in row formats, so a row is a whole number of units.
+    const std::size_t row_bytes = shape.columns / layout.run * bytes;
+    for (std::uint64_t i = 0; i < block.rows; ++i) {
+      const std::uint64_t stored = tensor.row_order.stored_row(block.first_row + i, shape.rows);
+      std::memcpy(buffer.planes[p].data() + i * row_bytes, tensor.planes[p].data() + stored * row_bytes, row_bytes);
+    }
+    views.emplace_back(buffer.planes[p]);
+  }
+  tensor.format->unpack(views, buffer.params, buffer.codes);
+  static constexpr Params kNone;
+  std::string why;
+  const std::size_t checked = layout.has_params ? block.units : 1;
+  const std::size_t run = layout.has_params ? layout.run : buffer.codes.size();
+  for (std::size_t u = 0; u < checked; ++u)
+    if (!tensor.format->valid(layout.has_params ? buffer.params[u] : kNone,
+                              std::span<const Code>(buffer.codes).subspan(u * run, run), &why))
+      fail("{}: tensor {}: block {}: {}", tensor.file, tensor.name, block.first_unit + u, why);
+}
+
+}  // namespace assay

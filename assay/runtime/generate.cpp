@@ -1,0 +1,86 @@
+#include <algorithm>
+
+#include "assay/base/error.h"
+#include "assay/runtime/session.h"
+
+namespace assay {
+
+namespace {
+
+// Long prompts are computed in pieces: activations stay small, the arithmetic stays in large products.
+constexpr std::size_t kPrefillTokens = 512;
+
+bool is_end_token(const ModelConfig& config, TokenId id) {
+  return std::find(config.end_tokens.begin(), config.end_tokens.end(), id) != config.end_tokens.end();
+}
+
+void check_room(const ModelConfig& config, std::size_t prompt, const GenerateOptions& options) {
+  if (prompt == 0) fail("the prompt has no tokens, expected at least one");
+  if (options.max_tokens < 0) fail("max-tokens is {}, expected 0 or more", options.max_tokens);
+  // The last token generated is never fed back.
+  const std::uint64_t needed = prompt + static_cast<std::uint64_t>(std::max(options.max_tokens, 1)) - 1;
+  if (needed > static_cast<std::uint64_t>(config.max_positions))
+    fail("a prompt of {} tokens and {} new ones need {} positions, the model holds {}: shorten the prompt or lower "
+         "max-tokens",
+         prompt, options.max_tokens, needed, config.max_positions);
+}
+
+}  // namespace
+
+Session::Session(const Model& model) : model_(model), state_(make_sequence_state(model.config())) {}
+
+/// Appends tokens; logits of the last one.
+void Session::feed(std::span<const TokenId> tokens, std::vector<float>& logits) {
+  std::vector<float> hidden;
+  for (std::size_t at = 0; at < tokens.size(); at += kPrefillTokens) {
+    const Chunk chunk{state_.get(), tokens.subspan(at, std::min(kPrefillTokens, tokens.size() - at))};
+    model_.forward({&chunk, 1}, hidden);
+    held_.insert(held_.end(), chunk.tokens.begin(), chunk.tokens.end());
+  }
+  model_.logits(std::span<const float>(hidden).last(static_cast<std::size_t>(model_.config().hidden)), logits);
+}
+
+std::vector<GeneratedToken> Session::generate(std::span<const TokenId> prompt, const GenerateOptions& options,
+                                              const TokenCallback& on_token) {
+  check_room(model_.config(), prompt.size(), options);
+  Sampler sampler(options.sampling);
+  // At least the last prompt token must be computed: its logits are not kept.
+  const bool continues =
+      held_.size() < prompt.size() && std::equal(held_.begin(), held_.end(), prompt.begin());
+  if (!continues) {
+    state_ = make_sequence_state(model_.config());
+    held_.clear();
+  }
+  reused_ = held_.size();
+
+  std::vector<float> logits;
+  feed(prompt.subspan(held_.size()), logits);
+  std::vector<GeneratedToken> generated;
+  while (generated.size() < static_cast<std::size_t>(options.max_tokens)) {
+    const GeneratedToken token{sampler.pick(logits), top_two(logits).margin};
+    generated.push_back(token);
+    if (on_token && !on_token(token)) break;
+    if (options.stop_at_end_token && is_end_token(model_.config(), token.id)) break;
+    if (generated.size() < static_cast<std::size_t>(options.max_tokens)) feed({&token.id, 1}, logits);
+  }
+  return generated;
+}
+
+std::vector<GeneratedToken> generate(const Model& model, std::span<const TokenId> prompt,
+                                     const GenerateOptions& options, const TokenCallback& on_token) {
+  return Session(model).generate(prompt, options, on_token);
+}
+
+std::vector<float> compute_logits(const Model& model, std::span<const TokenId> ids, std::size_t last) {
+  if (ids.empty()) fail("no token ids, expected at least one");
+  if (last > ids.size()) fail("the last {} positions of {} tokens were asked for", last, ids.size());
+  const auto state = make_sequence_state(model.config());
+  const Chunk chunk{state.get(), ids};
+  std::vector<float> hidden, logits;
+  model.forward({&chunk, 1}, hidden);
+  const std::size_t rows = last == 0 ? ids.size() : last;
+  model.logits(std::span<const float>(hidden).last(rows * static_cast<std::size_t>(model.config().hidden)), logits);
+  return logits;
+}
+
+}  // namespace assay

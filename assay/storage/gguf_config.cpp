@@ -1,0 +1,162 @@
+#include "assay/storage/gguf_config.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+#include <optional>
+#include <vector>
+
+#include "assay/base/error.h"
+
+namespace assay {
+namespace {
+
+const GgufTensor* find_tensor(const GgufFile& file, std::string_view name) {
+  const auto found = std::find_if(file.tensors.begin(), file.tensors.end(),
+                                  [&](const GgufTensor& tensor) { return tensor.name == name; });
+  return found == file.tensors.end() ? nullptr : &*found;
+}
+
+/// Llama 3's frequency scaling with the constants of every released model; only the factor varies.
+struct Llama3Scaling {
+  double factor = 1, low_frequency_factor = 1, high_frequency_factor = 4, original_length = 8192;
+};
+
+/// What a frequency is divided by: the whole factor for long waves, 1 for short ones, a blend between.
+double llama3_divisor(const Llama3Scaling& scaling, double frequency) {
+  const double wavelength = 2 * std::numbers::pi / frequency;
+  if (wavelength > scaling.original_length / scaling.low_frequency_factor) return scaling.factor;
+  if (wavelength < scaling.original_length / scaling.high_frequency_factor) return 1;
+  const double blend = (scaling.original_length / wavelength - scaling.low_frequency_factor) /
+                       (scaling.high_frequency_factor - scaling.low_frequency_factor);
+  return 1 / ((1 - blend) / scaling.factor + blend);
+}
+
+/// GGUF stores the divisors themselves. They are accepted when Llama 3's rule gives exactly these.
+Json rope_scaling_from(const GgufTensor& factors, double theta, std::uint64_t head_dim,
+                       const std::string& path) {
+  const std::string origin = path + ": tensor " + factors.name;
+  if (factors.format->name() != "f32" || factors.shape != Shape{head_dim / 2})
+    fail("{}: {} of shape {}, f32 of shape [{}] expected", origin, factors.format->name(),
+         shape_text(factors.shape), head_dim / 2);
+  std::vector<float> stored(static_cast<std::size_t>(head_dim / 2));
+  for (std::size_t j = 0; j < stored.size(); ++j) stored[j] = load<float>(factors.data.data() + 4 * j);
+  Llama3Scaling scaling;
+  scaling.factor = static_cast<double>(stored.back());
+  if (!(scaling.factor >= 1)) fail("{}: the last factor is {}, at least 1 expected", origin, scaling.factor);
+  for (std::size_t j = 0; j < stored.size(); ++j) {
+    const double frequency = std::pow(theta, -2.0 * static_cast<double>(j) / static_cast<double>(head_dim));
+    const double expected = llama3_divisor(scaling, frequency);
+    const double found = static_cast<double>(stored[j]);
+    if (!(std::abs(found - expected) <= 1e-4 * expected))
+      fail("{}: element {} is {}, Llama 3's scaling by {} gives {}; other RoPE scalings are not supported",
+           origin, j, found, scaling.factor, expected);
+  }
+  return {{"rope_type", "llama3"},
+          {"factor", scaling.factor},
+          {"low_freq_factor", scaling.low_frequency_factor},
+          {"high_freq_factor", scaling.high_frequency_factor},
+          {"original_max_position_embeddings", static_cast<std::uint64_t>(scaling.original_length)}};
+}
+
+/// Scaling that stands in the metadata alone (linear, YaRN) is refused.
+void refuse_metadata_scaling(GgufMetadata& metadata, const std::string& prefix) {
+  const std::string type_key = prefix + "rope.scaling.type";
+  const std::string type = metadata.text(type_key).value_or("none");
+  if (type != "none")
+    fail("{}: key {} is {}: this RoPE scaling is not supported", metadata.path(), type_key, type);
+  for (const char* name : {"rope.scaling.factor", "rope.scale_linear"}) {
+    const double factor = metadata.number(prefix + name).value_or(1);
+    if (factor != 1 && factor != 0)  // some converters write 0 for none
+      fail("{}: key {}{} is {}: RoPE scaling is not supported", metadata.path(), prefix, name, factor);
+  }
+}
+
+void refuse_experts(GgufMetadata& metadata, const std::string& prefix) {
+  for (const char* name : {"expert_count", "expert_used_count"})
+    if (const auto count = metadata.integer(prefix + name).value_or(0); count != 0)
+      fail("{}: key {}{} is {}: mixtures of experts are not supported in GGUF files", metadata.path(), prefix,
+           name, count);
+}
+
+/// The file's vocabulary is the embedding's row count; everything that also states it must agree.
+std::uint64_t vocabulary_of(const GgufFile& file, GgufMetadata& metadata, const std::string& prefix) {
+  const GgufTensor* embedding = find_tensor(file, "token_embd.weight");
+  if (embedding == nullptr) fail("{}: tensor token_embd.weight is missing", file.path);
+  const std::uint64_t rows = embedding->shape.front();
+  const std::uint64_t stated = metadata.integer(prefix + "vocab_size").value_or(rows);
+  if (stated != rows)
+    fail("{}: key {}vocab_size is {}, tensor token_embd.weight has {} rows", file.path, prefix, stated, rows);
+  return rows;
+}
+
+std::uint64_t head_dim_of(GgufMetadata& metadata, const std::string& prefix, std::uint64_t hidden,
+                          std::uint64_t heads) {
+  const auto key_length = metadata.integer(prefix + "attention.key_length");
+  if (!key_length && (heads == 0 || hidden % heads != 0))
+    fail("{}: {} heads do not divide the width {}, and key {}attention.key_length is missing",
+         metadata.path(), heads, hidden, prefix);
+  const std::uint64_t head_dim = key_length ? *key_length : hidden / heads;
+  for (const char* name : {"attention.value_length", "rope.dimension_count"}) {
+    const std::uint64_t length = metadata.integer(prefix + name).value_or(head_dim);
+    if (length != head_dim)
+      fail("{}: key {}{} is {}, the head dimension {} expected", metadata.path(), prefix, name, length,
+           head_dim);
+  }
+  return head_dim;
+}
+
+}  // namespace
+
+std::string gguf_architecture(GgufMetadata& metadata) {
+  std::string architecture = metadata.require(metadata.text("general.architecture"), "general.architecture");
+  if (architecture != "llama" && architecture != "qwen3")
+    fail("{}: architecture {} is not supported (llama and qwen3 are)", metadata.path(), architecture);
+  const std::string type = metadata.text("general.type").value_or("model");
+  if (type != "model") fail("{}: general.type is {}, a model expected", metadata.path(), type);
+  const std::uint64_t parts = metadata.integer("split.count").value_or(1);
+  if (parts > 1)
+    fail("{}: one of {} parts of a split model; join them first (gguf-split --merge)", metadata.path(),
+         parts);
+  for (const char* key : {"split.no", "split.tensors.count"}) metadata.ignore(key);
+  return architecture;
+}
+
+Json gguf_config(const GgufFile& file, GgufMetadata& metadata) {
+  const std::string architecture = gguf_architecture(metadata);
+  const std::string prefix = architecture + ".";
+  const auto count = [&](const char* name) {
+    return metadata.require(metadata.integer(prefix + name), prefix + name);
+  };
+  refuse_experts(metadata, prefix);
+  refuse_metadata_scaling(metadata, prefix);
+
+  const std::uint64_t hidden = count("embedding_length"), heads = count("attention.head_count");
+  const std::uint64_t head_dim = head_dim_of(metadata, prefix, hidden, heads);
+  const double theta = metadata.number(prefix + "rope.freq_base").value_or(10000.0);
+  const std::string epsilon_key = prefix + "attention.layer_norm_rms_epsilon";
+
+  Json rope = {{"rope_type", "default"}};
+  if (const GgufTensor* factors = find_tensor(file, kGgufRopeFactors))
+    rope = rope_scaling_from(*factors, theta, head_dim, file.path);
+  rope["rope_theta"] = theta;
+
+  return {{"architectures", Json::array({architecture == "llama" ? "LlamaForCausalLM" : "Qwen3ForCausalLM"})},
+          {"model_type", architecture},
+          {"hidden_act", "silu"},
+          {"hidden_size", hidden},
+          {"intermediate_size", count("feed_forward_length")},
+          {"num_hidden_layers", count("block_count")},
+          {"num_attention_heads", heads},
+          {"num_key_value_heads", metadata.integer(prefix + "attention.head_count_kv").value_or(heads)},
+          {"head_dim", head_dim},
+          {"rms_norm_eps", metadata.require(metadata.number(epsilon_key), epsilon_key)},
+          {"rope_parameters", rope},
+          {"max_position_embeddings", count("context_length")},
+          {"vocab_size", vocabulary_of(file, metadata, prefix)},
+          {"tie_word_embeddings", find_tensor(file, "output.weight") == nullptr},
+          {"attention_bias", find_tensor(file, "blk.0.attn_q.bias") != nullptr},
+          {"mlp_bias", find_tensor(file, "blk.0.ffn_gate.bias") != nullptr}};
+}
+
+}  // namespace assay

@@ -1,0 +1,103 @@
+#include <algorithm>
+#include <map>
+#include <utility>
+
+#include "assay/base/error.h"
+#include "assay/base/file.h"
+#include "assay/storage/gguf.h"
+#include "assay/storage/gguf_config.h"
+#include "assay/storage/gguf_file.h"
+#include "assay/storage/gguf_metadata.h"
+#include "assay/storage/gguf_names.h"
+#include "assay/storage/gguf_tokenizer.h"
+
+namespace assay {
+namespace {
+
+bool has_module(std::string_view name, std::string_view module) {
+  return name.find(module) != std::string_view::npos;
+}
+
+/// llama.cpp's converter interleaves the two halves of each head's q and k rows, for the architecture llama
+/// alone.
+RowOrder row_order_of(const Tensor& tensor, const Json& config) {
+  if (config.at("model_type") != "llama") return {};
+  const bool query = has_module(tensor.name, ".self_attn.q_proj."),
+             key = has_module(tensor.name, ".self_attn.k_proj.");
+  if (!query && !key) return {};
+  const std::string origin = tensor.file + ": tensor " + tensor.name;
+  if (!tensor.name.ends_with(".weight"))
+    fail("{}: biases of q and k are not supported in files of the architecture llama, which permutes them",
+         origin);
+  const auto heads = config.at(query ? "num_attention_heads" : "num_key_value_heads").get<std::uint64_t>();
+  const std::uint64_t rows = as_matrix(tensor.shape).rows;
+  if (heads == 0 || rows % heads != 0 || rows / heads % 2 != 0)
+    fail("{}: {} rows are not {} heads of an even dimension", origin, rows, heads);
+  return {heads};
+}
+
+void check_expected_shapes(const Checkpoint& checkpoint, const OpenOptions& options) {
+  const auto expected = options.architecture ? options.architecture(checkpoint.config) : std::nullopt;
+  if (!expected) return;
+  for (const ExpectedTensor& wanted : *expected)
+    if (const Tensor* tensor = checkpoint.find(wanted.name);
+        tensor != nullptr && tensor->shape != wanted.shape)
+      fail("{}: tensor {}: shape is {}, the architecture says {}", checkpoint.path, wanted.name,
+           shape_text(tensor->shape), shape_text(wanted.shape));
+}
+
+void add_tensors(Checkpoint& checkpoint, const GgufFile& file, const std::shared_ptr<const void>& owner) {
+  const auto layers = checkpoint.config.at("num_hidden_layers").get<std::uint64_t>();
+  for (const GgufTensor& stored : file.tensors) {
+    if (stored.name == kGgufRopeFactors) continue;  // part of the config
+    const auto name = huggingface_name(stored.name, layers);
+    if (!name)
+      fail("{}: tensor {}: no tensor of a {} model of {} layers", file.path, stored.name,
+           checkpoint.config.at("model_type").get<std::string>(), layers);
+    Tensor tensor;
+    tensor.name = *name;
+    tensor.shape = stored.shape;
+    tensor.format = stored.format;
+    tensor.dtype = stored.format->layout(stored.shape.back()).planes.front().dtype;
+    tensor.planes = {stored.data};
+    tensor.file = file.path;
+    tensor.owners = {owner};
+    tensor.row_order = row_order_of(tensor, checkpoint.config);
+    checkpoint.tensors.push_back(std::move(tensor));
+  }
+  std::sort(checkpoint.tensors.begin(), checkpoint.tensors.end(),
+            [](const Tensor& a, const Tensor& b) { return a.name < b.name; });
+}
+
+}  // namespace
+
+CheckpointPtr read_gguf(Bytes bytes, const std::string& path, const std::shared_ptr<const void>& owner,
+                        const OpenOptions& options) {
+  const GgufFile file = parse_gguf_file(bytes, path);
+  GgufMetadata metadata(file);
+  auto checkpoint = std::make_shared<Checkpoint>();
+  checkpoint->path = path;
+  checkpoint->container = Container::gguf;
+  checkpoint->config = gguf_config(file, metadata);
+  checkpoint->sidecars =
+      gguf_tokenizer_files(metadata, checkpoint->config.at("vocab_size").get<std::uint64_t>());
+  // The ids that config.json repeats are those of the tokenizer.
+  const Json generation = parse_json(checkpoint->sidecars.at("generation_config.json"), path);
+  for (const char* key : {"bos_token_id", "eos_token_id", "pad_token_id"})
+    if (generation.contains(key)) checkpoint->config[key] = generation.at(key);
+  checkpoint->sidecars["config.json"] = checkpoint->config.dump(2) + "\n";
+  for (const std::string& key :
+       metadata.check_all_understood(checkpoint->config.at("model_type").get<std::string>()))
+    checkpoint->warnings.push_back(fmt::format("{}: key {} is not known and was ignored", path, key));
+  checkpoint->files = {path};
+  add_tensors(*checkpoint, file, owner);
+  check_expected_shapes(*checkpoint, options);
+  return checkpoint;
+}
+
+CheckpointPtr open_gguf(const std::string& path, const OpenOptions& options) {
+  const auto file = MappedFile::open(path);
+  return read_gguf(file->bytes(), path, file, options);
+}
+
+}  // namespace assay

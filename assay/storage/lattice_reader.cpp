@@ -1,0 +1,55 @@
+#include <filesystem>
+
+#include "assay/base/error.h"
+#include "assay/base/file.h"
+#include "assay/storage/lattice.h"
+#include "assay/storage/lattice_assembly.h"
+#include "assay/storage/lattice_file.h"
+#include "assay/storage/lattice_index.h"
+#include "assay/storage/sidecars.h"
+
+namespace assay {
+namespace fs = std::filesystem;
+namespace {
+
+/// Names of the weight files, leftovers left out.
+std::set<std::string> weight_files(const std::string& directory) {
+  std::set<std::string> names;
+  std::error_code problem;
+  for (const auto& entry : fs::directory_iterator(directory, problem)) {
+    std::string name = entry.path().filename().string();
+    if (!is_lattice_leftover(name) && lattice_kind_of_file(name) != nullptr) names.insert(std::move(name));
+  }
+  if (problem) fail("{}: cannot list: {}", directory, problem.message());
+  return names;
+}
+
+Sidecars gather_sidecars(const std::string& directory, const OpenOptions& options) {
+  Sidecars sidecars = read_sidecars(directory);
+  if (!options.config_directory.empty())
+    sidecars.merge(read_sidecars(options.config_directory));  // what the directory has itself wins
+  if (!sidecars.contains("config.json"))
+    fail("{}: no config.json; give the directory of the source model (--config DIR)", directory);
+  return sidecars;
+}
+
+}  // namespace
+
+CheckpointPtr open_lattice(const std::string& directory, const OpenOptions& options) {
+  LatticeContents contents;
+  contents.directory = directory;
+  contents.weight_files = weight_files(directory);
+  if (contents.weight_files.empty())
+    fail("{}: no .q4, .w3, .q3 or .f16 file: not a lattice directory", directory);
+  contents.sidecars = gather_sidecars(directory, options);
+  const std::string index_path = directory + "/" + std::string(kLatticeIndexName);
+  if (fs::exists(fs::symlink_status(index_path)))  // a dangling link must not count as absent
+    contents.index = read_file(index_path, kLatticeIndexBytes);
+  contents.open = [](const std::string& path) {
+    const auto file = MappedFile::open(path);
+    return LatticeBytes{file->bytes(), file};
+  };
+  return assemble_lattice(contents, options);
+}
+
+}  // namespace assay

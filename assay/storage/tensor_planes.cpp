@@ -1,0 +1,62 @@
+#include "assay/storage/tensor_planes.h"
+
+#include <cassert>
+
+#include "assay/base/checked.h"
+#include "assay/base/error.h"
+
+namespace assay {
+namespace {
+
+constexpr std::string_view kWeightSuffix = ".weight";
+
+/// Axes of plane `index`, in elements of its dtype.
+Shape plane_shape(const Layout& layout, std::size_t index, const Shape& shape, std::uint64_t units) {
+  const Plane& plane = layout.planes[index];
+  assert(plane.bytes_per_unit % dtype_size(plane.dtype) == 0);
+  const std::uint64_t per_unit = plane.bytes_per_unit / dtype_size(plane.dtype);
+  if (layout.share == Share::run_flat && layout.run == 1 && per_unit == 1) return shape;
+
+  Shape axes(shape.begin(), shape.empty() ? shape.end() : shape.end() - 1);
+  const std::uint64_t columns = as_matrix(shape).columns;
+  if (layout.share == Share::row) {
+    if (index == 0 || per_unit != 1) axes.push_back(per_unit);
+    return axes;
+  }
+  if (columns % layout.run != 0) return {units * per_unit};
+  axes.push_back(columns / layout.run * per_unit);
+  return axes;
+}
+
+}  // namespace
+
+std::string module_of(const std::string& tensor) {
+  return tensor.ends_with(kWeightSuffix) ? tensor.substr(0, tensor.size() - kWeightSuffix.size()) : tensor;
+}
+
+bool is_plain_float(const Format& format) {
+  const Layout layout = format.layout(1);
+  return !layout.has_params && layout.planes.size() == 1 && is_float(layout.planes[0].dtype) &&
+         layout.planes[0].bytes_per_unit == dtype_size(layout.planes[0].dtype);
+}
+
+std::vector<PlaneArray> plane_arrays(const std::string& tensor, const Shape& shape, const Format& format) {
+  const MatrixShape matrix = as_matrix(shape);
+  if (!checked_product(shape) || !packed_bytes(format, matrix.rows, matrix.columns))
+    fail("tensor {}: shape {} overflows 64 bits", tensor, shape_text(shape));
+  if (const auto misfit = format.misfit(matrix.rows, matrix.columns))
+    fail("tensor {}: {} as {}: {}", tensor, shape_text(shape), format.name(), *misfit);
+  const Layout layout = format.layout(matrix.columns);
+  const std::uint64_t units = unit_count(layout, matrix.rows, matrix.columns);
+  std::vector<PlaneArray> arrays;
+  for (std::size_t i = 0; i < layout.planes.size(); ++i) {
+    const Plane& plane = layout.planes[i];
+    arrays.push_back({.name = plane.suffix == "weight" ? tensor : module_of(tensor) + "." + plane.suffix,
+                      .dtype = plane.dtype,
+                      .shape = plane_shape(layout, i, shape, units),
+                      .bytes = units * plane.bytes_per_unit});
+  }
+  return arrays;
+}
+
+}  // namespace assay

@@ -1,0 +1,12 @@
+#pragma once
+// The table by which a sentencepiece model normalizes characters (precompiled_charsmap): a double-array trie (Yata's
+// darts-clone), then the replacements, each ended by a zero byte.
+#include <string>
+#include <string_view>
+
+namespace assay {
+
+/// Proves that looking up any text in the table stays inside it. Throws Error.
+void check_character_map(std::string_view bytes, const std::string& origin);
+
+}  // namespace assay

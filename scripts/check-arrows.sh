@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# The rooms, bottom to top. A file may include headers of its own room and of rooms before it.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+rooms=(base parallel formats storage kernels tokenizer model runtime measure quantize)
+status=0
+for i in "${!rooms[@]}"; do
+  for upper in "${rooms[@]:i+1}" app; do
+    if grep -rn "#include \"\(assay/\)\?$upper/" "assay/${rooms[i]}"; then
+      echo "assay/${rooms[i]} must not know $upper" >&2
+      status=1
+    fi
+  done
+done
+if grep -rn '#include "assay/measure/' assay/quantize; then status=1; fi
+exit $status

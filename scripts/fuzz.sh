@@ -1,0 +1,54 @@
+#!/usr/bin/env bash
+# Runs every fuzz target for SECONDS (default 600), two at a time, from its seeds; then prints the line coverage of
+# each target's reader. A finding stops the script with the input's name. The corpus stays in build/fuzz/corpus.
+#   scripts/fuzz.sh [SECONDS] [TARGET...]
+set -euo pipefail
+cd "$(dirname "$0")/.."
+seconds=${1:-600}
+shift || true
+
+# Target, and the sources whose lines it must reach.
+readers() {
+  case $1 in
+    safetensors) echo assay/storage/safetensors.cpp ;;
+    mlx_config) echo assay/storage/mlx_reader.cpp assay/storage/mlx_quantization.cpp ;;
+    assay_manifest) echo assay/storage/assay_manifest.cpp ;;
+    lattice) echo assay/storage/lattice_file.cpp assay/storage/lattice_index.cpp ;;
+    gguf) echo assay/storage/gguf_*.cpp ;;
+    tokenizer_json) echo assay/tokenizer/tokenizer_json*.cpp ;;
+    sentencepiece) echo assay/tokenizer/sentencepiece*.cpp ;;
+    chat_template) echo assay/tokenizer/chat_template*.cpp assay/tokenizer/jinja*.cpp ;;
+    *) echo "no reader is named for fuzz target $1" >&2; return 1 ;;
+  esac
+}
+
+cmake --preset fuzz >/dev/null
+cmake --build build/fuzz -j "$(nproc)" | tail -n 1
+targets=("$@")
+[ ${#targets[@]} -gt 0 ] || for source in fuzz/*.cpp; do
+  name=$(basename "$source" .cpp)
+  [ "$name" = replay_main ] || targets+=("$name")
+done
+
+run_target() {
+  local name=$1 corpus=build/fuzz/corpus/$1 log=build/fuzz/$1.log
+  mkdir -p "$corpus" build/fuzz/findings
+  LLVM_PROFILE_FILE=/dev/null build/fuzz/fuzz/fuzz_"$name" -max_total_time="$seconds" -timeout=20 -rss_limit_mb=2048 \
+    -artifact_prefix="build/fuzz/findings/$name-" "$corpus" fuzz/seeds/"$name" >"$log" 2>&1 ||
+    { echo "$name: FINDING, see $log"; tail -n 30 "$log"; return 1; }
+}
+export -f run_target
+export seconds
+printf '%s\n' "${targets[@]}" | xargs -P "$(nproc)" -I{} bash -c 'run_target {}'
+
+for name in "${targets[@]}"; do
+  binary=build/fuzz/fuzz/fuzz_$name
+  LLVM_PROFILE_FILE=build/fuzz/$name.profraw "$binary" -runs=0 build/fuzz/corpus/"$name" fuzz/seeds/"$name" >/dev/null 2>&1
+  llvm-profdata-14 merge -sparse build/fuzz/"$name".profraw -o build/fuzz/"$name".profdata
+  runs=$(grep -o '^Done [0-9]* runs in [0-9]* second' build/fuzz/"$name".log || echo "no run")
+  # shellcheck disable=SC2046
+  coverage=$(llvm-cov-14 export -summary-only "$binary" -instr-profile=build/fuzz/"$name".profdata $(readers "$name") |
+    grep -o '"lines":{"count":[0-9]*,"covered":[0-9]*,"percent":[0-9.]*}' | tail -n 1 |
+    sed 's/.*"count":\([0-9]*\),"covered":\([0-9]*\),"percent":\([0-9.]*\).*/\2 of \1 lines (\3 %)/')
+  echo "$name: $runs, no finding; covers $coverage of $(readers "$name" | xargs -n1 basename | tr '\n' ' ')"
+done

@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# Installs, by name from Debian, what the given purpose needs and the machine lacks: build (default), lint, fuzz, report.
+set -euo pipefail
+
+build=(g++ cmake ninja-build pkg-config ca-certificates
+  libcli11-dev nlohmann-json3-dev libfmt-dev libspdlog-dev libeigen3-dev libopenblas-openmp-dev
+  libpcre2-dev libsentencepiece-dev libutf8proc-dev libssl-dev libzip-dev libboost-dev
+  libgtest-dev libgmock-dev librapidcheck-dev libbenchmark-dev)
+lint=(clang-14 clang-format-14 clang-tidy-14 libomp-14-dev)
+fuzz=(clang-14 llvm-14 libclang-rt-14-dev libomp-14-dev)
+
+wanted=("${build[@]}")
+for purpose in "$@"; do
+  case $purpose in
+    build) ;;
+    lint) wanted+=("${lint[@]}") ;;
+    fuzz) wanted+=("${fuzz[@]}") ;;
+    python) wanted+=(python3 python3-venv) ;;
+    *) echo "$0: unknown purpose $purpose; build, lint, fuzz or python expected" >&2; exit 2 ;;
+  esac
+done
+
+missing=()
+for package in "${wanted[@]}"; do
+  dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q '^install ok installed$' || missing+=("$package")
+done
+[ ${#missing[@]} -eq 0 ] && exit 0
+
+echo "installing: ${missing[*]}"
+if [ "$(id -u)" -ne 0 ]; then
+  echo "$0: not root; run: apt-get install ${missing[*]}" >&2
+  exit 1
+fi
+export DEBIAN_FRONTEND=noninteractive
+apt-get update -qq
+apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null

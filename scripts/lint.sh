@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# Formatting, clang-tidy, and a build without warnings by g++ and clang.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+jobs=$(nproc)
+
+echo "== clang-format"
+git ls-files '*.h' '*.cpp' | xargs clang-format-14 --dry-run --Werror
+
+echo "== no arrow upward between rooms"
+scripts/check-arrows.sh
+
+echo "== g++, warnings are errors"
+cmake --preset release >/dev/null
+cmake --build build -j "$jobs" | tail -n 1
+
+echo "== clang, warnings are errors"
+cmake --preset clang >/dev/null
+cmake --build build/clang -j "$jobs" | tail -n 1
+
+echo "== clang-tidy"
+git ls-files 'assay/*.cpp' 'app/*.cpp' 'fuzz/*.cpp' | xargs -P "$jobs" -n 4 clang-tidy-14 -p build/clang --quiet 2>/dev/null
+echo "lint: clean"

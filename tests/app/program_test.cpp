@@ -1,0 +1,157 @@
+// The program as a user runs it: help, exit codes, one-line errors, JSON, the demo model end to end.
+#include <gmock/gmock.h>
+#include <sys/wait.h>
+
+#include <array>
+#include <cstdio>
+
+#include "assay/base/json.h"
+#include "tests/support.h"
+
+namespace assay {
+namespace {
+
+using test::TemporaryFolder;
+using testing::HasSubstr;
+using testing::Not;
+
+struct Outcome {
+  int code = 0;
+  std::string out, error;
+};
+
+class Program : public testing::Test {
+ protected:
+  Outcome run(const std::string& arguments) const {
+    const std::string command =
+        std::string(ASSAY_PROGRAM) + " " + arguments + " >" + folder.file("stdout") + " 2>" + folder.file("stderr") + " </dev/null";
+    const int status = std::system(command.c_str());
+    return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, test::read_bytes(folder.file("stdout")),
+            test::read_bytes(folder.file("stderr"))};
+  }
+  /// An error a user can cause: exit code 1, one line, nothing on stdout.
+  void expect_error(const std::string& arguments, const std::vector<std::string>& parts) const {
+    const Outcome outcome = run(arguments);
+    EXPECT_EQ(outcome.code, 1) << arguments;
+    EXPECT_EQ(std::count(outcome.error.begin(), outcome.error.end(), '\n'), 1) << outcome.error;
+    EXPECT_EQ(outcome.out, "") << arguments;
+    for (const std::string& part : parts) EXPECT_THAT(outcome.error, HasSubstr(part));
+  }
+  TemporaryFolder folder;
+  std::string demo = test::demo_model();
+};
+
+constexpr std::array kCommands = {"quantize", "inspect", "eval",   "compare", "gate",    "run",  "parity",
+                                  "bench",    "logits",  "convert", "formats", "recipes", "demo"};
+
+TEST_F(Program, EveryCommandHasHelpWithExamples) {
+  const Outcome help = run("--help");
+  EXPECT_EQ(help.code, 0);
+  for (const char* command : kCommands) {
+    EXPECT_THAT(help.out, HasSubstr(command));
+    const Outcome outcome = run(std::string(command) + " --help");
+    EXPECT_EQ(outcome.code, 0) << command;
+    EXPECT_THAT(outcome.out, HasSubstr("Examples:\n")) << command;
+    EXPECT_THAT(outcome.out, HasSubstr(std::string("assay ") + command)) << command;
+    EXPECT_THAT(outcome.out, HasSubstr("--json")) << command;
+    EXPECT_THAT(outcome.out, HasSubstr("--threads")) << command;
+  }
+}
+
+TEST_F(Program, UsageErrorsExitWithTwo) {
+  EXPECT_EQ(run("").code, 2);
+  EXPECT_EQ(run("quantise x y").code, 2);
+  EXPECT_EQ(run("quantize " + demo).code, 2);
+  EXPECT_EQ(run("quantize " + demo + " " + folder.file("o") + " --recipe q4 --containre mlx").code, 2);
+  EXPECT_EQ(run("quantize " + demo + " " + folder.file("o") + " --recipe q4 --container gguf").code, 2);
+  EXPECT_EQ(run("formats --threads 0").code, 2);
+}
+
+TEST_F(Program, ErrorsAreOneLineThatNamesTheCause) {
+  expect_error("inspect /nowhere", {"/nowhere"});
+  expect_error("inspect " + folder.path().string(), {folder.path().string()});
+  expect_error("quantize " + demo + " " + folder.file("o") + " --recipe q5", {"q5", "w3-mlp"});
+  expect_error("quantize " + demo + " " + folder.file("o") + " --recipe q4 --embed khq9", {"khq9"});
+  expect_error("eval " + demo + " --text /nowhere.txt", {"/nowhere.txt"});
+  expect_error("run " + folder.file("none") + " --prompt x", {"none"});
+}
+
+TEST_F(Program, TruncatedModelIsRefused) {
+  std::filesystem::copy(demo, folder.file("cut"));
+  std::filesystem::resize_file(folder.file("cut/model.safetensors"), 5'000'000);
+  expect_error("eval " + folder.file("cut") + " --text self", {"model.safetensors"});
+}
+
+TEST_F(Program, ListsAreValidJson) {
+  const Json formats = Json::parse(run("formats --json").out);
+  bool found = false;
+  for (const Json& format : formats) found |= format["name"] == "khq4" && format["bits_per_weight"] == 5.0;
+  EXPECT_TRUE(found);
+  EXPECT_EQ(Json::parse(run("recipes --json").out)[0]["name"], "f16");
+  EXPECT_EQ(Json::parse(run("recipes --show w3").out)["name"], "w3");
+}
+
+TEST_F(Program, DryRunWritesNothing) {
+  const Outcome outcome = run("quantize " + demo + " " + folder.file("o") + " --recipe w3 --dry-run");
+  EXPECT_EQ(outcome.code, 0) << outcome.error;
+  EXPECT_THAT(outcome.out, HasSubstr("khw3"));
+  EXPECT_FALSE(std::filesystem::exists(folder.file("o")));
+}
+
+TEST_F(Program, QuantiseMeasureGateConvert) {
+  const std::string q4 = folder.file("q4"), text = folder.file("text");
+  test::write_bytes(text, "The river runs through the old town, and the people of the town live by the river. "
+                          "In winter the water is high; in summer the children swim in it. The mayor wrote a letter "
+                          "to the king about the bridge, but the king did not answer. So the people built it alone.");
+  Outcome outcome = run("quantize " + demo + " " + q4 + " --recipe q4 --measure-tokens 256 --json");
+  ASSERT_EQ(outcome.code, 0) << outcome.error;
+  const Json manifest = Json::parse(outcome.out);
+  EXPECT_EQ(manifest["measurements"][0]["self_sampled"], true);
+  EXPECT_GT(manifest["measurements"][0]["kld"]["mean"].get<double>(), 0);
+  EXPECT_EQ(manifest, read_json_file(q4 + "/assay.json"));
+
+  outcome = run("inspect " + q4 + " --verify");
+  EXPECT_EQ(outcome.code, 0) << outcome.error;
+  EXPECT_THAT(outcome.out, HasSubstr("5.000 linear"));
+  EXPECT_THAT(outcome.out, HasSubstr("kernel khq4"));
+
+  outcome = run("eval " + q4 + " --text " + text + " --window 32 --stride 16 --json --reference " + demo);
+  ASSERT_EQ(outcome.code, 0) << outcome.error;
+  EXPECT_GT(Json::parse(outcome.out)["kld"]["mean"].get<double>(), 0);
+
+  const std::string gate = "gate " + q4 + " --reference " + demo + " --text " + text + " --window 16 --stride 8";
+  EXPECT_EQ(run(gate + " --max-kld 10 --max-ppl-increase 1000%").code, 0);
+  outcome = run(gate + " --max-kld 0.000001");
+  EXPECT_EQ(outcome.code, 3) << outcome.error;
+
+  outcome = run("convert " + q4 + " " + folder.file("lattice") + " --container lattice");
+  EXPECT_EQ(outcome.code, 0) << outcome.error;
+  const Outcome a = run("logits " + q4 + " --ids 1,2,3 --json"), b = run("logits " + folder.file("lattice") + " --ids 1,2,3 --json");
+  EXPECT_EQ(a.code, 0) << a.error;
+  EXPECT_EQ(a.out, b.out);
+}
+
+TEST_F(Program, RunPrintsOnlyTheText) {
+  const std::string arguments = "run " + demo + " --prompt 'The city of London is' --max-tokens 8 --temperature 0";
+  const Outcome outcome = run(arguments);
+  EXPECT_EQ(outcome.code, 0) << outcome.error;
+  EXPECT_THAT(outcome.out, HasSubstr("the largest city in the world"));
+  EXPECT_EQ(run(arguments).out, outcome.out);
+}
+
+TEST_F(Program, ParityAgreesWithTheReferenceAndFindsAPlantedToken) {
+  const std::string reference = test::project("tests/data/tiny/eval.json");
+  Outcome outcome = run("parity " + demo + " --reference " + reference);
+  EXPECT_EQ(outcome.code, 0) << outcome.out << outcome.error;
+  Json planted = read_json_file(reference);
+  Json& generation = planted["generations"][0];
+  generation["new_ids"][2] = generation["new_ids"][2].get<int>() + 1;
+  generation["top2_margins"][2] = 1.0;
+  test::write_bytes(folder.file("planted.json"), planted.dump());
+  outcome = run("parity " + demo + " --reference " + folder.file("planted.json"));
+  EXPECT_EQ(outcome.code, 1) << outcome.out;
+  EXPECT_THAT(outcome.out, HasSubstr("MISMATCH"));
+}
+
+}  // namespace
+}  // namespace assay

@@ -1,0 +1,63 @@
+#pragma once
+// Small random checkpoints, written with the project's own writer.
+#include <map>
+#include <random>
+
+#include "assay/base/file.h"
+#include "assay/base/half.h"
+#include "assay/formats/table.h"
+#include "assay/storage/writer.h"
+
+namespace assay::test {
+
+struct GeneratedTensor {
+  std::string name;
+  Shape shape;
+};
+
+/// Writes bf16 tensors of normal values (standard deviation 0.02) with the config as a Hugging Face folder.
+inline void write_model(const std::string& path, const Json& config, const std::vector<GeneratedTensor>& tensors,
+                        unsigned seed = 1) {
+  WriterInput input;
+  for (const auto& tensor : tensors) input.tensors.push_back({tensor.name, tensor.shape, find_format("bf16")});
+  input.config = config;
+  AtomicDirectory directory(path);
+  const auto writer = make_writer(Container::huggingface, directory.staging(), input);
+  std::mt19937 random(seed);
+  std::normal_distribution<float> normal(0, 0.02f);
+  for (std::size_t t = 0; t < tensors.size(); ++t) {
+    const MatrixShape shape = as_matrix(tensors[t].shape);
+    std::vector<std::uint16_t> values(shape.rows * shape.columns);
+    for (auto& value : values) value = f32_to_bf16(normal(random));
+    writer->write(t, 0, 0, std::as_bytes(std::span(values)));
+  }
+  writer->finish();
+  directory.commit();
+}
+
+inline Json llama_config(int hidden, int intermediate, int vocabulary) {
+  return {{"model_type", "llama"}, {"architectures", {"LlamaForCausalLM"}}, {"hidden_size", hidden},
+          {"intermediate_size", intermediate}, {"vocab_size", vocabulary}, {"num_hidden_layers", 1},
+          {"num_attention_heads", 1}, {"num_key_value_heads", 1}, {"head_dim", hidden},
+          {"rms_norm_eps", 1e-6}, {"rope_theta", 10000.0}, {"max_position_embeddings", 64}, {"hidden_act", "silu"},
+          {"tie_word_embeddings", true}};
+}
+
+/// Every tensor of a one-layer Llama with one head.
+inline std::vector<GeneratedTensor> llama_tensors(std::uint64_t hidden, std::uint64_t intermediate,
+                                                  std::uint64_t vocabulary) {
+  const std::string layer = "model.layers.0.";
+  return {{"model.embed_tokens.weight", {vocabulary, hidden}},
+          {layer + "input_layernorm.weight", {hidden}},
+          {layer + "self_attn.q_proj.weight", {hidden, hidden}},
+          {layer + "self_attn.k_proj.weight", {hidden, hidden}},
+          {layer + "self_attn.v_proj.weight", {hidden, hidden}},
+          {layer + "self_attn.o_proj.weight", {hidden, hidden}},
+          {layer + "post_attention_layernorm.weight", {hidden}},
+          {layer + "mlp.gate_proj.weight", {intermediate, hidden}},
+          {layer + "mlp.up_proj.weight", {intermediate, hidden}},
+          {layer + "mlp.down_proj.weight", {hidden, intermediate}},
+          {"model.norm.weight", {hidden}}};
+}
+
+}  // namespace assay::test

@@ -1,0 +1,309 @@
+#include "assay/runtime/session.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+#include <map>
+
+#include "assay/base/error.h"
+#include "assay/runtime/prompt.h"
+#include "assay/runtime/text_stream.h"
+#include "tests/support.h"
+
+namespace assay {
+namespace {
+
+const LoadedModel& demo() {
+  static const LoadedModel model = load_model(test::demo_model());
+  return model;
+}
+
+std::vector<TokenId> ids_of(const std::vector<GeneratedToken>& tokens) {
+  std::vector<TokenId> ids;
+  for (const GeneratedToken& token : tokens) ids.push_back(token.id);
+  return ids;
+}
+
+// ---- Sampling
+
+TEST(Sampling, GreedyTakesTheLargestAndTheLowestIdOfEquals) {
+  Sampler greedy({});
+  EXPECT_EQ(greedy.pick(std::vector<float>{1, 3, 2}), 1);
+  EXPECT_EQ(greedy.pick(std::vector<float>{1, 3, 3, 3}), 1);
+  EXPECT_EQ(greedy.pick(std::vector<float>{-5}), 0);
+}
+
+TEST(Sampling, TopTwoGivesTheMargin) {
+  EXPECT_EQ(top_two(std::vector<float>{1, 5, 3}).best, 1);
+  EXPECT_EQ(top_two(std::vector<float>{1, 5, 3}).margin, 2);
+  EXPECT_EQ(top_two(std::vector<float>{5, 1, 3}).margin, 2);
+  EXPECT_EQ(top_two(std::vector<float>{5, 5}).margin, 0);
+}
+
+TEST(Sampling, RefusesNan) {
+  const std::vector<float> logits = {1, std::numeric_limits<float>::quiet_NaN(), 2};
+  EXPECT_ERROR(Sampler({}).pick(logits), "token 1", "not a number");
+  EXPECT_ERROR(Sampler({.temperature = 1}).pick(logits), "token 1");
+}
+
+TEST(Sampling, RefusesImpossibleOptions) {
+  EXPECT_ERROR(Sampler({.temperature = -1}), "temperature", "-1");
+  EXPECT_ERROR(Sampler({.temperature = std::nan("")}), "temperature");
+  EXPECT_ERROR(Sampler({.top_k = -1}), "top-k", "-1");
+  EXPECT_ERROR(Sampler({.top_p = 0}), "top-p", "0");
+  EXPECT_ERROR(Sampler({.top_p = 1.5}), "top-p", "1.5");
+}
+
+/// How often each id is drawn.
+std::map<std::int32_t, double> frequencies(const SamplingOptions& options, const std::vector<float>& logits) {
+  constexpr int kDraws = 20000;
+  Sampler sampler(options);
+  std::map<std::int32_t, double> share;
+  for (int i = 0; i < kDraws; ++i) share[sampler.pick(logits)] += 1.0 / kDraws;
+  return share;
+}
+
+TEST(Sampling, DrawsFromTheSoftmaxAtTheTemperature) {
+  const std::vector<float> logits = {std::log(1.0f), std::log(2.0f), std::log(5.0f)};
+  auto share = frequencies({.temperature = 1, .seed = 7}, logits);
+  EXPECT_NEAR(share[0], 0.125, 0.01);
+  EXPECT_NEAR(share[1], 0.25, 0.01);
+  EXPECT_NEAR(share[2], 0.625, 0.015);
+  share = frequencies({.temperature = 0.5, .seed = 7}, logits);  // squares: 1, 4, 25
+  EXPECT_NEAR(share[0], 1.0 / 30, 0.01);
+  EXPECT_NEAR(share[2], 25.0 / 30, 0.015);
+}
+
+TEST(Sampling, TopKAndTopPCutTheTail) {
+  const std::vector<float> logits = {std::log(1.0f), std::log(4.0f), std::log(2.0f), std::log(3.0f)};
+  auto share = frequencies({.temperature = 1, .top_k = 2, .seed = 3}, logits);
+  EXPECT_EQ(share.size(), 2u);
+  EXPECT_NEAR(share[1], 4.0 / 7, 0.015);
+  EXPECT_NEAR(share[3], 3.0 / 7, 0.015);
+  // 0.4 + 0.3 = 0.7 is not yet 0.75: the third candidate belongs to the set.
+  share = frequencies({.temperature = 1, .top_p = 0.75, .seed = 3}, logits);
+  EXPECT_EQ(share.size(), 3u);
+  EXPECT_NEAR(share[2], 2.0 / 9, 0.015);
+  share = frequencies({.temperature = 1, .top_p = 0.01, .seed = 3}, logits);
+  EXPECT_EQ(share.size(), 1u);
+  EXPECT_TRUE(share.contains(1));
+  // Of equals top-k keeps the lowest ids.
+  share = frequencies({.temperature = 1, .top_k = 2, .seed = 3}, {1, 1, 1, 1});
+  EXPECT_EQ(share.size(), 2u);
+  EXPECT_TRUE(share.contains(0) && share.contains(1));
+}
+
+TEST(Sampling, IsDeterministicInTheSeed) {
+  const std::vector<float> logits(1000, 0.0f);
+  const auto draw = [&](std::uint64_t seed) {
+    Sampler sampler({.temperature = 1, .seed = seed});
+    std::vector<std::int32_t> ids;
+    for (int i = 0; i < 20; ++i) ids.push_back(sampler.pick(logits));
+    return ids;
+  };
+  EXPECT_EQ(draw(1), draw(1));
+  EXPECT_NE(draw(1), draw(2));
+}
+
+// ---- Key/value cache
+
+TEST(KvCache, GrowsInStepsAndKeepsItsContent) {
+  ModelConfig config;
+  config.layers = 2;
+  config.kv_heads = 2;
+  config.head_dim = 4;
+  config.max_positions = 1000;
+  const auto state = make_sequence_state(config);
+  EXPECT_EQ(state->length(), 0);
+  state->reserve(3);
+  ASSERT_GE(state->keys(1).size(), 3u * 8);
+  state->keys(1)[5] = 42;
+  state->values(0)[6] = 43;
+  EXPECT_EQ(state->length(), 0);  // nothing is held before commit
+  state->commit(3);
+  EXPECT_EQ(state->length(), 3);
+  for (int i = 3; i < 1000; ++i) {
+    state->reserve(1);
+    state->commit(1);
+  }
+  EXPECT_EQ(state->length(), 1000);
+  EXPECT_EQ(state->keys(0).size(), 1000u * 8);  // never beyond the limit
+  EXPECT_EQ(state->keys(1)[5], 42);
+  EXPECT_EQ(state->values(0)[6], 43);
+  EXPECT_ERROR(state->reserve(1), "1001", "1000", "max_position_embeddings");
+  EXPECT_ERROR(state->reserve(std::numeric_limits<int>::max()), "1000");
+  EXPECT_EQ(state->length(), 1000);
+}
+
+TEST(KvCache, AForwardPassBeyondTheLimitChangesNothing) {
+  const Model& model = *demo().model;
+  const auto state = make_sequence_state(model.config());
+  const std::vector<TokenId> tokens(static_cast<std::size_t>(model.config().max_positions) + 1, 5);
+  const Chunk chunk{state.get(), tokens};
+  std::vector<float> hidden;
+  EXPECT_ERROR(model.forward({&chunk, 1}, hidden), "1025", "1024");
+  EXPECT_EQ(state->length(), 0);
+}
+
+// ---- Generation
+
+TEST(Generate, StopsAtMaxTokensAtTheCallersWordAndAtTheEndToken) {
+  const std::vector<TokenId> prompt = {434, 1176, 274, 2305, 317};
+  const Model& model = *demo().model;
+  EXPECT_EQ(generate(model, prompt, {.max_tokens = 5}).size(), 5u);
+  EXPECT_TRUE(generate(model, prompt, {.max_tokens = 0}).empty());
+  int seen = 0;
+  const auto made = generate(model, prompt, {.max_tokens = 9}, [&](const GeneratedToken&) { return ++seen < 3; });
+  EXPECT_EQ(seen, 3);
+  EXPECT_EQ(made.size(), 3u);
+
+  const Json eval = read_json_file(test::project("tests/data/tiny/eval.json"));
+  for (const Json& generation : eval.at("generations")) {
+    if (generation.at("new_ids").size() == 64) continue;
+    const auto ended = generation.at("prompt_ids").get<std::vector<TokenId>>();
+    const auto tokens = generate(model, ended, {.max_tokens = 64});
+    EXPECT_EQ(tokens.back().id, 8191);
+    EXPECT_EQ(generate(model, ended, {.max_tokens = 64, .stop_at_end_token = false}).size(), 64u);
+  }
+}
+
+TEST(Generate, RefusesWhatDoesNotFit) {
+  const Model& model = *demo().model;
+  EXPECT_ERROR(generate(model, {}, {}), "prompt", "no tokens");
+  const std::vector<TokenId> prompt(1000, 5);
+  EXPECT_ERROR(generate(model, prompt, {.max_tokens = 26}), "1000", "26", "1025", "1024");
+  EXPECT_NO_THROW(generate(model, prompt, {.max_tokens = 25, .stop_at_end_token = false}));
+  EXPECT_ERROR(generate(model, prompt, {.max_tokens = -1}), "max-tokens", "-1");
+}
+
+TEST(Generate, SamplesDeterministically) {
+  const std::vector<TokenId> prompt = {434, 1176};
+  const auto draw = [&](std::uint64_t seed) {
+    return ids_of(generate(*demo().model, prompt, {.max_tokens = 12, .sampling = {.temperature = 1, .seed = seed}}));
+  };
+  EXPECT_EQ(draw(1), draw(1));
+  EXPECT_NE(draw(1), draw(2));
+}
+
+TEST(Session, ContinuesAConversationWithoutComputingItAgain) {
+  const Model& model = *demo().model;
+  Session session(model);
+  std::vector<TokenId> conversation = {434, 1176, 274};
+  const auto first = session.generate(conversation, {.max_tokens = 4});
+  EXPECT_EQ(session.reused(), 0u);
+  for (const GeneratedToken& token : first) conversation.push_back(token.id);
+  conversation.insert(conversation.end(), {2305, 317});
+  const auto second = session.generate(conversation, {.max_tokens = 6});
+  EXPECT_EQ(session.reused(), 6u);  // the last token of the answer had not been fed
+  EXPECT_EQ(ids_of(second), ids_of(generate(model, conversation, {.max_tokens = 6})));
+
+  const std::vector<TokenId> other = {434, 99, 274};
+  EXPECT_EQ(ids_of(session.generate(other, {.max_tokens = 6})), ids_of(generate(model, other, {.max_tokens = 6})));
+  EXPECT_EQ(session.reused(), 0u);
+}
+
+TEST(Session, LongPromptsInPiecesEqualOnePrefill) {
+  std::vector<TokenId> prompt;
+  for (int i = 0; i < 900; ++i) prompt.push_back((i * 37) % 8000);
+  const auto made = generate(*demo().model, prompt, {.max_tokens = 1});
+  const auto logits = compute_logits(*demo().model, prompt, 1);
+  EXPECT_EQ(made[0].id, top_two(logits).best);
+  EXPECT_NEAR(made[0].margin, top_two(logits).margin, 1e-4);
+}
+
+TEST(ComputeLogits, GivesTheLastPositions) {
+  const std::vector<TokenId> ids = {434, 1176, 274, 2305, 317};
+  const auto all = compute_logits(*demo().model, ids, 0), two = compute_logits(*demo().model, ids, 2);
+  ASSERT_EQ(all.size(), 5u * 8192);
+  ASSERT_EQ(two.size(), 2u * 8192);
+  for (std::size_t i = 0; i < two.size(); ++i) ASSERT_NEAR(two[i], all[3 * 8192 + i], 1e-4);
+  EXPECT_ERROR(compute_logits(*demo().model, ids, 6), "6", "5");
+  EXPECT_ERROR(compute_logits(*demo().model, {}, 0), "no token ids");
+}
+
+// ---- Prompts and text
+
+TEST(Prompt, ChatGoesThroughTheTemplateAsTheReferenceDid) {
+  const Json eval = read_json_file(test::project("tests/data/tiny/eval.json"));
+  int chats = 0;
+  for (const Json& generation : eval.at("generations")) {
+    const auto text = generation.at("prompt").get<std::string>();
+    const auto truth = generation.at("prompt_ids").get<std::vector<TokenId>>();
+    if (generation.at("kind") != "chat") {
+      EXPECT_EQ(encode_prompt(*demo().tokenizer, text), truth) << text;
+      continue;
+    }
+    // The reference keeps the rendered template: the question stands inside.
+    const std::size_t begin = std::string("<|im_start|>user\n").size();
+    const std::string question = text.substr(begin, text.find("<|im_end|>") - begin);
+    EXPECT_EQ(encode_chat(demo(), {{"user", question}}), truth) << text;
+    ++chats;
+  }
+  EXPECT_EQ(chats, 2);
+}
+
+TEST(TextStream, HoldsBackIncompleteCharacters) {
+  const Tokenizer& tokenizer = *demo().tokenizer;
+  const std::string text = "caf\u00e9 \U0001F600 \u4f60\u597d, plain.";
+  const auto ids = tokenizer.encode(text);
+  TextStream stream(tokenizer, ids[0]);
+  std::string printed;
+  for (const TokenId id : ids) {
+    printed += stream.add(id);
+    ASSERT_TRUE(text.starts_with(printed));
+    // Whatever is printed ends with a whole character.
+    const auto next = static_cast<unsigned char>(text[std::min(printed.size(), text.size() - 1)]);
+    ASSERT_NE(next & 0xC0, 0x80) << printed;
+  }
+  EXPECT_EQ(printed + stream.finish(), text);
+}
+
+TEST(TextStream, GivesIncompleteCharactersAtTheEndAndSkipsSpecialTokens) {
+  const Tokenizer& tokenizer = *demo().tokenizer;
+  const auto ids = tokenizer.encode("\U0001F600");
+  ASSERT_GT(ids.size(), 1u);  // several byte tokens
+  TextStream stream(tokenizer, std::nullopt);
+  EXPECT_EQ(stream.add(ids[0]), "");
+  EXPECT_EQ(stream.add(demo().model->config().end_tokens.front()), "");
+  EXPECT_EQ(stream.finish(), tokenizer.decode({&ids[0], 1}));
+  EXPECT_EQ(stream.finish(), "");
+}
+
+// ---- Text sampled from the model
+
+TEST(SelfText, IsDeterministicAndMadeOfDocuments) {
+  const auto text = sample_self_text(demo(), 1200, 5);
+  ASSERT_EQ(text.size(), 1200u);
+  EXPECT_EQ(text, sample_self_text(demo(), 1200, 5));
+  EXPECT_NE(text, sample_self_text(demo(), 1200, 6));
+  for (const TokenId id : text) ASSERT_TRUE(id >= 0 && id < 8192);
+  EXPECT_EQ(text[511], demo().model->config().end_tokens.front());  // every sequence ends a document
+  EXPECT_EQ(text[1023], demo().model->config().end_tokens.front());
+  // Sequences do not depend on how many are written beside them.
+  const auto shorter = sample_self_text(demo(), 300, 5);
+  EXPECT_TRUE(std::equal(shorter.begin(), shorter.end(), text.begin()));
+}
+
+// ---- Loading
+
+TEST(LoadModel, BringsModelAndTokenizerTogether) {
+  EXPECT_EQ(demo().model->config().vocabulary, 8192);
+  EXPECT_LE(demo().tokenizer->vocabulary_size(), 8192u);
+  EXPECT_ERROR(load_model("/nonexistent/model"), "/nonexistent/model");
+}
+
+TEST(LoadModel, RefusesATokenizerLargerThanTheEmbedding) {
+  test::TemporaryFolder folder;
+  std::filesystem::copy(test::demo_model(), folder.path(), std::filesystem::copy_options::recursive);
+  // A token beyond the last row of the embedding.
+  Json tokenizer = read_json_file(folder.file("tokenizer.json"));
+  tokenizer["added_tokens"].push_back({{"id", 8192}, {"content", "<|extra|>"}, {"special", true},
+                                       {"single_word", false}, {"lstrip", false}, {"rstrip", false},
+                                       {"normalized", false}});
+  test::write_bytes(folder.file("tokenizer.json"), tokenizer.dump());
+  EXPECT_ERROR(load_model(folder.path().string()), "8193", "8192", "tokenizer");
+}
+
+}  // namespace
+}  // namespace assay

@@ -1,0 +1,185 @@
+// sentencepiece models against PyPI's sentencepiece (tests/reference/sentencepiece_vectors.py), and broken ones.
+#include <gmock/gmock.h>
+
+#include <cstring>
+
+#include "assay/base/error.h"
+#include "assay/base/file.h"
+#include "assay/tokenizer/character_map.h"
+#include "assay/tokenizer/sentencepiece_guard.h"
+#include "tests/support.h"
+#include "tests/tokenizer/small_tokenizer.h"
+
+namespace assay {
+namespace {
+
+using test::Ids;
+
+std::string model_file(const std::string& name) {
+  return test::read_bytes(test::project("tests/data/sentencepiece_" + name + ".model"));
+}
+
+TokenizerPtr load(const std::string& model, const Json& config = Json::object()) {
+  return load_tokenizer({{"tokenizer.model", model}, {"tokenizer_config.json", config.dump()}}, "model");
+}
+
+/// One protobuf field: tag, length, bytes; or tag and a small number.
+std::string bytes_field(int number, const std::string& bytes) {
+  std::string field{static_cast<char>(number << 3 | 2)};
+  std::size_t length = bytes.size();
+  for (; length >= 128; length >>= 7) field += static_cast<char>(0x80 | (length & 127));
+  return field + static_cast<char>(length) + bytes;
+}
+std::string number_field(int number, int value) {
+  return {static_cast<char>(number << 3), static_cast<char>(value)};
+}
+std::string piece(const std::string& text, float score, PieceType type) {
+  std::string number(4, '\0');
+  std::memcpy(number.data(), &score, 4);
+  return bytes_field(1, bytes_field(1, text) + "\x15" + number + number_field(3, static_cast<int>(type)));
+}
+std::string unknown_piece() { return piece("<unk>", 0, PieceType::unknown); }
+
+TEST(SentencePiece, AgreesWithItsOwnPackage) {
+  const Json data = read_json_file(test::project("tests/data/sentencepiece_vectors.json"));
+  for (const auto& [name, vectors] : data.items()) {
+    const TokenizerPtr tokenizer = load(model_file(name));
+    for (const Json& vector : vectors) {
+      SCOPED_TRACE(name + " " + vector["text"].dump());
+      EXPECT_EQ(tokenizer->encode(vector["text"].get<std::string>()), vector["ids"].get<Ids>());
+    }
+  }
+}
+
+TEST(SentencePiece, WikiText) {
+  ASSAY_NEEDS_SHARED("text/sp1024.model");
+  const TokenizerPtr tokenizer = load(test::read_bytes(test::shared("text/sp1024.model")));
+  const std::string text = test::read_bytes(test::shared("text/wiki.test.raw"));
+  const Ids ids = tokenizer->encode(std::string_view(text).substr(0, 300000));
+  EXPECT_EQ(ids.size(), 124005U);
+  EXPECT_EQ(sha256_hex(std::as_bytes(std::span(ids))), "7922204727562edf9ff7b924585b3636b4ad639849a7c7ea649895d950f96eda");  // of PyPI's ids, as little-endian int32
+}
+
+TEST(SentencePiece, DecodesPiecesBytesAndControlTokens) {
+  const TokenizerPtr tokenizer = load(model_file("bpe"));
+  for (const std::string text : {"the cat", "caf\u00e9 \u65e5\u672c", "two", "x"})
+    EXPECT_EQ(tokenizer->decode(tokenizer->encode(text)), text);
+  const Ids ids = {*tokenizer->find("<s>"), *tokenizer->find("\u2581the"), *tokenizer->find("</s>")};
+  EXPECT_EQ(tokenizer->decode(ids), "<s> the</s>");
+  EXPECT_EQ(tokenizer->decode(ids, true), "the");
+  EXPECT_TRUE(tokenizer->is_special(ids[0]));
+  EXPECT_FALSE(tokenizer->is_special(ids[1]));
+  EXPECT_ERROR(tokenizer->decode(Ids{100000}), "100000");
+}
+
+TEST(SentencePiece, InvalidUtf8BecomesByteTokens) {
+  const TokenizerPtr tokenizer = load(model_file("bpe"));
+  const Ids ids = tokenizer->encode("the\xFF" "the");
+  EXPECT_EQ(ids[1], *tokenizer->find("<0xFF>"));
+  EXPECT_EQ(tokenizer->decode(ids), "the\xFF" "the");
+  EXPECT_ERROR(load(model_file("unigram"))->encode("a\xFF"), "0xFF");
+}
+
+TEST(SentencePiece, SpecialTokensInTextAreFound) {
+  const std::string model = model_file("bpe");
+  const TokenizerPtr plain = load(model);
+  const TokenId bos = *plain->find("<s>"), eos = *plain->find("</s>"), the = *plain->find("\u2581the");
+  EXPECT_EQ(plain->encode("<s>the</s>the"), (Ids{bos, the, eos, the}));
+  EXPECT_EQ(plain->bos, bos);
+  EXPECT_FALSE(plain->adds_bos);
+  EXPECT_EQ(plain->eos_text, "</s>");
+  // Without legacy behaviour, text behind a token does not begin with a space of its own.
+  const TokenizerPtr modern = load(model, {{"legacy", false}, {"tokenizer_class", "LlamaTokenizer"}});
+  EXPECT_EQ(modern->encode("the"), Ids{the});
+  EXPECT_EQ(modern->decode(modern->encode("<s>the")), "<s>the");
+  EXPECT_TRUE(modern->adds_bos);
+  // A configuration that names no such token is taken at its word.
+  EXPECT_EQ(load(model, {{"bos_token", nullptr}})->bos, std::nullopt);
+  // Tokens beyond the model's own.
+  const int next = static_cast<int>(plain->vocabulary_size());
+  const Json added = {{"added_tokens_decoder", {{std::to_string(next + 1), {{"content", "[X]"}, {"special", true}}}}}};
+  EXPECT_EQ(load(model, added)->encode("[X]the"), (Ids{next + 1, the}));
+  EXPECT_EQ(load(model, added)->vocabulary_size(), static_cast<std::size_t>(next + 2));
+  EXPECT_ERROR(load(model, added)->decode(Ids{next}), "is not in the vocabulary");  // a hole
+}
+
+TEST(SentencePiece, AddedTokensThatContradictTheModelAreRefused) {
+  const auto refuse = [](const char* id, const char* content, const char* named) {
+    EXPECT_ERROR(load(model_file("bpe"), {{"added_tokens_decoder", {{id, {{"content", content}}}}}}), "model", named);
+  };
+  refuse("7", "<s>", "\"<s>\"");
+  refuse("7", "[X]", "another piece");
+  refuse("1000000", "[X]", "far beyond");
+}
+
+TEST(SentencePiece, BrokenModelsAreRefused) {
+  const std::string good = unknown_piece() + piece("a", 0, PieceType::normal);
+  EXPECT_EQ(load(good)->vocabulary_size(), 2U);
+  const auto refuse = [](const std::string& model, const char* named) {
+    EXPECT_ERROR(load(model), "model/tokenizer.model", named);
+  };
+  refuse("", "unknown");
+  refuse(piece("a", 0, PieceType::normal), "0 pieces of type unknown");
+  refuse(unknown_piece() + piece("<u2>", 0, PieceType::unknown), "2 pieces of type unknown");
+  refuse(good + piece("a", 0, PieceType::normal), "occurs twice");
+  refuse(good + piece("", 0, PieceType::normal), "0 bytes");
+  refuse(good + piece(std::string(5000, 'x'), 0, PieceType::normal), "5000 bytes");
+  refuse(good + piece("\xFF", 0, PieceType::normal), "not UTF-8");
+  refuse(good + piece(std::string("a\0b", 3), 0, PieceType::normal), "zero byte");
+  refuse(good + piece("b", std::nanf(""), PieceType::normal), "score");
+  refuse(good + piece("b", 0, static_cast<PieceType>(7)), "type is 7");
+  refuse(good + piece("b", 0, PieceType::byte), "model");
+  refuse(good + bytes_field(2, number_field(3, 3)), "type 3");  // word
+  refuse(good + bytes_field(2, number_field(24, 1).insert(1, "\x01")), "whitespace_as_suffix");
+  refuse(good + bytes_field(3, number_field(5, 0)), "escape");
+  refuse(good + number_field(1, 1), "wire type");
+  refuse(good + "\x0B", "wire type");
+  refuse(good + '\0', "field number");
+  refuse(good + "\x0A\x05", "truncated");
+  refuse(good + "\x0A", "truncated");
+  refuse(good + "\x08" + std::string(11, '\xFF'), "10 bytes");
+  for (std::size_t cut = 1; cut < good.size(); ++cut) EXPECT_THROW(load(good.substr(0, cut)), Error) << cut;
+}
+
+/// A character map of 256 units, in which only the root and what a test sets are not zero.
+std::string character_map(const std::vector<std::pair<std::size_t, std::uint32_t>>& units,
+                          const std::string& replacements = std::string("x\0", 2)) {
+  std::vector<std::uint32_t> table(256, 0);
+  for (const auto& [at, unit] : units) table[at] = unit;
+  std::string bytes(4 + 1024, '\0');
+  const std::uint32_t size = 1024;
+  std::memcpy(bytes.data(), &size, 4);
+  std::memcpy(bytes.data() + 4, table.data(), 1024);
+  return bytes + replacements;
+}
+
+TEST(SentencePiece, ACharacterMapCannotLeadOutsideItself) {
+  const auto check = [](const std::string& map) { check_character_map(map, "model"); };
+  const std::uint32_t leaf = 1u << 8;  // the unit ends a key; its value lies at offset 0 from it
+  check(character_map({{'a', 'a' | leaf | ('a' << 10)}, {0, 0}}));
+  EXPECT_ERROR(check("abc"), "too short");
+  EXPECT_ERROR(check(std::string("\x10\0\0\0x", 5)), "impossible size");
+  EXPECT_ERROR(check(character_map({}, "x")), "does not end");
+  EXPECT_ERROR(check(character_map({}, std::string("\xFF\0", 2))), "not UTF-8");
+  EXPECT_ERROR(check(character_map({{0, 1u << 20}})), "outside its table");
+  EXPECT_ERROR(check(character_map({{'a', 'a' | leaf | (('a' ^ 'b') << 10)}, {'b', 0x80000000u | 77}})),
+               "outside its replacements");
+  // 'a' leads to itself: a ^ offset 0 ^ label... the child of 'a' under the label 'a' ^ 'a' ^ 'a'.
+  EXPECT_ERROR(check(character_map({{'a', 'a' | ('a' << 10)}})), "without end");
+}
+
+TEST(SentencePiece, EveryBitFlipOfAModelIsSurvived) {
+  const std::string model = model_file("unigram");
+  for (std::size_t at = 0; at < model.size(); at += 3) {
+    std::string broken = model;
+    broken[at] = static_cast<char>(broken[at] ^ (1 << (at % 8)));
+    try {
+      load(broken)->encode("The cat sat <sep> caf\u00e9 \uff21 12 \u65e5");
+    } catch (const Error&) {
+      continue;  // refused: as good as read
+    }
+  }
+}
+
+}  // namespace
+}  // namespace assay
