@@ -1,5 +1,6 @@
 #include <fmt/core.h>
 
+#include <cmath>
 #include <memory>
 
 #include "app/command.h"
@@ -102,11 +103,13 @@ void print_result(const Options& options, const QuantizeResult& result, const Ch
     fmt::print("loss NOT measured: {}\n", reason->get<std::string>());
   } else {
     const Json& loss = result.manifest["measurements"][0];
-    fmt::print("measured on {} tokens{}: perplexity {:.3f} (original {:.3f}), mean KL divergence {:.4f} nats, "
-               "same first choice {:.1f} %\n",
-               loss["tokens"].dump(), loss["self_sampled"].get<bool>() ? " sampled from the original" : "",
-               loss["perplexity"].get<double>(), loss["reference"]["perplexity"].get<double>(),
-               loss["kld"]["mean"].get<double>(), 100 * loss["top1_agreement"]["share"].get<double>());
+    fmt::print("measured on {} tokens{}: perplexity {:.3f} (original {:.3f})", loss["tokens"].dump(),
+               loss["self_sampled"].get<bool>() ? " sampled from the original" : "",
+               loss["perplexity"].get<double>(), std::exp(loss["reference"]["nll"].get<double>()));
+    if (loss.contains("kld"))  // a text of a single cluster has no interval, so no divergence is claimed
+      fmt::print(", mean KL divergence {:.4f} nats, same first choice {:.1f} %", loss["kld"]["mean"].get<double>(),
+                 100 * loss["top1_agreement"].get<double>());
+    fmt::print("\n");
   }
   fmt::print("wrote {}\n", options.out);
 }
@@ -156,7 +159,7 @@ void add_quantize(CLI::App& app) {
                                       "Text to measure the loss on: a file, self (sampled from the model), or none");
   measure->capture_default_str();
   command->add_option("--measure-tokens", options->measure_tokens, "Tokens of that text")
-      ->check(CLI::Range(std::size_t{64}, std::size_t{1} << 40))
+      ->check(CLI::Range(std::size_t{2048}, std::size_t{1} << 40))
       ->capture_default_str();
   command->add_option("--seed", options->seed, "Seed of the self-sampled text")->capture_default_str();
   command->add_flag("--dry-run", options->dry_run, "Print the plan and its size, write nothing");

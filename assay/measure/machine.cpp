@@ -13,7 +13,7 @@
 namespace assay {
 namespace {
 
-constexpr int kRepeats = 5;
+constexpr int kRepeats = 3;
 
 /// Median seconds of a few calls after one to warm up.
 template <class Work>
@@ -45,7 +45,7 @@ std::uint64_t sum_words(const std::uint64_t* words, std::size_t count) {
 }  // namespace
 
 double measure_sgemm_gflops() {
-  constexpr int kSize = 1024;
+  constexpr int kSize = 768;
   const std::vector<float> a(std::size_t{kSize} * kSize, 0.5f), b(std::size_t{kSize} * kSize, 0.25f);
   std::vector<float> c(std::size_t{kSize} * kSize);
   const double seconds = median_seconds([&] {

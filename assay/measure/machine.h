@@ -5,7 +5,7 @@
 namespace assay {
 
 /// Single-precision matrix multiplication through the BLAS on all threads: median GFLOP/s of a few square
-/// products (1,024 each way, multiply and add counted apart). Takes some tens of milliseconds.
+/// products (768 each way, multiply and add counted apart). Takes some tens of milliseconds.
 double measure_sgemm_gflops();
 
 /// Reading `bytes` of memory with all threads, first touched by the same threads: median GB/s (1e9) of a few

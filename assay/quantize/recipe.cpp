@@ -21,7 +21,9 @@ bool is_expert(Role role) {
 }
 bool is_end(Role role) { return role == Role::embedding || role == Role::head; }
 /// Routers and their like: tiny, and a wrong choice of experts is the costliest error there is.
-bool is_protected(Role role) { return floor_bits(role) >= 8; }
+bool is_protected(Role role) {
+  return role == Role::router || role == Role::shared_expert_gate || role == Role::linear_attention_gates;
+}
 bool is_linear(Role role) { return is_block_matrix(role) && !is_protected(role); }
 bool is_matrix(Role role) { return is_end(role) || is_linear(role); }
 

@@ -9,7 +9,8 @@ namespace assay {
 namespace {
 
 constexpr std::size_t kSequences = 32;         // advance in lockstep
-constexpr std::size_t kSequenceTokens = 512;   // then a sequence ends, whatever it was saying
+// A sequence ends after this many tokens, whatever it was saying; little text is spread over shorter sequences.
+constexpr std::size_t kLongest = 512, kShortest = 128;
 
 /// One sequence of text in the making.
 struct Writer {
@@ -29,7 +30,8 @@ std::vector<TokenId> sample_self_text(const LoadedModel& loaded, std::size_t tok
   // Documents are separated by the end token, so it is also what a document begins behind.
   const TokenId separator = config.end_tokens.front();
   const TokenId start = loaded.tokenizer->adds_bos ? loaded.tokenizer->bos.value_or(separator) : separator;
-  const std::size_t length = std::min(kSequenceTokens, static_cast<std::size_t>(config.max_positions));
+  const std::size_t length = std::min(std::clamp(tokens / kSequences, kShortest, kLongest),
+                                      static_cast<std::size_t>(config.max_positions));
 
   Progress progress("sampling text from the model", tokens, "tokens");
   std::vector<TokenId> text;

@@ -5,8 +5,8 @@
 #include "assay/base/error.h"
 #include "assay/base/file.h"
 #include "assay/base/json.h"
-#include "assay/formats/table.h"
 #include "assay/storage/safetensors.h"
+#include "assay/storage/tensor_planes.h"
 
 namespace assay {
 namespace fs = std::filesystem;
@@ -110,9 +110,7 @@ Tensor plain_tensor(const std::string& name, const StoredArray& array) {
   tensor.name = name;
   tensor.shape = array.shape;
   tensor.dtype = array.dtype;
-  if (array.dtype == DType::F32) tensor.format = find_format("f32");
-  if (array.dtype == DType::F16) tensor.format = find_format("f16");
-  if (array.dtype == DType::BF16) tensor.format = find_format("bf16");
+  tensor.format = plain_float_format(array.dtype);
   tensor.planes = {array.bytes};
   tensor.file = array.file;
   tensor.owners = {array.owner};

@@ -4,6 +4,7 @@
 
 #include "assay/base/checked.h"
 #include "assay/base/error.h"
+#include "assay/formats/table.h"
 
 namespace assay {
 namespace {
@@ -34,10 +35,22 @@ std::string module_of(const std::string& tensor) {
   return tensor.ends_with(kWeightSuffix) ? tensor.substr(0, tensor.size() - kWeightSuffix.size()) : tensor;
 }
 
+FormatPtr plain_float_format(DType dtype) {
+  switch (dtype) {
+    case DType::F32:
+      return find_format("f32");
+    case DType::F16:
+      return find_format("f16");
+    case DType::BF16:
+      return find_format("bf16");
+    default:
+      return nullptr;
+  }
+}
+
 bool is_plain_float(const Format& format) {
-  const Layout layout = format.layout(1);
-  return !layout.has_params && layout.planes.size() == 1 && is_float(layout.planes[0].dtype) &&
-         layout.planes[0].bytes_per_unit == dtype_size(layout.planes[0].dtype);
+  const FormatPtr read_back = plain_float_format(format.layout(1).planes[0].dtype);
+  return read_back && read_back->name() == format.name();
 }
 
 std::vector<PlaneArray> plane_arrays(const std::string& tensor, const Shape& shape, const Format& format) {

@@ -26,7 +26,9 @@ std::vector<PlaneArray> plane_arrays(const std::string& tensor, const Shape& sha
 /// The name without a trailing ".weight".
 std::string module_of(const std::string& tensor);
 
-/// Weights stored one by one as f32, f16 or bf16: no parameters, one plane of a float dtype.
+/// The format that a plain array of this dtype is read as: f32, f16 or bf16; null for other dtypes.
+FormatPtr plain_float_format(DType dtype);
+/// Would a tensor of this format, stored as a plain array, be read back as the same format?
 bool is_plain_float(const Format& format);
 
 }  // namespace assay

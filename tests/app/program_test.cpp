@@ -99,11 +99,8 @@ TEST_F(Program, DryRunWritesNothing) {
 }
 
 TEST_F(Program, QuantiseMeasureGateConvert) {
-  const std::string q4 = folder.file("q4"), text = folder.file("text");
-  test::write_bytes(text, "The river runs through the old town, and the people of the town live by the river. "
-                          "In winter the water is high; in summer the children swim in it. The mayor wrote a letter "
-                          "to the king about the bridge, but the king did not answer. So the people built it alone.");
-  Outcome outcome = run("quantize " + demo + " " + q4 + " --recipe q4 --measure-tokens 256 --json");
+  const std::string q4 = folder.file("q4");
+  Outcome outcome = run("quantize " + demo + " " + q4 + " --recipe q4 --measure-tokens 2048 --json");
   ASSERT_EQ(outcome.code, 0) << outcome.error;
   const Json manifest = Json::parse(outcome.out);
   EXPECT_EQ(manifest["measurements"][0]["self_sampled"], true);
@@ -115,11 +112,11 @@ TEST_F(Program, QuantiseMeasureGateConvert) {
   EXPECT_THAT(outcome.out, HasSubstr("5.000 linear"));
   EXPECT_THAT(outcome.out, HasSubstr("kernel khq4"));
 
-  outcome = run("eval " + q4 + " --text " + text + " --window 32 --stride 16 --json --reference " + demo);
+  outcome = run("eval " + q4 + " --text self --max-tokens 2048 --json --reference " + demo);
   ASSERT_EQ(outcome.code, 0) << outcome.error;
   EXPECT_GT(Json::parse(outcome.out)["kld"]["mean"].get<double>(), 0);
 
-  const std::string gate = "gate " + q4 + " --reference " + demo + " --text " + text + " --window 16 --stride 8";
+  const std::string gate = "gate " + q4 + " --reference " + demo + " --text self --max-tokens 2048";
   EXPECT_EQ(run(gate + " --max-kld 10 --max-ppl-increase 1000%").code, 0);
   outcome = run(gate + " --max-kld 0.000001");
   EXPECT_EQ(outcome.code, 3) << outcome.error;

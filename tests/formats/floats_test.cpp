@@ -71,6 +71,12 @@ TEST(Gf16, TableOfTheDefinition) {
   for (const auto& [value, code] : table) EXPECT_EQ(weight_to_gf16(static_cast<float>(value)), code) << value;
 }
 
+TEST(Gf16, WeightsBeyondTheLargestSaturate) {
+  const FormatPtr gf16 = find_format("gf16");
+  const Encoded encoded = encode(*gf16, {1e30f, -5e9f, 0x1p32f, 1.0f + 1.0f / 1024}, 4);
+  EXPECT_EQ(encoded.codes, (std::vector<Code>{0x7DFF, 0xFDFF, 0x7DFF, 0x3E00}));
+}
+
 TEST(Gf16, ArithmeticConversionKeepsInfinityAndNan) {
   constexpr float kInfinity = std::numeric_limits<float>::infinity();
   EXPECT_EQ(f32_to_gf16(kInfinity), 0x7E00);

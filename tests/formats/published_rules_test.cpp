@@ -147,6 +147,52 @@ TEST(PublishedRules, IntegersPerRow) {
                   });
 }
 
+// The float below one half: adding 0.5 to it gives 1.
+TEST(PublishedRules, JustBelowHalfAStepRoundsToZero) {
+  for (const auto& [name, top] : {std::pair{"khq4", 15.0f}, {"khw3", 7.0f}, {"khq4-sym", 7.0f}, {"q8_0", 127.0f}}) {
+    std::vector<float> block(32, 0.0f);
+    block[0] = top;  // step 1
+    block[1] = 0.49999997f;
+    block[2] = 0.5f;
+    const Encoded encoded = encode(*find_format(name), block, 32);
+    ASSERT_EQ(encoded.params[0].scale, 1.0f) << name;
+    EXPECT_EQ(encoded.codes[1], encoded.codes[3]) << name;
+    EXPECT_EQ(encoded.codes[2], encoded.codes[3] + 1) << name;
+  }
+}
+
+// 1 / d overflows there and counts as 0: every code is that of zero.
+TEST(PublishedRules, GgufBlocksOfDenormalsAreZeroBlocks) {
+  std::vector<float> block(32, 0.0f);
+  block[5] = 1e-40f;
+  block[6] = -2e-40f;
+  EXPECT_EQ(encode(*find_format("q4_0"), block, 32).codes, std::vector<Code>(32, 8));
+  EXPECT_EQ(encode(*find_format("q4_1"), block, 32).codes, std::vector<Code>(32, 0));
+  EXPECT_EQ(encode(*find_format("q8_0"), block, 32).codes, std::vector<Code>(32, 0));
+}
+
+TEST(PublishedRules, Q8_0NeverUsesTheMostNegativeCode) {
+  const FormatPtr q8_0 = find_format("q8_0");
+  EXPECT_EQ(q8_0->affine()->first_code, -127);
+  std::vector<Code> codes(1);
+  std::vector<float> out(1);
+  q8_0->round(std::vector<Params>{{1.0f, 0.0f}}, std::vector<float>{-200.0f}, codes, out);
+  EXPECT_EQ(codes[0], -127);
+  std::string why;
+  EXPECT_FALSE(q8_0->valid({1.0f, 0.0f}, std::vector<Code>{0, -128}, &why));
+  EXPECT_NE(why.find("-128"), std::string::npos);
+}
+
+// Equal magnitudes of both signs: the first one decides the sign of the scale.
+TEST(PublishedRules, Q4_0TakesTheFirstExtreme) {
+  std::vector<float> block(32, 0.5f);
+  block[3] = 8.0f;
+  block[4] = -8.0f;
+  EXPECT_EQ(encode(*find_format("q4_0"), block, 32).params[0].scale, -1.0f);
+  std::swap(block[3], block[4]);
+  EXPECT_EQ(encode(*find_format("q4_0"), block, 32).params[0].scale, 1.0f);
+}
+
 TEST(PublishedRules, ZeroMinimaKeepTheRulesOwnSign) {
   std::vector<float> mixed(32, 1.0f);
   mixed[3] = -0.0f;

@@ -159,6 +159,7 @@ TEST(Evaluate, ReferenceInLockstepGivesDivergenceAndFlips) {
 }
 
 TEST(Evaluate, TheBundledModelScoresTheSameInBothModes) {
+  const test::SingleThread single;
   const LoadedModel demo = load_model(test::demo_model());
   const std::vector<EvaluatedModel> models{{demo.model.get(), "demo"}};
   const std::vector<TokenId> tokens = sample_self_text(demo, 200, 1);

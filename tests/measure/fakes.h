@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "assay/model/model.h"
+#include "assay/parallel/threads.h"
 
 namespace assay::test {
 
@@ -54,6 +55,15 @@ class FakeModel : public Model {
  private:
   ModelConfig config_;
   LogitRule rule_;
+};
+
+/// One thread within the scope: small work on a busy machine waits longer at barriers than it computes.
+class SingleThread {
+ public:
+  SingleThread() { set_thread_count(1); }
+  ~SingleThread() { set_thread_count(0); }
+  SingleThread(const SingleThread&) = delete;
+  SingleThread& operator=(const SingleThread&) = delete;
 };
 
 /// Deterministic noise in [0, 1), the same on every machine.

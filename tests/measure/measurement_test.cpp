@@ -45,6 +45,7 @@ class MeasurementTest : public ::testing::Test {
   }
   /// The same for every test that only reads: two models against the original on the whole text.
   static void SetUpTestSuite() {
+    const test::SingleThread single;
     folder_ = std::make_unique<test::TemporaryFolder>();
     corpus_ = load_corpus(original(), {write_text(kTextBytes), 0, 1});
     whole_ = measure_pair(corpus_);
@@ -58,6 +59,7 @@ class MeasurementTest : public ::testing::Test {
   static LoadedModel slightly_worse() { return fake("models/q4", 0.1); }
   static LoadedModel much_worse() { return fake("models/q2", 0.8); }
 
+  const test::SingleThread single_;
   static inline std::unique_ptr<test::TemporaryFolder> folder_;
   static inline Corpus corpus_;
   static inline Measurement whole_;

@@ -4,12 +4,14 @@
 
 #include "assay/base/file.h"
 #include "assay/measure/corpus.h"
+#include "tests/measure/fakes.h"
 #include "tests/support.h"
 
 namespace assay {
 namespace {
 
 TEST(Reference, LossOfEveryTokenAsTransformersHasIt) {
+  const test::SingleThread single;
   ASSAY_NEEDS_SHARED("models/small");
   ASSAY_NEEDS_SHARED("text/wiki.test.raw");
   const LoadedModel small = load_model(test::shared("models/small"));
@@ -31,6 +33,7 @@ TEST(Reference, LossOfEveryTokenAsTransformersHasIt) {
 }
 
 TEST(Reference, FirstTokensOfTheTestTextInBothModes) {
+  const test::SingleThread single;
   ASSAY_NEEDS_SHARED("text/wiki.test.raw");
   const LoadedModel demo = load_model(test::demo_model());
   const Corpus corpus = load_corpus(demo, {test::shared("text/wiki.test.raw"), 700, 1});

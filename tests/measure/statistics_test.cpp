@@ -156,6 +156,7 @@ std::vector<double> simulate(Noise& noise, std::size_t clusters, std::size_t siz
 }
 
 TEST(Statistics, IntervalsCoverTheTruthOnAutocorrelatedData) {
+  const test::SingleThread single;
   Noise noise(5);
   constexpr int kRounds = 800;
   const Clusters clusters = equal_clusters(60, 12), tokens = equal_clusters(720, 1);

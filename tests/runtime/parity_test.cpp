@@ -56,7 +56,7 @@ void expect_logits(const Reference& reference) {
   const auto ids = arrays.at("ids_long").as<TokenId>();
   const auto truth = arrays.at("logits_long_last4").as<float>();
   EXPECT_LT(relative_rms(compute_logits(*model, ids, 4), truth), kTolerance);
-  for (const std::size_t step : {1u, 250u}) {
+  for (const std::size_t step : {25u, 250u}) {
     const auto all = logits_in_steps(*model, ids, step);
     EXPECT_LT(relative_rms(std::span(all).last(truth.size()), truth), kTolerance) << "by " << step;
   }

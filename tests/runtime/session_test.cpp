@@ -273,16 +273,27 @@ TEST(TextStream, GivesIncompleteCharactersAtTheEndAndSkipsSpecialTokens) {
 // ---- Text sampled from the model
 
 TEST(SelfText, IsDeterministicAndMadeOfDocuments) {
-  const auto text = sample_self_text(demo(), 1200, 5);
-  ASSERT_EQ(text.size(), 1200u);
-  EXPECT_EQ(text, sample_self_text(demo(), 1200, 5));
-  EXPECT_NE(text, sample_self_text(demo(), 1200, 6));
+  const auto text = sample_self_text(demo(), 300, 5);
+  ASSERT_EQ(text.size(), 300u);
+  EXPECT_EQ(text, sample_self_text(demo(), 300, 5));
+  EXPECT_NE(text, sample_self_text(demo(), 300, 6));
   for (const TokenId id : text) ASSERT_TRUE(id >= 0 && id < 8192);
-  EXPECT_EQ(text[511], demo().model->config().end_tokens.front());  // every sequence ends a document
-  EXPECT_EQ(text[1023], demo().model->config().end_tokens.front());
-  // Sequences do not depend on how many are written beside them.
-  const auto shorter = sample_self_text(demo(), 300, 5);
-  EXPECT_TRUE(std::equal(shorter.begin(), shorter.end(), text.begin()));
+  EXPECT_EQ(text[127], demo().model->config().end_tokens.front());  // every sequence ends a document
+  EXPECT_EQ(text[255], demo().model->config().end_tokens.front());
+}
+
+// The model must find its own text likely: about its own entropy, far below chance.
+TEST(SelfText, IsLikelyUnderTheModel) {
+  const auto text = sample_self_text(demo(), 128, 7);
+  const auto logits = compute_logits(*demo().model, text, 0);
+  double nll = 0;
+  for (std::size_t i = 0; i + 1 < text.size(); ++i) {
+    const auto row = std::span<const float>(logits).subspan(i * 8192, 8192);
+    double sum = 0;
+    for (const float logit : row) sum += std::exp(static_cast<double>(logit));
+    nll += std::log(sum) - static_cast<double>(row[static_cast<std::size_t>(text[i + 1])]);
+  }
+  EXPECT_LT(nll / 127, 6.0);  // chance is ln 8192 = 9.0
 }
 
 // ---- Loading

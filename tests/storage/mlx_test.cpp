@@ -330,6 +330,7 @@ TEST_F(Mlx, WhereTheConfigIsLookedFor) {
   EXPECT_ERROR(open(), "config.json: quantised by \"fp8\", which Assay does not read");
   config(R"({"text_config":{"quantization_config":{"quant_method":"awq"}}})");
   EXPECT_ERROR(open(), "quantised by \"awq\"");
+  EXPECT_FALSE(has_mlx_quantization(Json::parse(R"({"quantization_config":{"quant_method":"fp8"}})")));
   config(R"({"quantization":{"quant_method":"x"}})");
   EXPECT_ERROR(open(), "quantised by \"x\", which is not MLX's scheme");
 }

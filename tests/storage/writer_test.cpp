@@ -178,6 +178,7 @@ TEST(Writer, FinishRefusesIncompletePlanes) {
   EXPECT_ERROR(finish_without(10, 11, false), "tensor c.weight: plane c.scales has 127 of 128 bytes");
   EXPECT_ERROR(finish_without(0, 1, false), "plane c.scales has 127 of 128 bytes");
   EXPECT_ERROR(finish_without(127, 128, false), "plane c.scales has 127 of 128 bytes");
+  EXPECT_ERROR(finish_without(0, 128, false), "plane c.scales has 0 of 128 bytes");
   // Bytes written twice do not stand for those never written.
   EXPECT_ERROR(finish_without(64, 128, true), "plane c.scales has 64 of 128 bytes");
 }

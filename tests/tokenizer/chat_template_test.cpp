@@ -131,7 +131,7 @@ TEST(ChatTemplate, WorkMemoryAndRecursionAreBounded) {
          "{{ n.x|tojson }}", "steps");
   refuse("{% macro m(i) %}{{ m(i + 1) }}{% endmacro %}{{ m(0) }}", "nested deeper");
   refuse("{{ " + std::string(200, '(') + "1" + std::string(200, ')') + " }}", "nested deeper");
-  refuse("{{ " + std::string(200, '[') + " }}", "nested deeper");
+  refuse("{{ " + std::string(200, '[') + std::string(200, ']') + " }}", "nested deeper");
   refuse("{{ " + std::string(200, '-') + "1 }}", "nested deeper");
   std::string chain = "{{ 1", nots = "{{ ", ifs;
   for (int i = 0; i < 1000; ++i) {

@@ -141,31 +141,45 @@ TEST(SentencePiece, BrokenModelsAreRefused) {
   for (std::size_t cut = 1; cut < good.size(); ++cut) EXPECT_THROW(load(good.substr(0, cut)), Error) << cut;
 }
 
-/// A character map of 256 units, in which only the root and what a test sets are not zero.
+/// A character map of 512 units, zero but for those given.
 std::string character_map(const std::vector<std::pair<std::size_t, std::uint32_t>>& units,
                           const std::string& replacements = std::string("x\0", 2)) {
-  std::vector<std::uint32_t> table(256, 0);
+  std::vector<std::uint32_t> table(512, 0);
   for (const auto& [at, unit] : units) table[at] = unit;
-  std::string bytes(4 + 1024, '\0');
-  const std::uint32_t size = 1024;
-  std::memcpy(bytes.data(), &size, 4);
-  std::memcpy(bytes.data() + 4, table.data(), 1024);
+  const auto size = static_cast<std::uint32_t>(table.size() * sizeof(std::uint32_t));
+  std::string bytes(sizeof size + size, '\0');
+  std::memcpy(bytes.data(), &size, sizeof size);
+  std::memcpy(bytes.data() + sizeof size, table.data(), size);
   return bytes + replacements;
 }
 
 TEST(SentencePiece, ACharacterMapCannotLeadOutsideItself) {
   const auto check = [](const std::string& map) { check_character_map(map, "model"); };
-  const std::uint32_t leaf = 1u << 8;  // the unit ends a key; its value lies at offset 0 from it
-  check(character_map({{'a', 'a' | leaf | ('a' << 10)}, {0, 0}}));
+  // The root's children are the units 1 to 255; that of 'a' ends a key, and its value is unit 256.
+  const std::uint32_t key_a = 'a' | 1u << 8 | (256u ^ 'a') << 10;
+  check(character_map({{'a', key_a}, {256, 0x80000000u}}));
   EXPECT_ERROR(check("abc"), "too short");
   EXPECT_ERROR(check(std::string("\x10\0\0\0x", 5)), "impossible size");
+  EXPECT_ERROR(check(std::string("\x03\0\0\0xxxx", 8)), "impossible size");
   EXPECT_ERROR(check(character_map({}, "x")), "does not end");
   EXPECT_ERROR(check(character_map({}, std::string("\xFF\0", 2))), "not UTF-8");
-  EXPECT_ERROR(check(character_map({{0, 1u << 20}})), "outside its table");
-  EXPECT_ERROR(check(character_map({{'a', 'a' | leaf | (('a' ^ 'b') << 10)}, {'b', 0x80000000u | 77}})),
-               "outside its replacements");
-  // 'a' leads to itself: a ^ offset 0 ^ label... the child of 'a' under the label 'a' ^ 'a' ^ 'a'.
-  EXPECT_ERROR(check(character_map({{'a', 'a' | ('a' << 10)}})), "without end");
+  EXPECT_ERROR(check(character_map({{0, 512u << 10}})), "outside its table");
+  EXPECT_ERROR(check(character_map({{'a', key_a}, {256, 0x80000002u}})), "outside its replacements");
+  EXPECT_ERROR(check(character_map({{'a', key_a}, {256, 0x80000001u}})), "outside its replacements");  // inside one
+  EXPECT_ERROR(check(character_map({{'a', 'a' | std::uint32_t{'a'} << 10}})), "without end");  // its own child
+  // 'a', 'aa', 'aaa', ...: 40 units in a row, each a key and the only child of the one before.
+  std::string chain;
+  std::vector<std::uint32_t> table(256 * 42, 0);
+  std::size_t node = 'a';
+  for (std::size_t depth = 1; depth <= 40; ++depth) {
+    const std::size_t base = 256 * depth;
+    table[node] = 'a' | 1u << 8 | static_cast<std::uint32_t>(base ^ node) << 10;
+    table[base] = 0x80000000u;
+    node = base ^ 'a';
+  }
+  const auto size = static_cast<std::uint32_t>(table.size() * 4);
+  chain.append(reinterpret_cast<const char*>(&size), 4).append(reinterpret_cast<const char*>(table.data()), size);
+  EXPECT_ERROR(check(chain + std::string("x\0", 2)), "begin alike");
 }
 
 TEST(SentencePiece, EveryBitFlipOfAModelIsSurvived) {

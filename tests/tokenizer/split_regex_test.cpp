@@ -42,7 +42,7 @@ TEST(SplitRegex, PatternsThatMayMeanSomethingElseAreRefused) {
        {"^a", "a$", R"(\ba)", R"(\h+)", R"(\w+)", R"(\R)", R"(\Ka)", R"((a)\1)", R"([a&&b]x)", "[a[b]]", "[]a]", "(?m)a",
         "(?m:a)", "(?<n>a)", "(*ACCEPT)a", R"(\p{N}{1,3}+)", R"(\p{N}{1,3}?)", "a{,3}", "a{x}", "(?i:\u00e9)", R"((?i:\p{Lu}))",
         R"(\pL)", R"(\x{41)", R"(\xff)", R"(\x)", R"(\v)", R"(a\)", "[a", R"(\p{L)", R"([\w])"})
-    EXPECT_ERROR(SplitRegex(pattern, "model"), "model: split pattern", pattern) << pattern;
+    EXPECT_ERROR(SplitRegex(pattern, "model"), "model: split pattern", pattern);
 }
 
 TEST(SplitRegex, PatternsThatCannotBeCompiledOrMatchNothingAreRefused) {
@@ -54,7 +54,7 @@ TEST(SplitRegex, PatternsThatCannotBeCompiledOrMatchNothingAreRefused) {
 }
 
 TEST(SplitRegex, EndlessBacktrackingEndsInAnError) {
-  const SplitRegex regex("(?:a|a|aa)+b", "model");
+  const SplitRegex regex("(?:a|a|aa)+[bc]", "model");
   EXPECT_ERROR(regex.find_all(std::string(200, 'a')), "model: split pattern", "cannot be matched");
 }
 

@@ -37,8 +37,9 @@ TEST(TokenizerVectors, Variants) {
       SCOPED_TRACE(variant["name"].dump() + " " + vector["text"].dump());
       const auto ids = vector["ids"].get<test::Ids>();
       EXPECT_EQ(tokenizer->encode(vector["text"].get<std::string>()), ids);
-      if (vector.contains("decoded"))
+      if (vector.contains("decoded")) {
         EXPECT_EQ(tokenizer->decode(ids, true), vector["decoded"].get<std::string>());
+      }
     }
   }
 }

@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <array>
 #include <charconv>
 
@@ -40,7 +39,7 @@ Value make_namespace(const Arguments& arguments, Context& context) {
   if (!arguments.positional.empty()) context.refuse("namespace: only named arguments are supported");
   auto result = std::make_shared<Namespace>();
   for (const auto& [name, value] : arguments.named) {
-    if (holds_namespace(value, context)) context.refuse("a namespace inside a namespace is not supported");
+    if (value.holds_state()) context.refuse("a namespace inside a namespace is not supported");
     assign(result->attributes, name, value);
   }
   return Value::name_space(std::move(result));
@@ -115,16 +114,6 @@ Value call_builtin(Function function, const Arguments& arguments, const std::str
       return format_date(arguments, date, context);
   }
   context.refuse("an unknown function");
-}
-
-bool holds_namespace(const Value& value, Context& context) {  // NOLINT(misc-no-recursion): values are finite
-  context.charge(8);
-  if (value.as_namespace() != nullptr) return true;
-  const auto inside = [&](const Value& item) { return holds_namespace(item, context); };
-  if (const auto* list = value.as_list()) return std::any_of(list->begin(), list->end(), inside);
-  if (const auto* dict = value.as_dict())
-    return std::any_of(dict->begin(), dict->end(), [&](const auto& entry) { return inside(entry.second); });
-  return value.as_loop() != nullptr;
 }
 
 }  // namespace assay::jinja

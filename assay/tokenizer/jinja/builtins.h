@@ -7,7 +7,4 @@ namespace assay::jinja {
 /// `date` ("2024-07-26"): what strftime_now formats; "" refuses it. Throws Error.
 Value call_builtin(Function function, const Arguments& arguments, const std::string& date, Context& context);
 
-/// Whether the value is a namespace or holds one.
-bool holds_namespace(const Value& value, Context& context);
-
 }  // namespace assay::jinja

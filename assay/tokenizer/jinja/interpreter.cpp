@@ -130,8 +130,7 @@ void Interpreter::assign_to(const Target& target, const Value& value) {
       context_.refuse("\"{}.{}\" is set, but \"{}\" is {}", target.names.front(), target.attribute,
                       target.names.front(), object.kind());
     // A namespace inside itself, at whatever distance, would never be released.
-    if (value.as_list() != nullptr || value.as_dict() != nullptr || value.as_namespace() != nullptr)
-      if (holds_namespace(value, context_)) context_.refuse("a namespace inside a namespace is not supported");
+    if (value.holds_state()) context_.refuse("a namespace inside a namespace is not supported");
     return assign(named->attributes, target.attribute, value);
   }
   if (target.names.size() == 1) return assign(scopes_.back(), target.names.front(), value);

@@ -4,19 +4,37 @@
 
 namespace assay::jinja {
 
+/// Takes over what a container is because of an item.
+void Value::contain(const Value& item) {
+  depth_ = std::max(depth_, item.depth_ + 1);
+  holds_state_ = holds_state_ || item.holds_state_;
+}
+
 Value Value::list(List value) {
-  int depth = 0;
-  for (const Value& item : value) depth = std::max(depth, item.depth_);
-  Value result(std::make_shared<const List>(std::move(value)));
-  result.depth_ = depth + 1;
+  const auto items = std::make_shared<const List>(std::move(value));
+  Value result(items);
+  result.depth_ = 1;
+  for (const Value& item : *items) result.contain(item);
   return result;
 }
 
 Value Value::dict(Dict value) {
-  int depth = 0;
-  for (const auto& [key, item] : value) depth = std::max(depth, item.depth_);
-  Value result(std::make_shared<const Dict>(std::move(value)));
-  result.depth_ = depth + 1;
+  const auto items = std::make_shared<const Dict>(std::move(value));
+  Value result(items);
+  result.depth_ = 1;
+  for (const auto& [key, item] : *items) result.contain(item);
+  return result;
+}
+
+Value Value::name_space(std::shared_ptr<Namespace> value) {
+  Value result(std::move(value));
+  result.holds_state_ = true;
+  return result;
+}
+
+Value Value::loop(std::shared_ptr<const Loop> value) {
+  Value result(std::move(value));
+  result.holds_state_ = true;
   return result;
 }
 

@@ -39,8 +39,8 @@ class Value {
   static Value string(std::string value) { return Value(std::make_shared<const std::string>(std::move(value))); }
   static Value list(List value);
   static Value dict(Dict value);
-  static Value name_space(std::shared_ptr<Namespace> value) { return Value(std::move(value)); }
-  static Value loop(std::shared_ptr<const Loop> value) { return Value(std::move(value)); }
+  static Value name_space(std::shared_ptr<Namespace> value);
+  static Value loop(std::shared_ptr<const Loop> value);
   static Value macro(const Macro* value) { return Value(value); }
   static Value function(Function value) { return Value(value); }
 
@@ -68,6 +68,8 @@ class Value {
 
   /// Lists and mappings within each other: 0 for anything else.
   int depth() const { return depth_; }
+  /// Whether it is, or holds at whatever distance, something that changes: a namespace, or a loop's state.
+  bool holds_state() const { return holds_state_; }
   /// What `if` takes it for.
   bool truth() const;
   /// "a string", "a list", ...: for messages.
@@ -75,6 +77,7 @@ class Value {
 
  private:
   explicit Value(Data data) : data_(std::move(data)) {}
+  void contain(const Value& item);
   template <class T>
   T* shared() const {
     const auto* found = std::get_if<std::shared_ptr<T>>(&data_);
@@ -83,6 +86,7 @@ class Value {
 
   Data data_;
   int depth_ = 0;
+  bool holds_state_ = false;
 };
 
 struct Namespace {
