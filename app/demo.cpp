@@ -18,7 +18,7 @@ namespace {
 struct Options : Common {
   std::string model, out = "out/demo", text = "self";
   std::vector<std::string> recipes = {"q8", "int6-row", "mlx4", "q4", "w3-mlp", "w3", "mlx3", "mlx2"};
-  std::size_t tokens = 16384;
+  std::size_t tokens = 8192;
   std::uint64_t seed = 1;
   bool keep = false;
 };

@@ -41,8 +41,10 @@ std::vector<TokenId> parse_ids(const std::string& argument) {
 }
 
 /// NumPy's .npy, version 1.0: a header padded to 64 bytes, then the array.
-void write_npy(const std::string& path, const std::vector<float>& values, std::size_t rows, std::size_t columns) {
-  std::string header = fmt::format("{{'descr': '<f4', 'fortran_order': False, 'shape': ({}, {}), }}", rows, columns);
+void write_npy(const std::string& path, const std::vector<float>& values, std::size_t rows,
+               std::size_t columns) {
+  std::string header =
+      fmt::format("{{'descr': '<f4', 'fortran_order': False, 'shape': ({}, {}), }}", rows, columns);
   constexpr std::size_t kPreamble = 10;
   header.append((64 - (kPreamble + header.size() + 1) % 64) % 64, ' ');
   header += '\n';
@@ -76,9 +78,9 @@ void run(const Options& options) {
     const auto row = std::span(logits).subspan(r * vocabulary, vocabulary);
     const TopTwo top = top_two(row);
     const std::string text = loaded.tokenizer->decode(std::span(&top.best, 1));
-    fmt::print("position -{}: most likely {} ({}), logit {:.4f}, {:.4f} above the second\n", rows - r, top.best,
-               Json(text).dump(-1, ' ', false, Json::error_handler_t::replace), row[static_cast<std::size_t>(top.best)],
-               top.margin);
+    fmt::print("position -{}: most likely {} ({}), logit {:.4f}, {:.4f} above the second\n", rows - r,
+               top.best, Json(text).dump(-1, ' ', false, Json::error_handler_t::replace),
+               row[static_cast<std::size_t>(top.best)], top.margin);
   }
 }
 
@@ -87,10 +89,12 @@ void run(const Options& options) {
 void add_logits(CLI::App& app) {
   auto* command = app.add_subcommand("logits", "Print the logits behind given token ids, for parity checks");
   auto options = std::make_shared<Options>();
-  command->add_option("MODEL", options->model, "Model: a folder of any container, or a GGUF file")->required();
+  command->add_option("MODEL", options->model, "Model: a folder of any container, or a GGUF file")
+      ->required();
   command->add_option("--ids", options->ids, "Token ids: 1,2,3 or a file of them")->required();
   command->add_option("--last", options->last, "Only the last K positions (default: all)");
-  command->add_option("--out", options->out, "Write them as a NumPy .npy file, [positions, vocabulary] float32");
+  command->add_option("--out", options->out,
+                      "Write them as a NumPy .npy file, [positions, vocabulary] float32");
   add_model_options(command, &options->loading);
   add_common(command, options.get(),
              "  assay logits models/demo --ids 434,1176,274 --last 1 --json\n"

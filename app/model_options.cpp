@@ -3,7 +3,9 @@
 namespace assay::app {
 
 void add_model_options(CLI::App* command, ModelOptions* options) {
-  command->add_option("--residency", options->residency, "Matrices in memory: decoded to f32, packed, or auto by size")
+  command
+      ->add_option("--residency", options->residency,
+                   "Matrices in memory: decoded to f32, packed, or auto by size")
       ->check(CLI::IsMember({"auto", "decoded", "packed"}))
       ->capture_default_str();
   command->add_option("--config-dir", options->config_directory,

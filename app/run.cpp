@@ -44,7 +44,8 @@ GenerateOptions generate_options(const Options& options, const ModelConfig& conf
 }
 
 /// Generates and, unless it goes into JSON, prints while it does.
-Answer answer(const Options& options, const LoadedModel& loaded, Session& session, std::span<const TokenId> prompt) {
+Answer answer(const Options& options, const LoadedModel& loaded, Session& session,
+              std::span<const TokenId> prompt) {
   using Clock = std::chrono::steady_clock;
   Answer result;
   TextStream stream(*loaded.tokenizer, prompt.empty() ? std::nullopt : std::optional(prompt.back()));
@@ -126,7 +127,8 @@ void run(const Options& options) {
 void add_run(CLI::App& app) {
   auto* command = app.add_subcommand("run", "Generate text; only the text goes to standard output");
   auto options = std::make_shared<Options>();
-  command->add_option("MODEL", options->model, "Model: a folder of any container, or a GGUF file")->required();
+  command->add_option("MODEL", options->model, "Model: a folder of any container, or a GGUF file")
+      ->required();
   command->add_option("--prompt", options->prompt, "Text to continue, or with --chat the question");
   command->add_flag("--chat", options->chat,
                     "Through the model's chat template; without --prompt a conversation on standard input");
@@ -140,7 +142,8 @@ void add_run(CLI::App& app) {
   command->add_option("--top-p", options->sampling.top_p, "Sample from the smallest set of this probability")
       ->capture_default_str();
   command->add_option("--seed", options->sampling.seed, "Seed of the sampling")->capture_default_str();
-  command->add_flag("--verbose", options->verbose, "Counts and speed on standard error, also without a terminal");
+  command->add_flag("--verbose", options->verbose,
+                    "Counts and speed on standard error, also without a terminal");
   add_model_options(command, &options->loading);
   add_common(command, options.get(),
              "  assay run models/demo --prompt 'The city of London is'\n"

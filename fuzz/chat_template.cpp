@@ -7,7 +7,8 @@
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   assay::ChatTemplateInput input;
-  input.messages = {{"system", " Be brief. "}, {"user", "h\xC3\xA9llo"}, {"assistant", "<think>\na\n</think>\nb"}};
+  input.messages = {
+      {"system", " Be brief. "}, {"user", "h\xC3\xA9llo"}, {"assistant", "<think>\na\n</think>\nb"}};
   input.bos_token = "<s>";
   input.eos_token = "</s>";
   input.date = "2024-07-26";

@@ -1,5 +1,5 @@
-// tokenizer.json, tokenizer_config.json, vocab.json and merges.txt. The input is cut at zero bytes into the files'
-// contents and a text to encode; the first byte says which files they are.
+// tokenizer.json, tokenizer_config.json, vocab.json and merges.txt. The input is cut at zero bytes into the
+// files' contents and a text to encode; the first byte says which files they are.
 #include <cstdint>
 #include <map>
 #include <string>

@@ -1,5 +1,6 @@
 #pragma once
-// Reads the arrays of a NumPy .npz archive (a zip of .npy files, C order, little-endian) for comparison in tests.
+// Reads the arrays of a NumPy .npz archive (a zip of .npy files, C order, little-endian) for comparison in
+// tests.
 #include <zip.h>
 
 #include <cstdint>
@@ -13,7 +14,7 @@
 namespace assay::test {
 
 struct NpyArray {
-  std::string type;                // "f4", "i4", "u2", "i8"
+  std::string type;  // "f4", "i4", "u2", "i8"
   std::vector<std::size_t> shape;
   std::string bytes;
 
@@ -79,7 +80,8 @@ inline NpyArray parse_npy(const std::string& file) {
 /// All arrays of an archive, by name (without ".npy").
 inline std::map<std::string, NpyArray> read_npz(const std::string& path) {
   int code = 0;
-  const std::unique_ptr<zip_t, decltype(&zip_discard)> archive(zip_open(path.c_str(), ZIP_RDONLY, &code), zip_discard);
+  const std::unique_ptr<zip_t, decltype(&zip_discard)> archive(zip_open(path.c_str(), ZIP_RDONLY, &code),
+                                                               zip_discard);
   if (archive == nullptr) throw std::runtime_error("npz: cannot open " + path);
   std::map<std::string, NpyArray> arrays;
   for (zip_int64_t i = 0; i < zip_get_num_entries(archive.get(), 0); ++i) {
@@ -88,7 +90,8 @@ inline std::map<std::string, NpyArray> read_npz(const std::string& path) {
     const std::unique_ptr<zip_file_t, decltype(&zip_fclose)> file(
         zip_fopen_index(archive.get(), static_cast<zip_uint64_t>(i), 0), zip_fclose);
     std::string content(entry.size, '\0');
-    if (file == nullptr || zip_fread(file.get(), content.data(), content.size()) != static_cast<zip_int64_t>(entry.size))
+    if (file == nullptr ||
+        zip_fread(file.get(), content.data(), content.size()) != static_cast<zip_int64_t>(entry.size))
       throw std::runtime_error("npz: cannot read " + path);
     std::string name = entry.name;
     if (name.ends_with(".npy")) name.resize(name.size() - 4);

@@ -25,13 +25,13 @@ void for_each_run(std::size_t total, std::size_t unit, const Body& body) {
     if (total > 0) body(0, total);
     return;
   }
-  parallel_for((total + run - 1) / run, [&](std::size_t task) {
-    body(task * run, std::min(run, total - task * run));
-  });
+  parallel_for((total + run - 1) / run,
+               [&](std::size_t task) { body(task * run, std::min(run, total - task * run)); });
 }
 
 inline float exp_inline(float x) {
-  // exp(x) = 2^n exp(r), |r| <= ln(2)/2. Adding 1.5 * 2^23 rounds to an integer and leaves it in the low bits.
+  // exp(x) = 2^n exp(r), |r| <= ln(2)/2. Adding 1.5 * 2^23 rounds to an integer and leaves it in the low
+  // bits.
   constexpr float kRound = 12582912.0f;
   constexpr float kLn2High = 0.693145751953125f, kLn2Low = 1.42860677e-6f;  // the high part times n is exact
   const float clamped = x < -87.0f ? -87.0f : (x > 88.0f ? 88.0f : x);
@@ -114,7 +114,9 @@ ASSAY_MULTIVERSION void gate_by(std::span<float> gate, std::span<const float> up
 
 }  // namespace
 
-float fast_exp(float x) { return exp_inline(x); }
+float fast_exp(float x) {
+  return exp_inline(x);
+}
 
 void rms_norm(std::span<const float> x, std::span<const float> weight, float epsilon, std::span<float> out) {
   const std::size_t width = weight.size();
@@ -139,8 +141,7 @@ void add_bias(std::span<float> x, std::span<const float> bias) {
   const std::size_t width = bias.size();
   assert(width > 0 && x.size() % width == 0);
   for_each_run(x.size(), width, [&](std::size_t first, std::size_t count) {
-    for (std::size_t row = first; row < first + count; row += width)
-      add_to(x.subspan(row, width), bias);
+    for (std::size_t row = first; row < first + count; row += width) add_to(x.subspan(row, width), bias);
   });
 }
 

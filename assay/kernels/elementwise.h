@@ -5,11 +5,12 @@
 
 namespace assay {
 
-/// exp(x) within 2 ulp, written so that compilers vectorise loops over it. Below -87 it gives the smallest normal
-/// number, above 88 the value at 88: no infinities, no denormals. NaN stays NaN.
+/// exp(x) within 2 ulp, written so that compilers vectorise loops over it. Below -87 it gives the smallest
+/// normal number, above 88 the value at 88: no infinities, no denormals. NaN stays NaN.
 float fast_exp(float x);
 
-/// out = x * rsqrt(mean(x^2) + epsilon) * weight, each row of weight.size() values on its own. In place is legal.
+/// out = x * rsqrt(mean(x^2) + epsilon) * weight, each row of weight.size() values on its own. In place is
+/// legal.
 void rms_norm(std::span<const float> x, std::span<const float> weight, float epsilon, std::span<float> out);
 
 /// x += y.

@@ -17,9 +17,9 @@ namespace assay {
 
 namespace {
 
-// A call is cut into tasks, a tile of rows times a tile of tokens each, in the same way whatever the residency and the
-// number of threads: the same sgemm calls are made, so decoded and packed weights, one thread and many, give the
-// same bits.
+// A call is cut into tasks, a tile of rows times a tile of tokens each, in the same way whatever the
+// residency and the number of threads: the same sgemm calls are made, so decoded and packed weights, one
+// thread and many, give the same bits.
 constexpr std::size_t kTileRows = 256;
 constexpr std::size_t kTileTokens = 256;
 constexpr std::size_t kVectorTileRows = 64;  // for one token, where a tile is a matrix-vector product
@@ -33,7 +33,8 @@ struct MatrixView {
   std::size_t rows, columns;
 };
 
-/// y[t, r] = x[t] . w[r] for a tile; the stride of y is y_stride. On the calling thread when in a parallel region.
+/// y[t, r] = x[t] . w[r] for a tile; the stride of y is y_stride. On the calling thread when in a parallel
+/// region.
 void multiply_tile(const float* x, std::size_t tokens, const MatrixView& w, float* y, std::size_t y_stride) {
   const int m = static_cast<int>(tokens), n = static_cast<int>(w.rows), k = static_cast<int>(w.columns);
   if (tokens == 1)
@@ -46,12 +47,13 @@ void multiply_tile(const float* x, std::size_t tokens, const MatrixView& w, floa
 /// The same for a whole matrix, on all threads.
 void multiply(const float* x, std::size_t tokens, const MatrixView& w, float* y, std::size_t y_stride) {
   const std::size_t tile_rows = tokens == 1 ? kVectorTileRows : kTileRows;
-  const std::size_t row_tiles = ceil_divide(w.rows, tile_rows), token_tiles = ceil_divide(tokens, kTileTokens);
+  const std::size_t row_tiles = ceil_divide(w.rows, tile_rows),
+                    token_tiles = ceil_divide(tokens, kTileTokens);
   const auto body = [&](std::size_t task) {
     const std::size_t row = task / token_tiles * tile_rows, token = task % token_tiles * kTileTokens;
     const MatrixView tile{w.data + row * w.columns, std::min(tile_rows, w.rows - row), w.columns};
-    multiply_tile(x + token * w.columns, std::min(kTileTokens, tokens - token), tile, y + token * y_stride + row,
-                  y_stride);
+    multiply_tile(x + token * w.columns, std::min(kTileTokens, tokens - token), tile,
+                  y + token * y_stride + row, y_stride);
   };
   for_each_task(row_tiles * token_tiles, std::uint64_t{tokens} * w.rows * w.columns, body);
 }
@@ -133,7 +135,9 @@ struct LinearKernel {
   std::unique_ptr<Linear> (*make)(const std::shared_ptr<const RowSource>&);
 };
 
-bool any_machine() { return true; }
+bool any_machine() {
+  return true;
+}
 
 template <class Kernel>
 std::unique_ptr<Linear> make_kernel(const std::shared_ptr<const RowSource>& source) {
@@ -142,12 +146,16 @@ std::unique_ptr<Linear> make_kernel(const std::shared_ptr<const RowSource>& sour
 
 constexpr LinearKernel kDecoded{"decoded to f32, OpenBLAS sgemm", "", Residency::decoded, any_machine,
                                 make_kernel<DecodedLinear>};
-constexpr LinearKernel kPacked{"packed, decoded by panels, OpenBLAS sgemm", "", Residency::packed, any_machine,
-                               make_kernel<PackedLinear>};
+constexpr LinearKernel kPacked{"packed, decoded by panels, OpenBLAS sgemm", "", Residency::packed,
+                               any_machine, make_kernel<PackedLinear>};
 constexpr std::array kLinearKernels = {kDecoded, kPacked};
 
-std::string DecodedLinear::kernel() const { return std::string(kDecoded.name); }
-std::string PackedLinear::kernel() const { return std::string(kPacked.name); }
+std::string DecodedLinear::kernel() const {
+  return std::string(kDecoded.name);
+}
+std::string PackedLinear::kernel() const {
+  return std::string(kPacked.name);
+}
 
 const LinearKernel& choose_kernel(const Format& format, const LinearOptions& options) {
   assert(options.residency != Residency::automatic && "the model resolves it");
@@ -160,7 +168,8 @@ const LinearKernel& choose_kernel(const Format& format, const LinearOptions& opt
 
 }  // namespace
 
-std::unique_ptr<Linear> make_linear(const std::shared_ptr<const RowSource>& source, const LinearOptions& options) {
+std::unique_ptr<Linear> make_linear(const std::shared_ptr<const RowSource>& source,
+                                    const LinearOptions& options) {
   // BLAS counts in int: refuse here, before an index could wrap.
   constexpr std::uint64_t kMaxDimension = 1u << 30;
   if (source->rows() > kMaxDimension || source->columns() > kMaxDimension)

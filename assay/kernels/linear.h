@@ -1,6 +1,6 @@
 #pragma once
-// y = W x for packed matrices. The table of kernels: which one runs a (format, instruction set) pair is decided
-// once at load, and can be asked for (`assay inspect`). Slow is allowed, silent is not.
+// y = W x for packed matrices. The table of kernels: which one runs a (format, instruction set) pair is
+// decided once at load, and can be asked for (`assay inspect`). Slow is allowed, silent is not.
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -17,7 +17,8 @@ class RowSource {
   virtual std::uint64_t rows() const = 0;
   virtual std::uint64_t columns() const = 0;
   virtual const Format& format() const = 0;
-  virtual void decode(std::uint64_t first, std::uint64_t count, std::span<float> out) const = 0;  // any thread
+  virtual void decode(std::uint64_t first, std::uint64_t count,
+                      std::span<float> out) const = 0;  // any thread
 };
 
 enum class Residency {
@@ -39,11 +40,12 @@ class Linear {
   virtual std::uint64_t columns() const = 0;
   /// Decodes row i (embedding lookup).
   virtual void row(std::uint64_t index, std::span<float> out) const = 0;
-  virtual std::string kernel() const = 0;    // as printed: "decoded to f32, OpenBLAS sgemm"
+  virtual std::string kernel() const = 0;  // as printed: "decoded to f32, OpenBLAS sgemm"
 };
 
 /// Builds the kernel that options ask for.
-std::unique_ptr<Linear> make_linear(const std::shared_ptr<const RowSource>& source, const LinearOptions& options);
+std::unique_ptr<Linear> make_linear(const std::shared_ptr<const RowSource>& source,
+                                    const LinearOptions& options);
 /// The kernel that make_linear would choose, without building it.
 std::string linear_kernel_name(const Format& format, const LinearOptions& options);
 

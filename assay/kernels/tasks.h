@@ -7,8 +7,8 @@
 
 namespace assay {
 
-/// While one lives, BLAS calls of this thread stay on it: the OpenMP build of OpenBLAS takes the thread count of its
-/// caller.
+/// While one lives, BLAS calls of this thread stay on it: the OpenMP build of OpenBLAS takes the thread count
+/// of its caller.
 class SerialSection {
  public:
   SerialSection() : threads_(thread_count()) { set_thread_count(1); }
@@ -20,8 +20,8 @@ class SerialSection {
   int threads_;
 };
 
-/// body(i) for i in [0, count), each on one thread. `multiplications` is the cost of all together: a small product is
-/// over before a team of threads is awake, least of all on a machine with other work.
+/// body(i) for i in [0, count), each on one thread. `multiplications` is the cost of all together: a small
+/// product is over before a team of threads is awake, least of all on a machine with other work.
 template <class Body>
 void for_each_task(std::size_t count, std::uint64_t multiplications, const Body& body) {
   constexpr std::uint64_t kWorthATeam = 1 << 19;

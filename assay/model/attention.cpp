@@ -12,8 +12,8 @@ namespace assay {
 
 namespace {
 
-constexpr std::size_t kQueryBlock = 128;         // queries per task: causality spares what lies behind the block
-constexpr std::size_t kMaxScores = 1 << 20;      // scores a task holds at once; long contexts get smaller blocks
+constexpr std::size_t kQueryBlock = 128;     // queries per task: causality spares what lies behind the block
+constexpr std::size_t kMaxScores = 1 << 20;  // scores a task holds at once; long contexts get smaller blocks
 
 void rotate_heads(const RopeAngles& angles, std::size_t tokens, std::size_t heads, std::size_t head_dim,
                   std::span<float> x) {
@@ -69,7 +69,8 @@ void Attention::forward(const Batch& batch, std::span<const float> x, std::span<
   std::vector<float> mixed(tokens * heads_ * head_dim_);
   const std::vector<Task> tasks = split(batch);
   std::uint64_t work = 0;  // of scores and of mixing values
-  for (const Task& task : tasks) work += 2 * task.count * (task.chunk->start + task.first + task.count) * head_dim_;
+  for (const Task& task : tasks)
+    work += 2 * task.count * (task.chunk->start + task.first + task.count) * head_dim_;
   for_each_task(tasks.size(), work, [&](std::size_t i) { attend(tasks[i], queries, mixed); });
   output_.forward(mixed, tokens, out);
 }
@@ -94,7 +95,8 @@ void Attention::append_keys_and_values(const Batch& batch, std::span<const float
   const std::size_t width = kv_heads_ * head_dim_;
   for (const BatchChunk& chunk : batch.chunks) {
     const std::size_t from = chunk.first_row * width, to = chunk.start * width, count = chunk.count * width;
-    std::copy_n(keys.begin() + static_cast<std::ptrdiff_t>(from), count, chunk.state->keys(layer_).subspan(to).begin());
+    std::copy_n(keys.begin() + static_cast<std::ptrdiff_t>(from), count,
+                chunk.state->keys(layer_).subspan(to).begin());
     std::copy_n(values.begin() + static_cast<std::ptrdiff_t>(from), count,
                 chunk.state->values(layer_).subspan(to).begin());
   }
@@ -110,7 +112,8 @@ void Attention::attend(const Task& task, std::span<const float> queries, std::sp
 
   const std::size_t length = chunk.start + task.first + task.count;  // keys that the last query sees
   const int m = static_cast<int>(task.count), n = static_cast<int>(length), d = static_cast<int>(head_dim_);
-  const int q_stride = static_cast<int>(heads_ * head_dim_), kv_stride = static_cast<int>(kv_heads_ * head_dim_);
+  const int q_stride = static_cast<int>(heads_ * head_dim_),
+            kv_stride = static_cast<int>(kv_heads_ * head_dim_);
   thread_local std::vector<float> scores;  // [count, length]
   scores.resize(task.count * length);
 
@@ -118,19 +121,20 @@ void Attention::attend(const Task& task, std::span<const float> queries, std::sp
     cblas_sgemv(CblasRowMajor, CblasNoTrans, n, d, 1.0f, keys, kv_stride, queries.data() + row, 1, 0.0f,
                 scores.data(), 1);
     scaled_softmax(scores, scale);
-    cblas_sgemv(CblasRowMajor, CblasTrans, n, d, 1.0f, values, kv_stride, scores.data(), 1, 0.0f, out.data() + row, 1);
+    cblas_sgemv(CblasRowMajor, CblasTrans, n, d, 1.0f, values, kv_stride, scores.data(), 1, 0.0f,
+                out.data() + row, 1);
     return;
   }
-  cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, m, n, d, 1.0f, queries.data() + row, q_stride, keys, kv_stride,
-              0.0f, scores.data(), n);
+  cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, m, n, d, 1.0f, queries.data() + row, q_stride, keys,
+              kv_stride, 0.0f, scores.data(), n);
   for (std::size_t i = 0; i < task.count; ++i) {
     const std::span<float> all = std::span(scores).subspan(i * length, length);
     const std::size_t visible = length - (task.count - 1 - i);
     scaled_softmax(all.first(visible), scale);
     std::fill(all.begin() + static_cast<std::ptrdiff_t>(visible), all.end(), 0.0f);
   }
-  cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, m, d, n, 1.0f, scores.data(), n, values, kv_stride, 0.0f,
-              out.data() + row, q_stride);
+  cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, m, d, n, 1.0f, scores.data(), n, values, kv_stride,
+              0.0f, out.data() + row, q_stride);
 }
 
 }  // namespace assay

@@ -1,6 +1,6 @@
 #pragma once
-// Grouped-query causal attention with rotary positions (FORMATS.md section 7): query head h reads key/value head
-// h / (heads / kv_heads), scores are scaled by head_dim^-1/2, softmax in f32.
+// Grouped-query causal attention with rotary positions (FORMATS.md section 7): query head h reads key/value
+// head h / (heads / kv_heads), scores are scaled by head_dim^-1/2, softmax in f32.
 #include "assay/model/block.h"
 #include "assay/model/config.h"
 #include "assay/model/weights.h"
@@ -9,7 +9,8 @@ namespace assay {
 
 class Attention final : public Mixer {
  public:
-  /// Takes the tensors of `module` ("model.layers.0.self_attn"); `layer` is where its keys and values are kept.
+  /// Takes the tensors of `module` ("model.layers.0.self_attn"); `layer` is where its keys and values are
+  /// kept.
   Attention(const ModelConfig& config, WeightLoader& loader, const std::string& module, int layer);
 
   void forward(const Batch& batch, std::span<const float> x, std::span<float> out) const override;
@@ -22,7 +23,8 @@ class Attention final : public Mixer {
   };
 
   std::vector<Task> split(const Batch& batch) const;
-  void append_keys_and_values(const Batch& batch, std::span<const float> keys, std::span<const float> values) const;
+  void append_keys_and_values(const Batch& batch, std::span<const float> keys,
+                              std::span<const float> values) const;
   void attend(const Task& task, std::span<const float> queries, std::span<float> out) const;
 
   int layer_;

@@ -1,5 +1,6 @@
 #pragma once
-// A batch as the blocks see it: the tokens of all chunks behind one another, and where each chunk's rows begin.
+// A batch as the blocks see it: the tokens of all chunks behind one another, and where each chunk's rows
+// begin.
 #include <cstddef>
 #include <vector>
 
@@ -9,10 +10,10 @@
 namespace assay {
 
 struct BatchChunk {
-  SequenceState* state;    // has room for `count` more tokens
-  std::size_t start;       // position of the chunk's first token in its sequence
-  std::size_t count;       // tokens
-  std::size_t first_row;   // row of its first token in the batch
+  SequenceState* state;   // has room for `count` more tokens
+  std::size_t start;      // position of the chunk's first token in its sequence
+  std::size_t count;      // tokens
+  std::size_t first_row;  // row of its first token in the batch
 };
 
 struct Batch {

@@ -1,6 +1,7 @@
 #pragma once
 // A transformer block: x += mixer(norm1 x); x += feed_forward(norm2 x). A mixer carries information between
-// positions (attention, delta nets); a feed-forward works on each position alone (dense MLP, mixture of experts).
+// positions (attention, delta nets); a feed-forward works on each position alone (dense MLP, mixture of
+// experts).
 #include <memory>
 #include <span>
 #include <vector>

@@ -58,22 +58,30 @@ int bounded_or(const Json& text, const char* key, int fallback, int maximum, con
 
 double positive(const Json& object, const char* key, const std::string& origin) {
   const double value = json_get<double>(object, key, origin);
-  if (!(value > 0) || !std::isfinite(value)) fail("{}: {} is {}, expected a positive number", origin, key, value);
+  if (!(value > 0) || !std::isfinite(value))
+    fail("{}: {} is {}, expected a positive number", origin, key, value);
   return value;
 }
 
-/// A feature that this forward pass does not have: the key must be absent or hold the value that switches it off.
+/// A feature that this forward pass does not have: the key must be absent or hold the value that switches it
+/// off.
 struct NeutralValue {
   const char* key;
   double neutral;
 };
 constexpr std::array kNeutralValues = {
-    NeutralValue{"pretraining_tp", 1},          NeutralValue{"partial_rotary_factor", 1},
-    NeutralValue{"logit_scale", 1},             NeutralValue{"embedding_multiplier", 1},
-    NeutralValue{"residual_multiplier", 1},     NeutralValue{"logits_scaling", 1},
-    NeutralValue{"attn_logit_softcapping", 0},  NeutralValue{"final_logit_softcapping", 0},
-    NeutralValue{"num_experts", 0},             NeutralValue{"num_local_experts", 0},
-    NeutralValue{"moe_intermediate_size", 0},   NeutralValue{"num_experts_per_tok", 0},
+    NeutralValue{"pretraining_tp", 1},
+    NeutralValue{"partial_rotary_factor", 1},
+    NeutralValue{"logit_scale", 1},
+    NeutralValue{"embedding_multiplier", 1},
+    NeutralValue{"residual_multiplier", 1},
+    NeutralValue{"logits_scaling", 1},
+    NeutralValue{"attn_logit_softcapping", 0},
+    NeutralValue{"final_logit_softcapping", 0},
+    NeutralValue{"num_experts", 0},
+    NeutralValue{"num_local_experts", 0},
+    NeutralValue{"moe_intermediate_size", 0},
+    NeutralValue{"num_experts_per_tok", 0},
 };
 
 void refuse_unless_neutral(const Json& object, const NeutralValue& rule, const std::string& origin) {
@@ -93,10 +101,12 @@ void refuse_sliding_windows(const Json& text, const ModelConfig& config, const s
   const Json* window = find_value(text, "sliding_window");
   if (window == nullptr) return;
   // Qwen configs carry a window that use_sliding_window = false (its default there) switches off.
-  const bool used = json_get_or<bool>(text, "use_sliding_window", config.architecture == Architecture::llama, origin);
+  const bool used =
+      json_get_or<bool>(text, "use_sliding_window", config.architecture == Architecture::llama, origin);
   const int first_windowed = json_get_or<int>(text, "max_window_layers", 0, origin);
   if (used && first_windowed < config.layers)
-    fail("{}: sliding_window {} is in use, sliding-window attention is not supported", origin, window->dump());
+    fail("{}: sliding_window {} is in use, sliding-window attention is not supported", origin,
+         window->dump());
 }
 
 RopeScaling parse_llama3_scaling(const Json& rope, const std::string& origin) {
@@ -122,8 +132,10 @@ std::string rope_type(const Json& rope, const std::string& origin) {
   return current.empty() ? older : current;
 }
 
-void parse_rope(const Json& text, const SupportedModel& model, ModelConfig& config, const std::string& origin) {
-  // Newer files: everything inside rope_parameters. Older ones: rope_theta at the text level, rope_scaling beside it.
+void parse_rope(const Json& text, const SupportedModel& model, ModelConfig& config,
+                const std::string& origin) {
+  // Newer files: everything inside rope_parameters. Older ones: rope_theta at the text level, rope_scaling
+  // beside it.
   std::optional<double> theta;
   if (find_value(text, "rope_theta") != nullptr) theta = positive(text, "rope_theta", origin);
   for (const char* key : {"rope_parameters", "rope_scaling"}) {
@@ -151,7 +163,8 @@ void parse_rope(const Json& text, const SupportedModel& model, ModelConfig& conf
           fail("{}: {}.{} sets RoPE per layer type, which is not supported", origin, key, name);
     }
   }
-  if (!theta && !model.theta_has_default) fail("{}: no rope_theta, neither alone nor in rope_parameters", origin);
+  if (!theta && !model.theta_has_default)
+    fail("{}: no rope_theta, neither alone nor in rope_parameters", origin);
   config.rope_theta = theta.value_or(10000.0);
 }
 
@@ -161,7 +174,8 @@ void add_end_tokens(const Json& object, ModelConfig& config, const std::string& 
   const Json list = value->is_array() ? *value : Json::array({*value});
   for (const Json& id : list) {
     if (!id.is_number_integer() || id < 0 || id >= config.vocabulary)
-      fail("{}: eos_token_id {} is not a token of the vocabulary (0..{})", origin, id.dump(), config.vocabulary - 1);
+      fail("{}: eos_token_id {} is not a token of the vocabulary (0..{})", origin, id.dump(),
+           config.vocabulary - 1);
     const auto token = id.get<std::int32_t>();
     if (std::find(config.end_tokens.begin(), config.end_tokens.end(), token) == config.end_tokens.end())
       config.end_tokens.push_back(token);
@@ -175,8 +189,8 @@ void parse_heads(const Json& text, ModelConfig& config, const std::string& origi
     fail("{}: num_attention_heads {} is not a multiple of num_key_value_heads {}", origin, config.heads,
          config.kv_heads);
   if (find_value(text, "head_dim") == nullptr && config.hidden % config.heads != 0)
-    fail("{}: no head_dim, and hidden_size {} is not a multiple of num_attention_heads {}", origin, config.hidden,
-         config.heads);
+    fail("{}: no head_dim, and hidden_size {} is not a multiple of num_attention_heads {}", origin,
+         config.hidden, config.heads);
   config.head_dim = bounded_or(text, "head_dim", config.hidden / config.heads, kMaxHeadDim, origin);
   if (config.head_dim % 2 != 0) fail("{}: head_dim {} is odd, RoPE needs pairs", origin, config.head_dim);
   if (std::int64_t{config.heads} * config.head_dim > kMaxWidth)

@@ -27,15 +27,15 @@ struct ModelConfig {
   std::optional<RopeScaling> rope_scaling;
   bool tied_head = false;
   bool attention_bias = false, mlp_bias = false;
-  bool query_key_norm = false;            // Qwen3: RMS norm of each q and k head before RoPE
-  std::vector<std::int32_t> end_tokens;   // from config and generation_config
+  bool query_key_norm = false;           // Qwen3: RMS norm of each q and k head before RoPE
+  std::vector<std::int32_t> end_tokens;  // from config and generation_config
 };
 
 /// Where the language model's keys are: text_config of multimodal models, else the config itself.
 const Json& text_config(const Json& config);
 
-/// Throws Error for a missing key, a value out of bounds, or a feature that would be ignored otherwise (sliding
-/// windows, unknown activations, unknown rope types, unsupported model_type).
+/// Throws Error for a missing key, a value out of bounds, or a feature that would be ignored otherwise
+/// (sliding windows, unknown activations, unknown rope types, unsupported model_type).
 ModelConfig parse_model_config(const Json& json, const Json* generation_config, const std::string& origin);
 
 }  // namespace assay

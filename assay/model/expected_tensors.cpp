@@ -12,7 +12,8 @@ namespace assay {
 namespace {
 
 constexpr int kMaxSize = 1 << 24;
-constexpr std::uint64_t kMaxExpertTensors = 1 << 20;  // over all layers: a hostile config must not fill memory
+constexpr std::uint64_t kMaxExpertTensors = 1
+                                            << 20;  // over all layers: a hostile config must not fill memory
 
 /// Reads sizes and collects tensors. Lenient on purpose: a model that cannot be run can still be inspected.
 class TensorList {
@@ -24,7 +25,9 @@ class TensorList {
     if (value < 1 || value > kMaxSize) fail("config.json: {} is {}, expected 1..{}", key, value, kMaxSize);
     return static_cast<std::uint64_t>(value);
   }
-  std::uint64_t size_or(const char* key, std::uint64_t fallback) const { return has(key) ? size(key) : fallback; }
+  std::uint64_t size_or(const char* key, std::uint64_t fallback) const {
+    return has(key) ? size(key) : fallback;
+  }
   bool has(const char* key) const {
     const auto found = config_.find(key);
     return found != config_.end() && !found->is_null();
@@ -82,7 +85,8 @@ struct DeltaNet {
 
 void add_delta_net(TensorList& list, const DeltaNet& kind) {
   const std::uint64_t hidden = list.size("hidden_size");
-  const std::uint64_t key_heads = list.size("linear_num_key_heads"), value_heads = list.size("linear_num_value_heads");
+  const std::uint64_t key_heads = list.size("linear_num_key_heads"),
+                      value_heads = list.size("linear_num_value_heads");
   const std::uint64_t keys = key_heads * list.size("linear_key_head_dim");
   const std::uint64_t value_dim = list.size("linear_value_head_dim"), values = value_heads * value_dim;
   const std::uint64_t kernel = list.size("linear_conv_kernel_dim"), channels = 2 * keys + values;
@@ -95,7 +99,8 @@ void add_delta_net(TensorList& list, const DeltaNet& kind) {
     list.add("linear_attn.in_proj_b.weight", {value_heads, hidden});
     list.add("linear_attn.in_proj_a.weight", {value_heads, hidden});
   }
-  list.add("linear_attn.conv1d.weight", kind.mlx_names ? Shape{channels, kernel, 1} : Shape{channels, 1, kernel});
+  list.add("linear_attn.conv1d.weight",
+           kind.mlx_names ? Shape{channels, kernel, 1} : Shape{channels, 1, kernel});
   list.add("linear_attn.A_log", {value_heads});
   list.add("linear_attn.dt_bias", {value_heads});
   list.add("linear_attn.norm.weight", {value_dim});
@@ -117,7 +122,8 @@ void add_mlp_bias(TensorList& list, std::uint64_t intermediate) {
 
 void add_experts(TensorList& list, bool mlx_names) {
   const std::uint64_t hidden = list.size("hidden_size"), intermediate = list.size("moe_intermediate_size");
-  const std::uint64_t experts = list.has("num_experts") ? list.size("num_experts") : list.size("num_local_experts");
+  const std::uint64_t experts =
+      list.has("num_experts") ? list.size("num_experts") : list.size("num_local_experts");
   if (experts * list.size("num_hidden_layers") > kMaxExpertTensors)
     fail("config.json: {} experts in every layer are more than Assay reads", experts);
   list.add("mlp.gate.weight", {experts, hidden});
@@ -137,7 +143,8 @@ void add_experts(TensorList& list, bool mlx_names) {
 /// Does layer n hold a mixture (Qwen3-MoE's rule), or a dense MLP?
 bool is_mixture_layer(const TensorList& list, std::uint64_t layer) {
   const auto dense = list.config().find("mlp_only_layers");
-  if (dense != list.config().end() && dense->is_array() && std::find(dense->begin(), dense->end(), layer) != dense->end())
+  if (dense != list.config().end() && dense->is_array() &&
+      std::find(dense->begin(), dense->end(), layer) != dense->end())
     return false;
   return (layer + 1) % list.size_or("decoder_sparse_step", 1) == 0;
 }

@@ -52,7 +52,8 @@ Transformer::Transformer(ModelConfig config, WeightLoader& loader)
   // Multimodal checkpoints keep the head under one of the prefixes, all others at the top.
   std::string head = "lm_head.weight";
   for (const char* prefix : {"language_model.", "model.language_model.", "language_model.model.", "model."})
-    if (!loader.has(head) && loader.has(prefix + std::string("lm_head.weight"))) head = prefix + std::string("lm_head.weight");
+    if (!loader.has(head) && loader.has(prefix + std::string("lm_head.weight")))
+      head = prefix + std::string("lm_head.weight");
   if (!config_.tied_head)
     head_ = loader.matrix(head, vocabulary, hidden);
   else if (head_ = embedding_; loader.has(head))
@@ -133,7 +134,8 @@ double Transformer::linear_flops_per_token() const {
 
 ModelConfig read_config(const Checkpoint& checkpoint) {
   const auto found = checkpoint.sidecars.find("generation_config.json");
-  if (found == checkpoint.sidecars.end()) return parse_model_config(checkpoint.config, nullptr, checkpoint.path);
+  if (found == checkpoint.sidecars.end())
+    return parse_model_config(checkpoint.config, nullptr, checkpoint.path);
   const Json generation = parse_json(found->second, checkpoint.path + "/generation_config.json");
   return parse_model_config(checkpoint.config, &generation, checkpoint.path);
 }

@@ -1,6 +1,6 @@
 #pragma once
-// The forward pass, in float32. A batch is a list of chunks: each appends tokens to one sequence. Prefill of many
-// windows, decoding of many sequences in lockstep and a single chat are all the same call.
+// The forward pass, in float32. A batch is a list of chunks: each appends tokens to one sequence. Prefill of
+// many windows, decoding of many sequences in lockstep and a single chat are all the same call.
 #include <memory>
 #include <span>
 #include <string>
@@ -14,12 +14,12 @@
 namespace assay {
 
 struct Chunk {
-  SequenceState* state;                    // grows by tokens.size()
+  SequenceState* state;  // grows by tokens.size()
   std::span<const std::int32_t> tokens;
 };
 
 struct LoadOptions {
-  LinearOptions linear;                    // which kernel holds the matrices
+  LinearOptions linear;  // which kernel holds the matrices
 };
 
 class Model {

@@ -95,8 +95,12 @@ constexpr std::array kPatterns = {
 constexpr std::string_view kMultiTokenPredictionPrefix = "mtp.";
 constexpr std::array<std::string_view, 3> kVisionPrefixes = {"visual.", "model.visual.", "vision_tower."};
 
-bool is_digit(char c) { return c >= '0' && c <= '9'; }
-bool is_word(char c) { return is_digit(c) || c == '_' || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
+bool is_digit(char c) {
+  return c >= '0' && c <= '9';
+}
+bool is_word(char c) {
+  return is_digit(c) || c == '_' || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+}
 
 /// Does the whole name match the pattern?
 bool matches(std::string_view pattern, std::string_view name) {
@@ -166,11 +170,14 @@ std::optional<Role> classify_tensor(std::string_view name) {
 Role require_role(std::string_view name, const std::string& origin) {
   if (const auto role = classify_tensor(name)) return *role;
   if (is_adapter(name))
-    fail("{}: tensor {}: a LoRA adapter inside a base checkpoint; merge it into the weights first", origin, name);
+    fail("{}: tensor {}: a LoRA adapter inside a base checkpoint; merge it into the weights first", origin,
+         name);
   std::string accepted;
   for (const Pattern& pattern : kPatterns) accepted += " " + std::string(pattern.text);
-  fail("{}: tensor {}: unknown name; accepted (# is a number, prefixes {}, .bias of each, mtp.*, visual.*):{}",
-       origin, name, "model. | model.language_model. | language_model.model. | language_model. | none", accepted);
+  fail(
+      "{}: tensor {}: unknown name; accepted (# is a number, prefixes {}, .bias of each, mtp.*, visual.*):{}",
+      origin, name, "model. | model.language_model. | language_model.model. | language_model. | none",
+      accepted);
 }
 
 bool is_block_matrix(Role role) {

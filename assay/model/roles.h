@@ -1,5 +1,6 @@
 #pragma once
-// The one classifier of tensor names (FORMATS.md section 4): what a tensor is, from its whole name. Fails closed.
+// The one classifier of tensor names (FORMATS.md section 4): what a tensor is, from its whole name. Fails
+// closed.
 #include <optional>
 #include <string>
 #include <string_view>
@@ -11,17 +12,36 @@
 namespace assay {
 
 enum class Role {
-  embedding, head,
-  attention_q, attention_k, attention_v, attention_o,
-  linear_attention_in, linear_attention_gates, linear_attention_out,
-  mlp_gate, mlp_up, mlp_down,
-  expert_gate, expert_up, expert_down, expert_gate_up,
-  shared_expert_gate_proj, shared_expert_up, shared_expert_down,
-  router, shared_expert_gate,
-  norm, convolution, decay, bias, multi_token_prediction, vision
+  embedding,
+  head,
+  attention_q,
+  attention_k,
+  attention_v,
+  attention_o,
+  linear_attention_in,
+  linear_attention_gates,
+  linear_attention_out,
+  mlp_gate,
+  mlp_up,
+  mlp_down,
+  expert_gate,
+  expert_up,
+  expert_down,
+  expert_gate_up,
+  shared_expert_gate_proj,
+  shared_expert_up,
+  shared_expert_down,
+  router,
+  shared_expert_gate,
+  norm,
+  convolution,
+  decay,
+  bias,
+  multi_token_prediction,
+  vision
 };
 
-std::string_view role_name(Role role);               // "mlp.gate", "attention.q", as recipes spell them
+std::string_view role_name(Role role);  // "mlp.gate", "attention.q", as recipes spell them
 std::optional<Role> parse_role(std::string_view name);
 
 /// The role of a tensor by its whole name, any of the legal prefixes; nothing when no pattern matches.
@@ -31,14 +51,16 @@ Role require_role(std::string_view name, const std::string& origin);
 
 /// All matrices inside the blocks ("linear" bits per weight counts these).
 bool is_block_matrix(Role role);
-/// May this role be low-bit at all, and from how many bits on (the floors of FORMATS.md)? 0 = any; 16 = never.
+/// May this role be low-bit at all, and from how many bits on (the floors of FORMATS.md)? 0 = any; 16 =
+/// never.
 int floor_bits(Role role);
 /// The dense-MLP gate of W3 recipes (FORMATS.md, "W3 role gate").
 bool is_w3_mlp(std::string_view name);
 /// Layer number in "...layers.{n}....", or -1.
 int layer_of(std::string_view name);
 
-/// Names and shapes of every tensor of a supported architecture; nothing for the others. The storage room's hint.
+/// Names and shapes of every tensor of a supported architecture; nothing for the others. The storage room's
+/// hint.
 std::optional<std::vector<ExpectedTensor>> expected_tensors(const Json& config);
 
 /// open_checkpoint() with the hint above: how every command opens a model.

@@ -1,5 +1,6 @@
 #pragma once
-// Rotary position embedding, half-split: dimension j of a head turns with dimension j + d/2 (FORMATS.md section 7).
+// Rotary position embedding, half-split: dimension j of a head turns with dimension j + d/2 (FORMATS.md
+// section 7).
 #include <cstddef>
 #include <optional>
 #include <span>
@@ -12,8 +13,8 @@ namespace assay {
 /// Angular frequency of each pair, head_dim / 2 of them, Llama-3 scaling applied; in f64.
 std::vector<double> rope_frequencies(int head_dim, double theta, const std::optional<RopeScaling>& scaling);
 
-/// Cosines and sines of a list of positions, [positions, head_dim / 2] each. Angles are taken in f64: an f32 angle
-/// is off by 1e-3 at position 16384.
+/// Cosines and sines of a list of positions, [positions, head_dim / 2] each. Angles are taken in f64: an f32
+/// angle is off by 1e-3 at position 16384.
 class RopeAngles {
  public:
   RopeAngles() = default;

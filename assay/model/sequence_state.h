@@ -13,7 +13,8 @@ class SequenceState {
   /// length() only with commit().
   virtual void reserve(int count) = 0;
   virtual void commit(int count) = 0;
-  /// Keys / values of one layer: [capacity, kv_heads * head_dim] row-major, rows 0 .. length()+count-1 usable.
+  /// Keys / values of one layer: [capacity, kv_heads * head_dim] row-major, rows 0 .. length()+count-1
+  /// usable.
   virtual std::span<float> keys(int layer) = 0;
   virtual std::span<float> values(int layer) = 0;
 };

@@ -17,8 +17,12 @@ void SizeSummary::add(std::optional<Role> role, std::uint64_t weights, std::uint
   linear_bytes += bytes;
 }
 
-double SizeSummary::linear_bits() const { return bits(linear_bytes, linear_weights); }
-double SizeSummary::file_bits() const { return bits(file_bytes, file_weights); }
+double SizeSummary::linear_bits() const {
+  return bits(linear_bytes, linear_weights);
+}
+double SizeSummary::file_bits() const {
+  return bits(file_bytes, file_weights);
+}
 
 SizeSummary stored_size(const Checkpoint& checkpoint) {
   SizeSummary size;

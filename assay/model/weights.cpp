@@ -87,7 +87,8 @@ std::vector<float> WeightLoader::vector(const std::string& name, std::uint64_t s
 std::shared_ptr<const Linear> WeightLoader::matrix(const std::string& name, std::uint64_t rows,
                                                    std::uint64_t columns) {
   const Tensor& tensor = take(name, {rows, columns});
-  std::shared_ptr<const Linear> linear = make_linear(std::make_shared<TensorRows>(checkpoint_, tensor), options_);
+  std::shared_ptr<const Linear> linear =
+      make_linear(std::make_shared<TensorRows>(checkpoint_, tensor), options_);
   ++kernels_[tensor.format->name() + ": " + linear->kernel()];
   return linear;
 }
@@ -122,7 +123,8 @@ std::vector<std::string> WeightLoader::report() const {
   std::vector<std::string> lines;
   for (const auto& [kernel, matrices] : kernels_)
     lines.push_back(fmt::format("{} ({} {})", kernel, matrices, matrices == 1 ? "matrix" : "matrices"));
-  if (unused_ > 0) lines.push_back(fmt::format("not used: {} vision or multi-token-prediction tensors", unused_));
+  if (unused_ > 0)
+    lines.push_back(fmt::format("not used: {} vision or multi-token-prediction tensors", unused_));
   return lines;
 }
 

@@ -1,6 +1,7 @@
 #pragma once
-// The tensors of a checkpoint as a model takes them: each by name and shape, decoded or held by a kernel. At the end
-// everything must have been taken: a tensor that nobody asked for means that the config and the file disagree.
+// The tensors of a checkpoint as a model takes them: each by name and shape, decoded or held by a kernel. At
+// the end everything must have been taken: a tensor that nobody asked for means that the config and the file
+// disagree.
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -40,7 +41,8 @@ class WeightLoader {
   /// A second copy of a tensor that some checkpoints store beside a tied one: it must hold the same bytes.
   void take_duplicate(const std::string& name, const std::string& original);
 
-  /// Throws Error naming the first tensor that was never taken, parts that a text model may leave out excepted.
+  /// Throws Error naming the first tensor that was never taken, parts that a text model may leave out
+  /// excepted.
   void finish();
   /// "khq4: decoded to f32, OpenBLAS sgemm (42 matrices)", and a line on what was left out.
   std::vector<std::string> report() const;
@@ -56,8 +58,8 @@ class WeightLoader {
   std::size_t unused_ = 0;              // vision and multi-token-prediction tensors
 };
 
-/// Residency::automatic decided for a checkpoint: decoded when its matrices in f32 fit a quarter of the memory that
-/// is available now.
+/// Residency::automatic decided for a checkpoint: decoded when its matrices in f32 fit a quarter of the
+/// memory that is available now.
 Residency resolve_residency(Residency wanted, const Checkpoint& checkpoint);
 
 }  // namespace assay

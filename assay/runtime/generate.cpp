@@ -20,9 +20,11 @@ void check_room(const ModelConfig& config, std::size_t prompt, const GenerateOpt
   // The last token generated is never fed back.
   const std::uint64_t needed = prompt + static_cast<std::uint64_t>(std::max(options.max_tokens, 1)) - 1;
   if (needed > static_cast<std::uint64_t>(config.max_positions))
-    fail("a prompt of {} tokens and {} new ones need {} positions, the model holds {}: shorten the prompt or lower "
-         "max-tokens",
-         prompt, options.max_tokens, needed, config.max_positions);
+    fail(
+        "a prompt of {} tokens and {} new ones need {} positions, the model holds {}: shorten the prompt or "
+        "lower "
+        "max-tokens",
+        prompt, options.max_tokens, needed, config.max_positions);
 }
 
 }  // namespace
@@ -37,7 +39,8 @@ void Session::feed(std::span<const TokenId> tokens, std::vector<float>& logits) 
     model_.forward({&chunk, 1}, hidden);
     held_.insert(held_.end(), chunk.tokens.begin(), chunk.tokens.end());
   }
-  model_.logits(std::span<const float>(hidden).last(static_cast<std::size_t>(model_.config().hidden)), logits);
+  model_.logits(std::span<const float>(hidden).last(static_cast<std::size_t>(model_.config().hidden)),
+                logits);
 }
 
 std::vector<GeneratedToken> Session::generate(std::span<const TokenId> prompt, const GenerateOptions& options,
@@ -79,7 +82,8 @@ std::vector<float> compute_logits(const Model& model, std::span<const TokenId> i
   std::vector<float> hidden, logits;
   model.forward({&chunk, 1}, hidden);
   const std::size_t rows = last == 0 ? ids.size() : last;
-  model.logits(std::span<const float>(hidden).last(rows * static_cast<std::size_t>(model.config().hidden)), logits);
+  model.logits(std::span<const float>(hidden).last(rows * static_cast<std::size_t>(model.config().hidden)),
+               logits);
   return logits;
 }
 

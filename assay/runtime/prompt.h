@@ -11,8 +11,8 @@ namespace assay {
 /// Ids of plain text, the beginning-of-text token in front where the model demands it.
 std::vector<TokenId> encode_prompt(const Tokenizer& tokenizer, std::string_view text);
 
-/// Ids of a conversation up to where the assistant answers. The template writes its own beginning-of-text token. Throws
-/// Error for a model without a template.
+/// Ids of a conversation up to where the assistant answers. The template writes its own beginning-of-text
+/// token. Throws Error for a model without a template.
 std::vector<TokenId> encode_chat(const LoadedModel& model, const std::vector<ChatMessage>& messages);
 
 }  // namespace assay

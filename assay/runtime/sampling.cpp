@@ -13,7 +13,8 @@ Sampler::Sampler(const SamplingOptions& options) : options_(options), state_(opt
   if (!(options.temperature >= 0) || !std::isfinite(options.temperature))
     fail("temperature is {}, expected 0 (greedy) or more", options.temperature);
   if (options.top_k < 0) fail("top-k is {}, expected 0 (off) or more", options.top_k);
-  if (!(options.top_p > 0 && options.top_p <= 1)) fail("top-p is {}, expected above 0, up to 1", options.top_p);
+  if (!(options.top_p > 0 && options.top_p <= 1))
+    fail("top-p is {}, expected above 0, up to 1", options.top_p);
 }
 
 /// SplitMix64 (Steele, Lea, Flood 2014): the same draws on every machine and standard library.

@@ -8,9 +8,9 @@
 namespace assay {
 
 struct SamplingOptions {
-  double temperature = 0;   // 0: greedy, ties to the lowest id
-  int top_k = 0;            // 0: off
-  double top_p = 1;         // the smallest set of candidates that holds this probability; 1: off
+  double temperature = 0;  // 0: greedy, ties to the lowest id
+  int top_k = 0;           // 0: off
+  double top_p = 1;        // the smallest set of candidates that holds this probability; 1: off
   std::uint64_t seed = 0;
 };
 
@@ -30,7 +30,8 @@ class Sampler {
   std::vector<std::pair<float, std::int32_t>> candidates_;  // logit, id
 };
 
-/// Largest logit (ties to the lowest id) and its distance to the second largest. Throws Error when a logit is NaN.
+/// Largest logit (ties to the lowest id) and its distance to the second largest. Throws Error when a logit is
+/// NaN.
 struct TopTwo {
   std::int32_t best;
   float margin;

@@ -8,15 +8,16 @@ namespace assay {
 
 namespace {
 
-constexpr std::size_t kSequences = 32;         // advance in lockstep
-// A sequence ends after this many tokens, whatever it was saying; little text is spread over shorter sequences.
+constexpr std::size_t kSequences = 32;  // advance in lockstep
+// A sequence ends after this many tokens, whatever it was saying; little text is spread over shorter
+// sequences.
 constexpr std::size_t kLongest = 512, kShortest = 128;
 
 /// One sequence of text in the making.
 struct Writer {
   std::unique_ptr<SequenceState> state;
   Sampler sampler;
-  TokenId latest;              // token to feed next
+  TokenId latest;  // token to feed next
   std::vector<TokenId> text;
 };
 
@@ -26,7 +27,8 @@ std::vector<TokenId> sample_self_text(const LoadedModel& loaded, std::size_t tok
   const Model& model = *loaded.model;
   const ModelConfig& config = model.config();
   if (config.end_tokens.empty())
-    fail("{}: the config names no eos_token_id: text cannot be sampled from the model itself", loaded.checkpoint->path);
+    fail("{}: the config names no eos_token_id: text cannot be sampled from the model itself",
+         loaded.checkpoint->path);
   // Documents are separated by the end token, so it is also what a document begins behind.
   const TokenId separator = config.end_tokens.front();
   const TokenId start = loaded.tokenizer->adds_bos ? loaded.tokenizer->bos.value_or(separator) : separator;
@@ -42,7 +44,8 @@ std::vector<TokenId> sample_self_text(const LoadedModel& loaded, std::size_t tok
     for (std::size_t i = 0; i < std::min(kSequences, wanted); ++i) {
       // Each sequence has a seed of its own: its text does not depend on how many are written beside it.
       const std::uint64_t own_seed = (seed << 20) + group * kSequences + i;
-      writers.push_back({make_sequence_state(config), Sampler({.temperature = 1, .seed = own_seed}), start, {}});
+      writers.push_back(
+          {make_sequence_state(config), Sampler({.temperature = 1, .seed = own_seed}), start, {}});
     }
     // The last token of a sequence is the separator.
     for (std::size_t step = 0; step + 1 < length; ++step) {
@@ -52,7 +55,8 @@ std::vector<TokenId> sample_self_text(const LoadedModel& loaded, std::size_t tok
       model.logits(hidden, logits);
       const auto vocabulary = static_cast<std::size_t>(config.vocabulary);
       for (std::size_t i = 0; i < writers.size(); ++i) {
-        writers[i].latest = writers[i].sampler.pick(std::span<const float>(logits).subspan(i * vocabulary, vocabulary));
+        writers[i].latest =
+            writers[i].sampler.pick(std::span<const float>(logits).subspan(i * vocabulary, vocabulary));
         writers[i].text.push_back(writers[i].latest);
       }
       progress.advance(writers.size());

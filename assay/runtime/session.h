@@ -18,8 +18,8 @@ struct LoadedModel {
   ModelPtr model;
   TokenizerPtr tokenizer;
 };
-/// `config_directory` holds config and tokenizer for lattice folders that lack them. Throws Error, also when the
-/// tokenizer has ids that the embedding does not.
+/// `config_directory` holds config and tokenizer for lattice folders that lack them. Throws Error, also when
+/// the tokenizer has ids that the embedding does not.
 LoadedModel load_model(const std::string& path, const LoadOptions& options = {},
                        const std::string& config_directory = "");
 
@@ -34,14 +34,15 @@ struct GenerateOptions {
 
 struct GeneratedToken {
   TokenId id;
-  float margin;             // top-1 minus top-2 logit
+  float margin;  // top-1 minus top-2 logit
 };
 
 /// Sees each token as it comes; stops the generation with false.
 using TokenCallback = std::function<bool(const GeneratedToken&)>;
 
-/// Prefills the prompt and generates up to max_tokens. An end token is the last one generated: it is returned.
-/// Throws Error when prompt and tokens together exceed the model's positions, before anything is computed.
+/// Prefills the prompt and generates up to max_tokens. An end token is the last one generated: it is
+/// returned. Throws Error when prompt and tokens together exceed the model's positions, before anything is
+/// computed.
 std::vector<GeneratedToken> generate(const Model& model, std::span<const TokenId> prompt,
                                      const GenerateOptions& options, const TokenCallback& on_token = {});
 
@@ -50,8 +51,8 @@ class Session {
  public:
   explicit Session(const Model& model);  // which must outlive the session
 
-  /// As the free function; only what `prompt` adds to the tokens already held is computed. A prompt that does not
-  /// continue them starts over.
+  /// As the free function; only what `prompt` adds to the tokens already held is computed. A prompt that does
+  /// not continue them starts over.
   std::vector<GeneratedToken> generate(std::span<const TokenId> prompt, const GenerateOptions& options,
                                        const TokenCallback& on_token = {});
   /// Prompt tokens that the last call did not have to compute.
@@ -70,8 +71,8 @@ class Session {
 std::vector<float> compute_logits(const Model& model, std::span<const TokenId> ids, std::size_t last);
 
 /// Text sampled from the model itself (temperature 1), documents ended by its end token: `tokens` ids in all.
-/// Deterministic in seed. Batched: several sequences advance in lockstep. Throws Error for a model without an end
-/// token: there would be nothing to start from.
+/// Deterministic in seed. Batched: several sequences advance in lockstep. Throws Error for a model without an
+/// end token: there would be nothing to start from.
 std::vector<TokenId> sample_self_text(const LoadedModel& model, std::size_t tokens, std::uint64_t seed);
 
 }  // namespace assay

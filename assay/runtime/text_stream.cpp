@@ -40,6 +40,8 @@ std::string TextStream::add(TokenId id) {
   return ready;
 }
 
-std::string TextStream::finish() { return std::exchange(held_, {}); }
+std::string TextStream::finish() {
+  return std::exchange(held_, {});
+}
 
 }  // namespace assay

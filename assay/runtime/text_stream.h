@@ -9,11 +9,13 @@ namespace assay {
 
 class TextStream {
  public:
-  /// `before`: the last token of the prompt. Some tokenizers decode a token differently at the start of a text.
-  TextStream(const Tokenizer& tokenizer, std::optional<TokenId> before) : tokenizer_(tokenizer), previous_(before) {}
+  /// `before`: the last token of the prompt. Some tokenizers decode a token differently at the start of a
+  /// text.
+  TextStream(const Tokenizer& tokenizer, std::optional<TokenId> before)
+      : tokenizer_(tokenizer), previous_(before) {}
 
-  /// Appends a token; what can be printed now. Special tokens have no text. A character of several bytes is held back
-  /// until its last one.
+  /// Appends a token; what can be printed now. Special tokens have no text. A character of several bytes is
+  /// held back until its last one.
   std::string add(TokenId id);
   /// What is still held back: a character that was never completed.
   std::string finish();

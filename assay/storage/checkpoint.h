@@ -38,7 +38,7 @@ struct OpenOptions {
 struct Checkpoint {
   std::string path;
   Container container = Container::huggingface;
-  Json config;                   // Hugging Face spelling, also for GGUF
+  Json config = Json::object();  // Hugging Face spelling, also for GGUF
   std::optional<Json> manifest;  // assay.json, where there is one
   Sidecars sidecars;
   std::vector<std::string> files;  // the weight files, paths; what a manifest hashes

@@ -38,7 +38,7 @@ WeightMap read_index(const std::string& path) {
 fs::path shard_path(const fs::path& directory, const std::string& shard, const std::string& index) {
   if (!is_plain_file_name(shard))
     fail("{}: shard {} is not a plain file name inside the directory", index, Json(shard).dump());
-  const fs::path path = directory / shard;
+  fs::path path = directory / shard;
   if (!entry_exists(path)) fail("{}: shard {} is missing", index, shard);
   std::error_code problem;
   const fs::path target = fs::canonical(path, problem);

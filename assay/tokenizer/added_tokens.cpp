@@ -48,14 +48,16 @@ std::size_t skip_space_right(std::string_view text, std::size_t at) {
 
 }  // namespace
 
-AddedTokenFinder::AddedTokenFinder(std::vector<AddedToken> tokens) : tokens_(std::move(tokens)), ends_(1, kNone) {
+AddedTokenFinder::AddedTokenFinder(std::vector<AddedToken> tokens)
+    : tokens_(std::move(tokens)), ends_(1, kNone) {
   for (std::size_t i = 0; i < tokens_.size(); ++i) {
     const std::string& content = tokens_[i].content;
     assert(!content.empty());
     starts_[static_cast<unsigned char>(content.front())] = true;
     std::uint32_t node = kRoot;
     for (const char byte : content) {
-      const auto [found, added] = edges_.try_emplace(edge(node, byte), static_cast<std::uint32_t>(ends_.size()));
+      const auto [found, added] =
+          edges_.try_emplace(edge(node, byte), static_cast<std::uint32_t>(ends_.size()));
       if (added) ends_.push_back(kNone);
       node = found->second;
     }
@@ -82,8 +84,7 @@ std::vector<TextPiece> AddedTokenFinder::split(std::string_view text) const {
     if (done < end) pieces.push_back({text.substr(done, end - done), std::nullopt});
   };
   for (std::size_t at = 0; at < text.size();) {
-    const std::int32_t found =
-        starts_[static_cast<unsigned char>(text[at])] ? longest_at(text, at) : kNone;
+    const std::int32_t found = starts_[static_cast<unsigned char>(text[at])] ? longest_at(text, at) : kNone;
     if (found == kNone) {
       ++at;
       continue;

@@ -1,6 +1,6 @@
 #pragma once
-// Tokens that are found in the text before anything else is done to it, as Hugging Face's AddedVocabulary finds
-// them: the leftmost match, the longest of those, then the token's own conditions.
+// Tokens that are found in the text before anything else is done to it, as Hugging Face's AddedVocabulary
+// finds them: the leftmost match, the longest of those, then the token's own conditions.
 #include <array>
 #include <cstdint>
 #include <optional>
@@ -15,10 +15,10 @@ namespace assay {
 
 struct AddedToken {
   TokenId id = 0;
-  std::string content;      // never empty
+  std::string content;  // never empty
   bool special = false;
-  bool normalized = false;  // looked for in the normalized text instead of the raw one
-  bool single_word = false; // only where no word character touches it
+  bool normalized = false;                       // looked for in the normalized text instead of the raw one
+  bool single_word = false;                      // only where no word character touches it
   bool strip_left = false, strip_right = false;  // takes the white space beside it along
 };
 

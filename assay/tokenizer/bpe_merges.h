@@ -1,6 +1,7 @@
 #pragma once
-// The merge rules of byte-pair encoding, applied to token ids: the pair of lowest rank is joined first, the leftmost
-// of equal ones before the others (Sennrich et al. 2016, with the priority queue of sentencepiece: n log n).
+// The merge rules of byte-pair encoding, applied to token ids: the pair of lowest rank is joined first, the
+// leftmost of equal ones before the others (Sennrich et al. 2016, with the priority queue of sentencepiece: n
+// log n).
 #include <cstdint>
 #include <optional>
 #include <vector>

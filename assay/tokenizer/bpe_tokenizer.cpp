@@ -14,7 +14,9 @@ namespace {
 
 constexpr std::string_view kSpaceMark = "\u2581";  // how the characters alphabet writes a space
 
-std::string byte_token(unsigned char byte) { return fmt::format("<0x{:02X}>", byte); }
+std::string byte_token(unsigned char byte) {
+  return fmt::format("<0x{:02X}>", byte);
+}
 
 std::vector<AddedToken> choose_added(const BpeDefinition& definition, bool normalized) {
   std::vector<AddedToken> chosen;
@@ -100,7 +102,8 @@ void BpeTokenizer::read_model() {
 
 void BpeTokenizer::read_added() {
   Vocabulary& vocabulary = definition_.vocabulary;
-  for (const AddedToken& token : definition_.added) vocabulary.add(token.content, token.id, definition_.origin);
+  for (const AddedToken& token : definition_.added)
+    vocabulary.add(token.content, token.id, definition_.origin);
   decoded_.resize(vocabulary.size());
   special_.resize(vocabulary.size());
   for (const AddedToken& token : definition_.added) {
@@ -163,9 +166,10 @@ void BpeTokenizer::encode_plain(std::string_view text, WordCache& cache, std::ve
   for (const std::string_view word : definition_.pre_tokenizer.split(text, storage)) cache.append(word, ids);
 }
 
-/// To the model the whole text is one word. Where no merge reaches across the beginning of a word the words can be
-/// merged one by one, and remembered, with the same result.
-void BpeTokenizer::encode_characters(std::string_view text, WordCache& cache, std::vector<TokenId>& ids) const {
+/// To the model the whole text is one word. Where no merge reaches across the beginning of a word the words
+/// can be merged one by one, and remembered, with the same result.
+void BpeTokenizer::encode_characters(std::string_view text, WordCache& cache,
+                                     std::vector<TokenId>& ids) const {
   while (!text.empty()) {
     const std::size_t end = words_begin_at_spaces_ ? next_word(text, 0) : text.size();
     cache.append(text.substr(0, end), ids);
@@ -206,7 +210,8 @@ std::vector<TokenId> BpeTokenizer::spell(std::string_view word) const {
       if (!unknown) {
         for (const char byte : symbol) symbols.push_back(byte_ids_[static_cast<unsigned char>(byte)]);
       } else if (unknown_id_ == kNone) {
-        fail("{}: \"{}\" cannot be spelled in the vocabulary, which also has no unk_token", definition_.origin, word);
+        fail("{}: \"{}\" cannot be spelled in the vocabulary, which also has no unk_token",
+             definition_.origin, word);
       } else if (!(definition_.fuse_unknown && after_unknown)) {
         symbols.push_back(unknown_id_);
       }

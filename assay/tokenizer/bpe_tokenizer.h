@@ -1,9 +1,9 @@
 #pragma once
-// Byte-pair encoding as Hugging Face's `tokenizers` runs it: added tokens are cut out of the text, the rest is
-// normalized, cut into words, spelled in the vocabulary's alphabet, and merged.
+// Byte-pair encoding as Hugging Face's `tokenizers` runs it: added tokens are cut out of the text, the rest
+// is normalized, cut into words, spelled in the vocabulary's alphabet, and merged.
 //
-// Text is taken as bytes. Where it is not valid UTF-8 each offending byte becomes the token of that byte by itself
-// and the text on both sides is encoded as if it ended there; decoding gives the bytes back.
+// Text is taken as bytes. Where it is not valid UTF-8 each offending byte becomes the token of that byte by
+// itself and the text on both sides is encoded as if it ended there; decoding gives the bytes back.
 #include <array>
 #include <optional>
 #include <string>
@@ -22,19 +22,21 @@ namespace assay {
 /// How a vocabulary spells text.
 enum class BpeAlphabet {
   bytes,       // one symbol a byte, in GPT-2's printable spelling
-  characters,  // one symbol a character, U+2581 for a space, "<0xE2>" for bytes of characters it lacks (Llama 2)
+  characters,  // one symbol a character, U+2581 for a space, "<0xE2>" for bytes of characters it lacks (Llama
+               // 2)
 };
 
 /// What a tokenizer's files say.
 struct BpeDefinition {
-  std::string origin;  // opens messages
-  Vocabulary vocabulary;  // of the model; added tokens join it later
+  std::string origin;                                       // opens messages
+  Vocabulary vocabulary;                                    // of the model; added tokens join it later
   std::vector<std::pair<std::string, std::string>> merges;  // highest priority first
   BpeAlphabet alphabet = BpeAlphabet::bytes;
   bool ignore_merges = false;  // a word that is a token by itself is not merged
   bool byte_fallback = false;
   bool fuse_unknown = false;
-  std::optional<std::string> unknown;  // token for symbols outside the vocabulary; without it they are an Error
+  std::optional<std::string>
+      unknown;  // token for symbols outside the vocabulary; without it they are an Error
   Normalizer normalizer;
   PreTokenizer pre_tokenizer;
   std::vector<AddedToken> added;
@@ -51,7 +53,9 @@ class BpeTokenizer final : public Tokenizer {
   std::string decode(std::span<const TokenId> ids, bool skip_special = false) const override;
   std::size_t vocabulary_size() const override { return definition_.vocabulary.size(); }
   bool is_special(TokenId id) const override;
-  std::optional<TokenId> find(std::string_view token) const override { return definition_.vocabulary.find(token); }
+  std::optional<TokenId> find(std::string_view token) const override {
+    return definition_.vocabulary.find(token);
+  }
 
  private:
   static constexpr TokenId kNone = -1;
@@ -72,10 +76,10 @@ class BpeTokenizer final : public Tokenizer {
   AddedTokenFinder raw_finder_, normalized_finder_;
   std::array<TokenId, 256> byte_ids_{};  // token of each byte, kNone where the vocabulary lacks it
   TokenId unknown_id_ = kNone;
-  bool words_begin_at_spaces_ = false;   // characters alphabet: no token goes on behind a word
-  StringMap<TokenId> whole_words_;       // by bytes; filled for ignore_merges only
-  std::vector<std::string> decoded_;     // bytes of each id
-  std::vector<bool> special_;            // by id
+  bool words_begin_at_spaces_ = false;  // characters alphabet: no token goes on behind a word
+  StringMap<TokenId> whole_words_;      // by bytes; filled for ignore_merges only
+  std::vector<std::string> decoded_;    // bytes of each id
+  std::vector<bool> special_;           // by id
 };
 
 }  // namespace assay

@@ -33,7 +33,9 @@ const Alphabet& alphabet() {
 
 }  // namespace
 
-const std::string& spell_byte(unsigned char byte) { return alphabet().spelling[byte]; }
+const std::string& spell_byte(unsigned char byte) {
+  return alphabet().spelling[byte];
+}
 
 std::optional<std::string> unspell_bytes(std::string_view spelling) {
   const auto& byte_of = alphabet().byte_of;

@@ -11,11 +11,11 @@
 namespace assay {
 namespace {
 
-constexpr int kDeepest = 256;   // bytes of a key
+constexpr int kDeepest = 256;    // bytes of a key
 constexpr int kMostLeaves = 32;  // prefixes of a key that are keys too: what libsentencepiece has room for
 
-/// Each unit of the trie is 32 bits; child c of the node at i lies at i ^ offset ^ c. Where the node ends a key, child
-/// 0 is no node but holds where the key's replacement starts.
+/// Each unit of the trie is 32 bits; child c of the node at i lies at i ^ offset ^ c. Where the node ends a
+/// key, child 0 is no node but holds where the key's replacement starts.
 class CharacterMap {
  public:
   CharacterMap(std::string_view bytes, const std::string& origin) : origin_(origin) {
@@ -44,13 +44,16 @@ class CharacterMap {
  private:
   static constexpr signed char kUnseen = -1, kOpen = -2;
 
-  [[noreturn]] void refuse(const char* reason) const { fail("{}: the normalizer's character map {}", origin_, reason); }
+  [[noreturn]] void refuse(const char* reason) const {
+    fail("{}: the normalizer's character map {}", origin_, reason);
+  }
 
   static std::uint32_t offset(std::uint32_t unit) { return (unit >> 10) << ((unit & (1u << 9)) >> 6); }
   static bool ends_key(std::uint32_t unit) { return ((unit >> 8) & 1u) == 1; }
 
-  /// Most ends of keys on any way down from the node. Ways may meet (the trie shares tails) but never close a circle.
-  int leaves_below(std::size_t node, int depth) {  // NOLINT(misc-no-recursion): depth is bounded
+  /// Most ends of keys on any way down from the node. Ways may meet (the trie shares tails) but never close a
+  /// circle.
+  int leaves_below(std::size_t node, int depth) {  // recursion: kDeepest levels
     if (leaves_[node] == kOpen || depth > kDeepest) refuse("has a key without end");
     if (leaves_[node] != kUnseen) return leaves_[node];
     leaves_[node] = kOpen;
@@ -82,6 +85,8 @@ class CharacterMap {
 
 }  // namespace
 
-void check_character_map(std::string_view bytes, const std::string& origin) { CharacterMap(bytes, origin).check(); }
+void check_character_map(std::string_view bytes, const std::string& origin) {
+  CharacterMap(bytes, origin).check();
+}
 
 }  // namespace assay

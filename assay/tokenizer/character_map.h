@@ -1,6 +1,6 @@
 #pragma once
-// The table by which a sentencepiece model normalizes characters (precompiled_charsmap): a double-array trie (Yata's
-// darts-clone), then the replacements, each ended by a zero byte.
+// The table by which a sentencepiece model normalizes characters (precompiled_charsmap): a double-array trie
+// (Yata's darts-clone), then the replacements, each ended by a zero byte.
 #include <string>
 #include <string_view>
 

@@ -1,13 +1,13 @@
 #pragma once
-// The subset of Jinja that chat templates of the Qwen and Llama families use. Anything outside it is an Error that
-// quotes the construct; loops and output are bounded.
+// The subset of Jinja that chat templates of the Qwen and Llama families use. Anything outside it is an Error
+// that quotes the construct; loops and output are bounded.
 #include <string>
 #include <vector>
 
 namespace assay {
 
 struct ChatMessage {
-  std::string role;     // "system", "user", "assistant"
+  std::string role;  // "system", "user", "assistant"
   std::string content;
 };
 

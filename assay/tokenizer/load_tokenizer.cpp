@@ -11,11 +11,13 @@ namespace {
 using Files = std::map<std::string, std::string>;
 
 bool holds(const std::vector<AddedToken>& tokens, const std::string& content) {
-  return std::any_of(tokens.begin(), tokens.end(), [&](const AddedToken& token) { return token.content == content; });
+  return std::any_of(tokens.begin(), tokens.end(),
+                     [&](const AddedToken& token) { return token.content == content; });
 }
 
-/// transformers finds a token in text when any of a folder's files calls it added or special: adds to `tokens` those
-/// that tokenizer_config.json and added_tokens.json know. `find` looks a token up in the model's vocabulary.
+/// transformers finds a token in text when any of a folder's files calls it added or special: adds to
+/// `tokens` those that tokenizer_config.json and added_tokens.json know. `find` looks a token up in the
+/// model's vocabulary.
 template <class Find>
 void complete_added_tokens(std::vector<AddedToken>& tokens, const Files& files, const TokenizerConfig& config,
                            const std::string& origin, const Find& find) {
@@ -32,7 +34,9 @@ void complete_added_tokens(std::vector<AddedToken>& tokens, const Files& files, 
       if (content.empty()) fail("{}: an added token is empty", path);
       const bool special = is_special(content);
       if (!holds(tokens, content))
-        tokens.push_back({.id = parse_token_id(id, content, path), .content = content, .special = special,
+        tokens.push_back({.id = parse_token_id(id, content, path),
+                          .content = content,
+                          .special = special,
                           .normalized = !special});
     }
   }
@@ -50,17 +54,19 @@ struct Defaults {
   bool adds_bos = false;
 };
 
-std::shared_ptr<Tokenizer> load_bpe(BpeDefinition definition, const Files& files, const TokenizerConfig& config,
-                                    const std::string& origin, Defaults& defaults) {
+std::shared_ptr<Tokenizer> load_bpe(BpeDefinition definition, const Files& files,
+                                    const TokenizerConfig& config, const std::string& origin,
+                                    Defaults& defaults) {
   complete_added_tokens(definition.added, files, config, origin,
                         [&](const std::string& token) { return definition.vocabulary.find(token); });
   defaults = {definition.template_bos, definition.template_bos.has_value()};
   return std::make_shared<BpeTokenizer>(std::move(definition));
 }
 
-std::shared_ptr<Tokenizer> load_sentencepiece(const Files& files, TokenizerConfig& config, const std::string& origin,
-                                              Defaults& defaults) {
-  const SentencePieceModel model = read_sentencepiece_model(files.at("tokenizer.model"), origin + "/tokenizer.model");
+std::shared_ptr<Tokenizer> load_sentencepiece(const Files& files, TokenizerConfig& config,
+                                              const std::string& origin, Defaults& defaults) {
+  const SentencePieceModel model =
+      read_sentencepiece_model(files.at("tokenizer.model"), origin + "/tokenizer.model");
   // What transformers takes these to be where nothing is said.
   const auto assume = [&](NamedToken& token, const char* content) {
     if (token.mentioned || !model.find(content)) return;
@@ -71,7 +77,8 @@ std::shared_ptr<Tokenizer> load_sentencepiece(const Files& files, TokenizerConfi
   assume(config.eos, "</s>");
   assume(config.unknown, "<unk>");
   std::vector<AddedToken> added;
-  complete_added_tokens(added, files, config, origin, [&](const std::string& token) { return model.find(token); });
+  complete_added_tokens(added, files, config, origin,
+                        [&](const std::string& token) { return model.find(token); });
   defaults.adds_bos = config.tokenizer_class.starts_with("LlamaTokenizer");
   return make_sentencepiece_tokenizer(model, added, config.legacy);
 }
@@ -83,12 +90,13 @@ TokenizerPtr load_tokenizer(const Files& files, const std::string& origin) {
   Defaults defaults;
   std::shared_ptr<Tokenizer> tokenizer;
   if (const auto json = files.find("tokenizer.json"); json != files.end()) {
-    tokenizer = load_bpe(parse_tokenizer_json(json->second, origin + "/tokenizer.json"), files, config, origin, defaults);
+    tokenizer = load_bpe(parse_tokenizer_json(json->second, origin + "/tokenizer.json"), files, config,
+                         origin, defaults);
   } else if (files.contains("tokenizer.model")) {
     tokenizer = load_sentencepiece(files, config, origin, defaults);
   } else if (files.contains("vocab.json") && files.contains("merges.txt")) {
-    tokenizer = load_bpe(parse_vocabulary_pair(files.at("vocab.json"), files.at("merges.txt"), config.tokenizer_class,
-                                               config.add_prefix_space, origin),
+    tokenizer = load_bpe(parse_vocabulary_pair(files.at("vocab.json"), files.at("merges.txt"),
+                                               config.tokenizer_class, config.add_prefix_space, origin),
                          files, config, origin, defaults);
   } else {
     fail("{}: no tokenizer: tokenizer.json, tokenizer.model, or vocab.json and merges.txt expected", origin);

@@ -19,9 +19,9 @@ bool is_composed_at_sight(std::string_view text) {
 std::string compose(std::string_view text) {
   if (is_composed_at_sight(text)) return std::string(text);
   utf8proc_uint8_t* composed = nullptr;
-  const utf8proc_ssize_t length =
-      utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(text.data()), static_cast<utf8proc_ssize_t>(text.size()),
-                   &composed, static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPOSE));
+  const utf8proc_ssize_t length = utf8proc_map(
+      reinterpret_cast<const utf8proc_uint8_t*>(text.data()), static_cast<utf8proc_ssize_t>(text.size()),
+      &composed, static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPOSE));
   const std::unique_ptr<utf8proc_uint8_t, decltype(&std::free)> owner(composed, &std::free);
   if (length < 0) fail("text of {} bytes cannot be brought to NFC: {}", text.size(), utf8proc_errmsg(length));
   return {reinterpret_cast<const char*>(composed), static_cast<std::size_t>(length)};
@@ -65,7 +65,8 @@ void Normalizer::add(const Json& json, const std::string& origin) {
     steps_.push_back(std::move(step));
   } else if (type == "Sequence") {
     const auto parts = json.find("normalizers");
-    if (parts == json.end() || !parts->is_array()) fail("{}: a Sequence needs a list \"normalizers\"", origin);
+    if (parts == json.end() || !parts->is_array())
+      fail("{}: a Sequence needs a list \"normalizers\"", origin);
     for (const Json& part : *parts) add(part, origin);
   } else {
     fail("{}: normalizer \"{}\" is not supported (NFC, Prepend, Replace and Sequence are)", origin, type);

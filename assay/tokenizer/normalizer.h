@@ -11,8 +11,8 @@ namespace assay {
 class Normalizer {
  public:
   Normalizer() = default;
-  /// Reads the "normalizer" value: null, NFC, Prepend, Replace of a String, and Sequences of them. Throws Error for
-  /// other kinds, naming them.
+  /// Reads the "normalizer" value: null, NFC, Prepend, Replace of a String, and Sequences of them. Throws
+  /// Error for other kinds, naming them.
   Normalizer(const Json& json, const std::string& origin);
   static Normalizer nfc();
 

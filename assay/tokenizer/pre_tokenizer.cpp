@@ -97,7 +97,8 @@ class Parser {
     const auto type = json_get<std::string>(json, "type", origin_);
     if (type == "Sequence") return add_sequence(json);
     if (byte_level_)
-      fail("{}: pre-tokenizer {} behind ByteLevel is not supported (ByteLevel must be the last)", origin_, type);
+      fail("{}: pre-tokenizer {} behind ByteLevel is not supported (ByteLevel must be the last)", origin_,
+           type);
     if (type == "Split") {
       result_.steps.push_back({SplitRegex(parse_pattern(json, origin_), origin_),
                                parse_behavior(json_get<std::string>(json, "behavior", origin_), origin_),
@@ -112,19 +113,22 @@ class Parser {
       if (json_get_or<bool>(json, "use_regex", true, origin_))
         result_.steps.push_back({SplitRegex(kGpt2Pattern, origin_)});
     } else {
-      fail("{}: pre-tokenizer \"{}\" is not supported (Split, Digits, ByteLevel and Sequence are)", origin_, type);
+      fail("{}: pre-tokenizer \"{}\" is not supported (Split, Digits, ByteLevel and Sequence are)", origin_,
+           type);
     }
   }
 
   PreTokenizer finish() {
-    if (!byte_level_) fail("{}: the pre-tokenizer has no ByteLevel part; only byte-level BPE is supported", origin_);
+    if (!byte_level_)
+      fail("{}: the pre-tokenizer has no ByteLevel part; only byte-level BPE is supported", origin_);
     return std::move(result_);
   }
 
  private:
   void add_sequence(const Json& json) {
     const auto parts = json.find("pretokenizers");
-    if (parts == json.end() || !parts->is_array()) fail("{}: a Sequence needs a list \"pretokenizers\"", origin_);
+    if (parts == json.end() || !parts->is_array())
+      fail("{}: a Sequence needs a list \"pretokenizers\"", origin_);
     for (const Json& part : *parts) add(part);
   }
 
@@ -135,7 +139,8 @@ class Parser {
 
 }  // namespace
 
-std::vector<std::string_view> PreTokenizer::split(std::string_view text, std::deque<std::string>& storage) const {
+std::vector<std::string_view> PreTokenizer::split(std::string_view text,
+                                                  std::deque<std::string>& storage) const {
   std::vector<std::string_view> words{text};
   const auto add_prefixes = [&] {
     for (std::string_view& word : words)

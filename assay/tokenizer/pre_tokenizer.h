@@ -25,15 +25,15 @@ struct SplitStep {
 
 struct PreTokenizer {
   std::vector<SplitStep> steps;
-  std::size_t prefix_step = 0;   // the step before which a space is put in front of words that lack one ...
-  bool add_prefix_space = false; // ... if at all
+  std::size_t prefix_step = 0;    // the step before which a space is put in front of words that lack one ...
+  bool add_prefix_space = false;  // ... if at all
 
   /// Words of valid UTF-8, none empty. `storage` keeps those alive that are not part of the text.
   std::vector<std::string_view> split(std::string_view text, std::deque<std::string>& storage) const;
 };
 
-/// Reads the "pre_tokenizer" value: Split, Digits, ByteLevel and Sequences of them, ByteLevel last. Throws Error
-/// for other kinds, naming them.
+/// Reads the "pre_tokenizer" value: Split, Digits, ByteLevel and Sequences of them, ByteLevel last. Throws
+/// Error for other kinds, naming them.
 PreTokenizer parse_pre_tokenizer(const Json& json, const std::string& origin);
 
 }  // namespace assay

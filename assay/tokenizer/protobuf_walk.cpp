@@ -29,7 +29,8 @@ std::optional<ProtobufField> ProtobufWalk::next() {
   const std::uint64_t tag = varint();
   ProtobufField field;
   field.wire_type = static_cast<int>(tag & 7);
-  if (tag >> 3 == 0 || tag >> 3 > (1u << 29) - 1) fail("{}: protobuf field number {} is not legal", origin_, tag >> 3);
+  if (tag >> 3 == 0 || tag >> 3 > (1u << 29) - 1)
+    fail("{}: protobuf field number {} is not legal", origin_, tag >> 3);
   field.number = static_cast<std::uint32_t>(tag >> 3);
   switch (field.wire_type) {
     case 0:
@@ -45,7 +46,8 @@ std::optional<ProtobufField> ProtobufWalk::next() {
       field.bytes = take(varint());
       break;
     default:
-      fail("{}: protobuf field {} has wire type {}, which is not legal", origin_, field.number, field.wire_type);
+      fail("{}: protobuf field {} has wire type {}, which is not legal", origin_, field.number,
+           field.wire_type);
   }
   return field;
 }

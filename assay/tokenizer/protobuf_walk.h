@@ -9,16 +9,17 @@ namespace assay {
 
 struct ProtobufField {
   std::uint32_t number = 0;
-  int wire_type = 0;          // 0 varint, 1 eight bytes, 2 length-delimited, 5 four bytes
-  std::uint64_t value = 0;    // of the numeric types
-  std::string_view bytes;     // of the length-delimited one
+  int wire_type = 0;        // 0 varint, 1 eight bytes, 2 length-delimited, 5 four bytes
+  std::uint64_t value = 0;  // of the numeric types
+  std::string_view bytes;   // of the length-delimited one
 };
 
 class ProtobufWalk {
  public:
   ProtobufWalk(std::string_view message, const std::string& origin) : rest_(message), origin_(origin) {}
 
-  /// The next field, or nothing at the end. Throws Error for broken encodings and for groups (long deprecated).
+  /// The next field, or nothing at the end. Throws Error for broken encodings and for groups (long
+  /// deprecated).
   std::optional<ProtobufField> next();
 
  private:

@@ -9,9 +9,15 @@
 namespace assay {
 namespace {
 
-bool is_digit(char c) { return c >= '0' && c <= '9'; }
-bool is_hex_digit(char c) { return is_digit(c) || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F'); }
-bool is_ascii_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
+bool is_digit(char c) {
+  return c >= '0' && c <= '9';
+}
+bool is_hex_digit(char c) {
+  return is_digit(c) || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
+}
+bool is_ascii_letter(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+}
 
 class Translator {
  public:
@@ -24,10 +30,13 @@ class Translator {
 
  private:
   [[noreturn]] void refuse(std::size_t begin, const char* reason) const {
-    fail("{}: split pattern {}: \"{}\" at byte {} {}", origin_, pattern_, pattern_.substr(begin, 12), begin, reason);
+    fail("{}: split pattern {}: \"{}\" at byte {} {}", origin_, pattern_, pattern_.substr(begin, 12), begin,
+         reason);
   }
 
-  bool looking_at(std::string_view text) const { return std::string_view(pattern_).substr(at_).starts_with(text); }
+  bool looking_at(std::string_view text) const {
+    return std::string_view(pattern_).substr(at_).starts_with(text);
+  }
   void copy(std::size_t count) {
     result_.append(pattern_, at_, count);
     at_ += count;
@@ -62,7 +71,8 @@ class Translator {
   }
 
   void open_group() {
-    static constexpr std::array<std::string_view, 7> kOpenings = {"(?:", "(?i:", "(?=", "(?!", "(?<=", "(?<!", "(?>"};
+    static constexpr std::array<std::string_view, 7> kOpenings = {"(?:",  "(?i:", "(?=", "(?!",
+                                                                  "(?<=", "(?<!", "(?>"};
     const bool outer = ignores_case();
     for (const std::string_view opening : kOpenings)
       if (looking_at(opening)) {
@@ -85,7 +95,8 @@ class Translator {
     if (!has_minimum || end == pattern_.size() || pattern_[end] != '}')
       refuse(begin, "is not a quantifier of the form {n}, {n,} or {n,m}");
     copy(end + 1 - begin);
-    if (looking_at("+") || looking_at("?")) refuse(begin, "has a mark behind it that regex engines read differently");
+    if (looking_at("+") || looking_at("?"))
+      refuse(begin, "has a mark behind it that regex engines read differently");
   }
 
   void escape() {

@@ -1,6 +1,6 @@
 #pragma once
-// tokenizer.json holds patterns for Oniguruma. PCRE2 reads most of them alike, a few alike in spelling only. This
-// pass rewrites the known differences and refuses whatever is not known to mean the same in both.
+// tokenizer.json holds patterns for Oniguruma. PCRE2 reads most of them alike, a few alike in spelling only.
+// This pass rewrites the known differences and refuses whatever is not known to mean the same in both.
 #include <string>
 
 namespace assay {

@@ -55,7 +55,8 @@ class Reader {
       if (field->number == kNormalizer || field->number == kDenormalizer)
         normalizer(field->bytes, field->number == kNormalizer);
     }
-    if (unknown_ != 1) fail("{}: sentencepiece model with {} pieces of type unknown, 1 expected", origin_, unknown_);
+    if (unknown_ != 1)
+      fail("{}: sentencepiece model with {} pieces of type unknown, 1 expected", origin_, unknown_);
     return std::move(model_);
   }
 
@@ -83,7 +84,8 @@ class Reader {
       fail("{}: piece {}: {} bytes, 1 to {} expected", origin_, id, piece.text.size(), kLongestPiece);
     if (valid_utf8_prefix(piece.text) != piece.text.size() || piece.text.find('\0') != std::string::npos)
       fail("{}: piece {}: not UTF-8, or holds a zero byte", origin_, id);
-    if (!model_.ids.emplace(piece.text, static_cast<TokenId>(id)).second) fail("{}: piece {}: \"{}\" occurs twice", origin_, id, piece.text);
+    if (!model_.ids.emplace(piece.text, static_cast<TokenId>(id)).second)
+      fail("{}: piece {}: \"{}\" occurs twice", origin_, id, piece.text);
     unknown_ += piece.type == PieceType::unknown ? 1 : 0;
     model_.pieces.push_back(std::move(piece));
   }

@@ -1,6 +1,6 @@
 #pragma once
-// libsentencepiece trusts the model it is given: broken ones can make it abort, or read beyond a table. This walk over
-// the serialized protobuf (sentencepiece_model.proto) proves beforehand whatever it takes on trust.
+// libsentencepiece trusts the model it is given: broken ones can make it abort, or read beyond a table. This
+// walk over the serialized protobuf (sentencepiece_model.proto) proves beforehand whatever it takes on trust.
 #include <optional>
 #include <string>
 #include <string_view>
@@ -29,11 +29,12 @@ struct SentencePieceModel {
   std::optional<TokenId> find(const std::string& text) const;
 };
 
-/// Throws Error for a malformed model, and for the few options that are not supported: models other than BPE and
-/// unigram, white space behind words, unescaped white space.
+/// Throws Error for a malformed model, and for the few options that are not supported: models other than BPE
+/// and unigram, white space behind words, unescaped white space.
 SentencePieceModel read_sentencepiece_model(const std::string& serialized, const std::string& origin);
 
-/// Appended to a serialized model, overrides its add_dummy_prefix with false: protobuf merges repeated messages.
+/// Appended to a serialized model, overrides its add_dummy_prefix with false: protobuf merges repeated
+/// messages.
 extern const std::string_view kWithoutDummyPrefix;
 
 }  // namespace assay

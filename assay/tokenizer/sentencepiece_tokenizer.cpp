@@ -17,7 +17,8 @@ using sentencepiece::SentencePieceProcessor;
 constexpr std::string_view kSpaceMark = "\u2581";
 constexpr TokenId kNone = -1;
 
-void load_processor(SentencePieceProcessor& processor, const std::string& serialized, const std::string& origin) {
+void load_processor(SentencePieceProcessor& processor, const std::string& serialized,
+                    const std::string& origin) {
   try {
     const auto status = processor.LoadFromSerializedProto(serialized);
     if (!status.ok()) fail("{}: not a usable sentencepiece model: {}", origin, status.ToString());
@@ -79,7 +80,8 @@ class SentencePieceTokenizer final : public Tokenizer {
   std::string decode(std::span<const TokenId> ids, bool skip_special) const override {
     std::string text;
     for (const TokenId id : ids) {
-      if (id < 0 || static_cast<std::size_t>(id) >= decoded_.size() || !decoded_[static_cast<std::size_t>(id)])
+      if (id < 0 || static_cast<std::size_t>(id) >= decoded_.size() ||
+          !decoded_[static_cast<std::size_t>(id)])
         fail("{}: token id {} is not in the vocabulary", origin_, id);
       if (!skip_special || !is_special(id)) text += *decoded_[static_cast<std::size_t>(id)];
     }
@@ -90,7 +92,8 @@ class SentencePieceTokenizer final : public Tokenizer {
   std::size_t vocabulary_size() const override { return decoded_.size(); }
 
   bool is_special(TokenId id) const override {
-    return id >= 0 && static_cast<std::size_t>(id) < special_.size() && special_[static_cast<std::size_t>(id)];
+    return id >= 0 && static_cast<std::size_t>(id) < special_.size() &&
+           special_[static_cast<std::size_t>(id)];
   }
 
   std::optional<TokenId> find(std::string_view token) const override {
@@ -116,7 +119,8 @@ class SentencePieceTokenizer final : public Tokenizer {
     const auto at = static_cast<std::size_t>(token.id);
     const auto known = find(token.content);
     if (known && *known != token.id)
-      fail("{}: added token \"{}\" has id {}, in the model it is {}", origin_, token.content, token.id, *known);
+      fail("{}: added token \"{}\" has id {}, in the model it is {}", origin_, token.content, token.id,
+           *known);
     if (!known && at < decoded_.size() && decoded_[at])
       fail("{}: added token \"{}\" has id {}, which another piece has", origin_, token.content, token.id);
     if (at > decoded_.size() + 65536)
@@ -139,10 +143,12 @@ class SentencePieceTokenizer final : public Tokenizer {
     ids.push_back(id);
   }
 
-  void encode_plain(const SentencePieceProcessor& processor, std::string_view text, std::vector<TokenId>& ids) const {
+  void encode_plain(const SentencePieceProcessor& processor, std::string_view text,
+                    std::vector<TokenId>& ids) const {
     std::vector<int> encoded;
     const auto status = processor.Encode({text.data(), text.size()}, &encoded);
-    if (!status.ok()) fail("{}: text of {} bytes cannot be encoded: {}", origin_, text.size(), status.ToString());
+    if (!status.ok())
+      fail("{}: text of {} bytes cannot be encoded: {}", origin_, text.size(), status.ToString());
     ids.insert(ids.end(), encoded.begin(), encoded.end());
   }
 

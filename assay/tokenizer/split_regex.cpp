@@ -21,7 +21,9 @@ std::string message_of(int code) {
   return reinterpret_cast<const char*>(buffer.data());
 }
 
-PCRE2_SPTR units(std::string_view text) { return reinterpret_cast<PCRE2_SPTR>(text.data()); }
+PCRE2_SPTR units(std::string_view text) {
+  return reinterpret_cast<PCRE2_SPTR>(text.data());
+}
 
 struct FreeContext {
   void operator()(pcre2_match_context* context) const { pcre2_match_context_free(context); }
@@ -40,9 +42,10 @@ SplitRegex::SplitRegex(const std::string& pattern, const std::string& origin)
   pcre2_set_newline(context.get(), PCRE2_NEWLINE_LF);  // what "." stops at
   int problem = 0;
   PCRE2_SIZE where = 0;
-  pcre2_code* code = pcre2_compile(units(translated), translated.size(), PCRE2_UTF | PCRE2_UCP, &problem, &where,
-                                   context.get());
-  if (code == nullptr) fail("{}: cannot be compiled: {} (near byte {})", description_, message_of(problem), where);
+  pcre2_code* code = pcre2_compile(units(translated), translated.size(), PCRE2_UTF | PCRE2_UCP, &problem,
+                                   &where, context.get());
+  if (code == nullptr)
+    fail("{}: cannot be compiled: {} (near byte {})", description_, message_of(problem), where);
   code_ = std::shared_ptr<const void>(code, [](const void* compiled) {
     pcre2_code_free(static_cast<pcre2_code*>(const_cast<void*>(compiled)));
   });
@@ -62,14 +65,17 @@ std::vector<TextSpan> SplitRegex::find_all(std::string_view text) const {
   for (std::size_t at = 0; at < text.size();) {
     // Without NO_UTF_CHECK every match would read the whole text again.
     const auto match = [&](std::uint32_t options) {
-      return pcre2_match(code, units(text), text.size(), at, PCRE2_NO_UTF_CHECK | options, data.get(), context.get());
+      return pcre2_match(code, units(text), text.size(), at, PCRE2_NO_UTF_CHECK | options, data.get(),
+                         context.get());
     };
     int status = match(0);
     if (status == PCRE2_ERROR_JIT_STACKLIMIT) status = match(PCRE2_NO_JIT);
     if (status == PCRE2_ERROR_NOMATCH) break;
-    if (status < 0) fail("{}: cannot be matched: {} (at byte {} of the text)", description_, message_of(status), at);
+    if (status < 0)
+      fail("{}: cannot be matched: {} (at byte {} of the text)", description_, message_of(status), at);
     const PCRE2_SIZE* ends = pcre2_get_ovector_pointer(data.get());
-    if (ends[1] <= ends[0]) fail("{}: matched the empty string at byte {} of the text", description_, ends[0]);
+    if (ends[1] <= ends[0])
+      fail("{}: matched the empty string at byte {} of the text", description_, ends[0]);
     spans.push_back({ends[0], ends[1]});
     at = ends[1];
   }

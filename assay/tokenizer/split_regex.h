@@ -13,11 +13,12 @@ struct TextSpan {
 
 class SplitRegex {
  public:
-  /// The pattern as tokenizer.json writes it (Oniguruma). Throws Error for one that cannot be compiled, may mean
-  /// something else here, or matches the empty string.
+  /// The pattern as tokenizer.json writes it (Oniguruma). Throws Error for one that cannot be compiled, may
+  /// mean something else here, or matches the empty string.
   SplitRegex(const std::string& pattern, const std::string& origin);
 
-  /// All matches, left to right, in valid UTF-8. Throws Error when a match backtracks beyond the engine's limits.
+  /// All matches, left to right, in valid UTF-8. Throws Error when a match backtracks beyond the engine's
+  /// limits.
   std::vector<TextSpan> find_all(std::string_view text) const;
 
  private:

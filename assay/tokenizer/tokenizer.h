@@ -1,6 +1,6 @@
 #pragma once
-// Text to token ids and back. Two kinds behind one class: byte-level BPE (tokenizer.json, vocab.json + merges.txt)
-// and sentencepiece (tokenizer.model).
+// Text to token ids and back. Two kinds behind one class: byte-level BPE (tokenizer.json, vocab.json +
+// merges.txt) and sentencepiece (tokenizer.model).
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -18,8 +18,8 @@ class Tokenizer {
  public:
   virtual ~Tokenizer() = default;
 
-  /// Ids of the text. Added tokens (<|im_start|>, ...) that occur in the text are matched, as Hugging Face does;
-  /// nothing is put before or behind.
+  /// Ids of the text. Added tokens (<|im_start|>, ...) that occur in the text are matched, as Hugging Face
+  /// does; nothing is put before or behind.
   virtual std::vector<TokenId> encode(std::string_view text) const = 0;
   /// Bytes of the ids. Invalid UTF-8 is kept as it is; special tokens are written out unless skipped.
   virtual std::string decode(std::span<const TokenId> ids, bool skip_special = false) const = 0;
@@ -30,8 +30,8 @@ class Tokenizer {
   /// Beginning-of-text token and whether the model's configuration demands it before plain text.
   std::optional<TokenId> bos;
   bool adds_bos = false;
-  std::string bos_text, eos_text;       // as chat templates see them
-  std::string chat_template;            // Jinja source, empty when the model has none
+  std::string bos_text, eos_text;  // as chat templates see them
+  std::string chat_template;       // Jinja source, empty when the model has none
 };
 using TokenizerPtr = std::shared_ptr<const Tokenizer>;
 

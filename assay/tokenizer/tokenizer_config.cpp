@@ -45,14 +45,18 @@ std::string parse_chat_template(const Json& json, const std::string& origin) {
 }
 
 void read_special_tokens(const Json& json, TokenizerConfig& config) {
-  for (const char* key : {"bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"})
+  for (const char* key :
+       {"bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"})
     if (json.contains(key))
-      if (const auto content = token_content(json[key], key, config.origin)) config.special.push_back(*content);
-  // Newer files call the list extra_special_tokens; as an object it names tokens, of which only the contents count.
+      if (const auto content = token_content(json[key], key, config.origin))
+        config.special.push_back(*content);
+  // Newer files call the list extra_special_tokens; as an object it names tokens, of which only the contents
+  // count.
   for (const char* key : {"additional_special_tokens", "extra_special_tokens"})
     if (json.contains(key))
       for (const auto& entry : json[key].items())
-        if (const auto content = token_content(entry.value(), key, config.origin)) config.special.push_back(*content);
+        if (const auto content = token_content(entry.value(), key, config.origin))
+          config.special.push_back(*content);
   const auto named = [&](const char* key) {
     return json.contains(key) ? NamedToken{true, token_content(json[key], key, config.origin)} : NamedToken{};
   };
@@ -74,18 +78,23 @@ void read_config(const std::string& text, TokenizerConfig& config) {
   if (json_get_or<bool>(json, "add_eos_token", false, origin))
     fail("{}: add_eos_token is true; a token behind every text is not supported", origin);
   if (json.contains("added_tokens_decoder")) config.added = parse_added(json["added_tokens_decoder"], origin);
-  if (json.contains("chat_template")) config.chat_template = parse_chat_template(json["chat_template"], origin);
+  if (json.contains("chat_template"))
+    config.chat_template = parse_chat_template(json["chat_template"], origin);
 }
 
 }  // namespace
 
-TokenizerConfig parse_tokenizer_config(const std::map<std::string, std::string>& files, const std::string& origin) {
+TokenizerConfig parse_tokenizer_config(const std::map<std::string, std::string>& files,
+                                       const std::string& origin) {
   TokenizerConfig config;
   config.origin = origin + "/tokenizer_config.json";
-  if (const auto file = files.find("tokenizer_config.json"); file != files.end()) read_config(file->second, config);
-  if (const auto file = files.find("chat_template.jinja"); file != files.end()) config.chat_template = file->second;
+  if (const auto file = files.find("tokenizer_config.json"); file != files.end())
+    read_config(file->second, config);
+  if (const auto file = files.find("chat_template.jinja"); file != files.end())
+    config.chat_template = file->second;
   if (config.chat_template.size() > kLargestTemplate)
-    fail("{}: chat template of {} bytes, at most {} expected", origin, config.chat_template.size(), kLargestTemplate);
+    fail("{}: chat template of {} bytes, at most {} expected", origin, config.chat_template.size(),
+         kLargestTemplate);
   return config;
 }
 

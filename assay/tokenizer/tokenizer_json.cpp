@@ -23,7 +23,8 @@ const Json& require(const Json& object, const char* key, const std::string& orig
   return value;
 }
 
-std::pair<std::string, std::string> split_merge(std::string_view line, std::size_t rank, const std::string& origin) {
+std::pair<std::string, std::string> split_merge(std::string_view line, std::size_t rank,
+                                                const std::string& origin) {
   const std::size_t space = line.find(' ');
   if (space == std::string_view::npos || line.find(' ', space + 1) != std::string_view::npos)
     fail("{}: merge {} is \"{}\", two tokens with a space between expected", origin, rank, line);
@@ -60,27 +61,31 @@ void check_model_options(const Json& model, const std::string& origin) {
 
 bool is_replace(const Json& json, const char* pattern, const char* content) {
   return json.is_object() && json.value("type", Json()) == "Replace" &&
-         json.value("pattern", Json()) == Json{{"String", pattern}} && json.value("content", Json()) == content;
+         json.value("pattern", Json()) == Json{{"String", pattern}} &&
+         json.value("content", Json()) == content;
 }
 
 /// Llama 2 and its kin: the text is one word, spaces are U+2581.
 void read_character_alphabet(const Json& json, BpeDefinition& definition) {
   const std::string& origin = definition.origin;
   if (definition.normalizer.keeps_spaces())
-    fail("{}: no pre-tokenizer, and a normalizer that keeps spaces: not a kind of BPE that is supported", origin);
-  if (definition.ignore_merges)
-    fail("{}: ignore_merges without a pre-tokenizer is not supported", origin);
+    fail("{}: no pre-tokenizer, and a normalizer that keeps spaces: not a kind of BPE that is supported",
+         origin);
+  if (definition.ignore_merges) fail("{}: ignore_merges without a pre-tokenizer is not supported", origin);
   definition.alphabet = BpeAlphabet::characters;
   const Json& parts = value_or_null(value_or_null(json, "decoder"), "decoders");
   const auto has_type = [&](std::size_t i, const char* type) {
     return parts[i].is_object() && parts[i].value("type", Json()) == type;
   };
   const bool known = parts.is_array() && (parts.size() == 3 || parts.size() == 4) &&
-                     is_replace(parts[0], "\u2581", " ") && has_type(1, "ByteFallback") && has_type(2, "Fuse");
-  if (!known) fail("{}: a decoder Replace, ByteFallback, Fuse (and Strip) is expected beside no pre-tokenizer", origin);
+                     is_replace(parts[0], "\u2581", " ") && has_type(1, "ByteFallback") &&
+                     has_type(2, "Fuse");
+  if (!known)
+    fail("{}: a decoder Replace, ByteFallback, Fuse (and Strip) is expected beside no pre-tokenizer", origin);
   if (parts.size() == 4) {
     if (parts[3] != Json{{"type", "Strip"}, {"content", " "}, {"start", 1}, {"stop", 0}})
-      fail("{}: the decoder's fourth part is {}, a Strip of one leading space expected", origin, parts[3].dump());
+      fail("{}: the decoder's fourth part is {}, a Strip of one leading space expected", origin,
+           parts[3].dump());
     definition.strip_leading_space = true;
   }
 }
@@ -109,9 +114,11 @@ std::optional<TokenId> parse_template(const Json& processor, const std::string& 
       continue;
     }
     const auto name = json_get<std::string>(require(part, "SpecialToken", origin), "id", origin);
-    if (seen_text) fail("{}: the post-processor puts \"{}\" behind the text, which is not supported", origin, name);
+    if (seen_text)
+      fail("{}: the post-processor puts \"{}\" behind the text, which is not supported", origin, name);
     if (bos) fail("{}: the post-processor puts more than one token in front, which is not supported", origin);
-    const Json& ids = require(require(require(processor, "special_tokens", origin), name.c_str(), origin), "ids", origin);
+    const Json& ids =
+        require(require(require(processor, "special_tokens", origin), name.c_str(), origin), "ids", origin);
     if (!ids.is_array() || ids.size() != 1) fail("{}: post-processor: \"{}\" is not one token", origin, name);
     bos = parse_token_id(ids[0], name, origin);
   }
@@ -146,7 +153,9 @@ std::vector<AddedToken> parse_added_tokens(const Json& json, const std::string& 
   return tokens;
 }
 
-Json vocabulary_object(const std::string& text, const std::string& origin) { return parse_json(text, origin); }
+Json vocabulary_object(const std::string& text, const std::string& origin) {
+  return parse_json(text, origin);
+}
 
 }  // namespace
 
@@ -167,17 +176,18 @@ BpeDefinition parse_tokenizer_json(const std::string& text, const std::string& o
   const Json json = parse_json(text, origin);
   const Json& model = require(json, "model", origin);
   check_model_options(model, origin);
-  BpeDefinition definition{.origin = origin,
-                           .vocabulary = Vocabulary(require(model, "vocab", origin), origin),
-                           .merges = parse_merges(require(model, "merges", origin), origin),
-                           .ignore_merges = json_get_or<bool>(model, "ignore_merges", false, origin),
-                           .byte_fallback = json_get_or<bool>(model, "byte_fallback", false, origin),
-                           .fuse_unknown = json_get_or<bool>(model, "fuse_unk", false, origin),
-                           .unknown = {},
-                           .normalizer = Normalizer(value_or_null(json, "normalizer"), origin),
-                           .pre_tokenizer = {},
-                           .added = parse_added_tokens(value_or_null(json, "added_tokens"), origin),
-                           .template_bos = parse_post_processor(value_or_null(json, "post_processor"), origin)};
+  BpeDefinition definition{
+      .origin = origin,
+      .vocabulary = Vocabulary(require(model, "vocab", origin), origin),
+      .merges = parse_merges(require(model, "merges", origin), origin),
+      .ignore_merges = json_get_or<bool>(model, "ignore_merges", false, origin),
+      .byte_fallback = json_get_or<bool>(model, "byte_fallback", false, origin),
+      .fuse_unknown = json_get_or<bool>(model, "fuse_unk", false, origin),
+      .unknown = {},
+      .normalizer = Normalizer(value_or_null(json, "normalizer"), origin),
+      .pre_tokenizer = {},
+      .added = parse_added_tokens(value_or_null(json, "added_tokens"), origin),
+      .template_bos = parse_post_processor(value_or_null(json, "post_processor"), origin)};
   if (const Json& unknown = value_or_null(model, "unk_token"); !unknown.is_null())
     definition.unknown = json_get<std::string>(model, "unk_token", origin);
   if (value_or_null(json, "pre_tokenizer").is_null())
@@ -193,13 +203,20 @@ BpeDefinition parse_vocabulary_pair(const std::string& vocabulary, const std::st
   const bool gpt2 = tokenizer_class == "GPT2Tokenizer" || tokenizer_class == "GPT2TokenizerFast";
   const bool qwen2 = tokenizer_class == "Qwen2Tokenizer" || tokenizer_class == "Qwen2TokenizerFast";
   if (!gpt2 && !qwen2)
-    fail("{}: vocab.json and merges.txt of class \"{}\": only GPT2Tokenizer and Qwen2Tokenizer are supported without "
-         "a tokenizer.json; tokenizer_config.json must name the class",
-         origin, tokenizer_class);
-  BpeDefinition definition{.origin = origin,
-                           .vocabulary = Vocabulary(vocabulary_object(vocabulary, origin + "/vocab.json"), origin),
-                           .merges = {}, .unknown = {}, .normalizer = {}, .pre_tokenizer = {}, .added = {},
-                           .template_bos = {}};
+    fail(
+        "{}: vocab.json and merges.txt of class \"{}\": only GPT2Tokenizer and Qwen2Tokenizer are supported "
+        "without "
+        "a tokenizer.json; tokenizer_config.json must name the class",
+        origin, tokenizer_class);
+  BpeDefinition definition{
+      .origin = origin,
+      .vocabulary = Vocabulary(vocabulary_object(vocabulary, origin + "/vocab.json"), origin),
+      .merges = {},
+      .unknown = {},
+      .normalizer = {},
+      .pre_tokenizer = {},
+      .added = {},
+      .template_bos = {}};
   const std::string merges_origin = origin + "/merges.txt";
   for (std::size_t at = 0; at < merges.size();) {
     const std::size_t end = std::min(merges.find('\n', at), merges.size());

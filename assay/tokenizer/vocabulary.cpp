@@ -19,7 +19,8 @@ Vocabulary::Vocabulary(const Json& json, const std::string& origin) {
   for (const auto& [token, id] : ids_) {
     const auto at = static_cast<std::size_t>(id);
     if (at >= limit)
-      fail("{}: token \"{}\": id {} is far beyond the {} tokens of the vocabulary", origin, token, id, ids_.size());
+      fail("{}: token \"{}\": id {} is far beyond the {} tokens of the vocabulary", origin, token, id,
+           ids_.size());
     if (at >= spellings_.size()) spellings_.resize(at + 1, nullptr);
     if (spellings_[at] != nullptr)
       fail("{}: tokens \"{}\" and \"{}\" have the same id {}", origin, *spellings_[at], token, id);
@@ -30,7 +31,8 @@ Vocabulary::Vocabulary(const Json& json, const std::string& origin) {
 void Vocabulary::add(const std::string& token, TokenId id, const std::string& origin) {
   const auto at = static_cast<std::size_t>(id);
   if (at >= 4 * (ids_.size() + 1) + 65536)
-    fail("{}: token \"{}\": id {} is far beyond the {} tokens of the vocabulary", origin, token, id, ids_.size());
+    fail("{}: token \"{}\": id {} is far beyond the {} tokens of the vocabulary", origin, token, id,
+         ids_.size());
   if (const auto known = find(token); known && *known != id)
     fail("{}: token \"{}\" has id {} here and {} in the vocabulary", origin, token, id, *known);
   if (const std::string* other = spelling(id); other != nullptr && *other != token)
@@ -46,8 +48,9 @@ std::optional<TokenId> Vocabulary::find(std::string_view token) const {
 }
 
 const std::string* Vocabulary::spelling(TokenId id) const {
-  return id < 0 || static_cast<std::size_t>(id) >= spellings_.size() ? nullptr
-                                                                     : spellings_[static_cast<std::size_t>(id)];
+  return id < 0 || static_cast<std::size_t>(id) >= spellings_.size()
+             ? nullptr
+             : spellings_[static_cast<std::size_t>(id)];
 }
 
 }  // namespace assay

@@ -46,10 +46,12 @@ TEST(RmsNorm, MatchesTheFormulaInFloat64) {
     rms_norm(x, weight, 1e-5f, out);
     for (std::size_t r = 0; r < rows; ++r) {
       double squares = 0;
-      for (std::size_t i = 0; i < width; ++i) squares += static_cast<double>(x[r * width + i]) * x[r * width + i];
+      for (std::size_t i = 0; i < width; ++i)
+        squares += static_cast<double>(x[r * width + i]) * x[r * width + i];
       const double factor = 1 / std::sqrt(squares / static_cast<double>(width) + 1e-5);
       for (std::size_t i = 0; i < width; ++i)
-        ASSERT_NEAR(out[r * width + i], x[r * width + i] * factor * weight[i], 2e-6) << width << " " << r << " " << i;
+        ASSERT_NEAR(out[r * width + i], x[r * width + i] * factor * weight[i], 2e-6)
+            << width << " " << r << " " << i;
     }
     auto in_place = x;
     rms_norm(in_place, weight, 1e-5f, in_place);

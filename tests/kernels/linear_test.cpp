@@ -142,7 +142,8 @@ TEST(Linear, RowsAreTheDecodedOnes) {
     for (const std::size_t row : {0u, 17u, 299u}) {
       std::vector<float> out(64);
       linear->row(row, out);
-      EXPECT_TRUE(std::equal(out.begin(), out.end(), weights.begin() + static_cast<std::ptrdiff_t>(row * 64))) << row;
+      EXPECT_TRUE(std::equal(out.begin(), out.end(), weights.begin() + static_cast<std::ptrdiff_t>(row * 64)))
+          << row;
     }
   }
 }
@@ -165,7 +166,8 @@ TEST(Linear, SaysWhichKernelRuns) {
   for (const Residency residency : {Residency::decoded, Residency::packed})
     EXPECT_EQ(make_linear(source, {residency})->kernel(), linear_kernel_name(source->format(), {residency}));
   EXPECT_EQ(linear_kernel_name(source->format(), {Residency::decoded}), "decoded to f32, OpenBLAS sgemm");
-  EXPECT_EQ(linear_kernel_name(source->format(), {Residency::packed}), "packed, decoded by panels, OpenBLAS sgemm");
+  EXPECT_EQ(linear_kernel_name(source->format(), {Residency::packed}),
+            "packed, decoded by panels, OpenBLAS sgemm");
 }
 
 TEST(Linear, AnErrorInARowReachesTheCaller) {

@@ -9,7 +9,8 @@ namespace assay {
 namespace {
 
 Json qwen3() {
-  return Json::parse(R"({"model_type": "qwen3", "hidden_size": 256, "intermediate_size": 768, "num_hidden_layers": 4,
+  return Json::parse(
+      R"({"model_type": "qwen3", "hidden_size": 256, "intermediate_size": 768, "num_hidden_layers": 4,
     "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 64, "vocab_size": 8192,
     "max_position_embeddings": 1024, "rms_norm_eps": 1e-06, "hidden_act": "silu", "tie_word_embeddings": true,
     "rope_parameters": {"rope_theta": 1000000.0, "rope_type": "default"}, "eos_token_id": 5,
@@ -19,12 +20,15 @@ Json qwen3() {
 
 /// As the first Llama files were written: no theta, no key/value heads, no head_dim.
 Json old_llama() {
-  return Json::parse(R"({"model_type": "llama", "hidden_size": 320, "intermediate_size": 1000, "num_hidden_layers": 3,
+  return Json::parse(
+      R"({"model_type": "llama", "hidden_size": 320, "intermediate_size": 1000, "num_hidden_layers": 3,
     "num_attention_heads": 5, "vocab_size": 8192, "max_position_embeddings": 2048, "rms_norm_eps": 1e-05,
     "hidden_act": "silu", "bos_token_id": 1, "eos_token_id": 2, "pretraining_tp": 1, "use_cache": true})");
 }
 
-ModelConfig parse(const Json& config) { return parse_model_config(config, nullptr, "folder"); }
+ModelConfig parse(const Json& config) {
+  return parse_model_config(config, nullptr, "folder");
+}
 
 /// The same config with one key set.
 Json with(Json config, const char* key, const Json& value) {
@@ -89,14 +93,17 @@ TEST(ModelConfig, ReadsLlama3ScalingFromEitherPlace) {
   EXPECT_EQ(older.rope_scaling->factor, 32);
   EXPECT_EQ(older.rope_scaling->original_length, 8192);
   EXPECT_EQ(older.rope_theta, 500000);
-  const ModelConfig newer = parse(with(old_llama(), "rope_parameters", with(scaling, "rope_theta", 500000.0)));
+  const ModelConfig newer =
+      parse(with(old_llama(), "rope_parameters", with(scaling, "rope_theta", 500000.0)));
   EXPECT_EQ(newer.rope_scaling, older.rope_scaling);
   EXPECT_EQ(newer.rope_theta, 500000);
-  for (const char* key : {"factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"}) {
+  for (const char* key :
+       {"factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"}) {
     EXPECT_ERROR(parse(with(old_llama(), "rope_scaling", without(scaling, key))), key);
     EXPECT_ERROR(parse(with(old_llama(), "rope_scaling", with(scaling, key, -1))), key);
   }
-  EXPECT_ERROR(parse(with(old_llama(), "rope_scaling", with(scaling, "low_freq_factor", 4))), "low_freq_factor");
+  EXPECT_ERROR(parse(with(old_llama(), "rope_scaling", with(scaling, "low_freq_factor", 4))),
+               "low_freq_factor");
   EXPECT_ERROR(parse(with(old_llama(), "rope_scaling", with(scaling, "factor", 0.5))), "factor");
 }
 
@@ -126,8 +133,8 @@ TEST(ModelConfig, NamesUnsupportedAndSupportedModels) {
 }
 
 TEST(ModelConfig, RefusesMissingAndAbsurdSizes) {
-  for (const char* key : {"hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab_size",
-                          "max_position_embeddings"}) {
+  for (const char* key : {"hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
+                          "vocab_size", "max_position_embeddings"}) {
     EXPECT_ERROR(parse(without(qwen3(), key)), "folder", key);
     EXPECT_ERROR(parse(with(qwen3(), key, 0)), key, "0");
     EXPECT_ERROR(parse(with(qwen3(), key, -4)), key);
@@ -158,16 +165,19 @@ TEST(ModelConfig, RefusesWhatItWouldIgnore) {
     EXPECT_ERROR(parse(with(qwen3(), "rope_parameters", {{"rope_type", type}, {"rope_theta", 1e4}})), type);
   }
   EXPECT_ERROR(parse(with(old_llama(), "rope_scaling", {{"factor", 2.0}})), "factor");
-  EXPECT_ERROR(parse(with(old_llama(), "rope_scaling", {{"type", "linear"}, {"rope_type", "default"}})), "linear");
+  EXPECT_ERROR(parse(with(old_llama(), "rope_scaling", {{"type", "linear"}, {"rope_type", "default"}})),
+               "linear");
   EXPECT_ERROR(parse(with(qwen3(), "rope_parameters", {{"rope_theta", 1e4}, {"partial_rotary_factor", 0.5}})),
                "partial_rotary_factor");
-  EXPECT_ERROR(parse(with(qwen3(), "rope_parameters", {{"rope_theta", 1e4}, {"full_attention", {{"factor", 8}}}})),
-               "full_attention");
+  EXPECT_ERROR(
+      parse(with(qwen3(), "rope_parameters", {{"rope_theta", 1e4}, {"full_attention", {{"factor", 8}}}})),
+      "full_attention");
 }
 
 TEST(ModelConfig, RefusesSlidingWindowsInUse) {
   EXPECT_NO_THROW(parse(with(qwen3(), "sliding_window", 4096)));  // switched off
-  Json windowed = with(with(without(qwen3(), "layer_types"), "sliding_window", 4096), "use_sliding_window", true);
+  Json windowed =
+      with(with(without(qwen3(), "layer_types"), "sliding_window", 4096), "use_sliding_window", true);
   EXPECT_NO_THROW(parse(windowed));  // max_window_layers = 4: no layer uses it
   windowed["max_window_layers"] = 2;
   EXPECT_ERROR(parse(windowed), "sliding_window", "4096");

@@ -17,20 +17,33 @@ using test::PlainState;
 
 /// Grouped queries, head_dim unlike hidden / heads, q/k norms, tied head.
 Json qwen3() {
-  return {{"model_type", "qwen3"}, {"hidden_size", 40}, {"intermediate_size", 56}, {"num_hidden_layers", 2},
-          {"num_attention_heads", 6}, {"num_key_value_heads", 2}, {"head_dim", 8}, {"vocab_size", 50},
-          {"max_position_embeddings", 512}, {"rms_norm_eps", 1e-6}, {"rope_theta", 500.0},
-          {"tie_word_embeddings", true}};
+  return {{"model_type", "qwen3"},  {"hidden_size", 40},        {"intermediate_size", 56},
+          {"num_hidden_layers", 2}, {"num_attention_heads", 6}, {"num_key_value_heads", 2},
+          {"head_dim", 8},          {"vocab_size", 50},         {"max_position_embeddings", 512},
+          {"rms_norm_eps", 1e-6},   {"rope_theta", 500.0},      {"tie_word_embeddings", true}};
 }
 
 /// All biases, Llama-3 RoPE scaling with frequencies in each of its three ranges, own head.
 Json llama() {
-  return {{"model_type", "llama"}, {"hidden_size", 48}, {"intermediate_size", 40}, {"num_hidden_layers", 2},
-          {"num_attention_heads", 3}, {"num_key_value_heads", 1}, {"vocab_size", 50},
-          {"max_position_embeddings", 512}, {"rms_norm_eps", 1e-5}, {"rope_theta", 1000.0},
-          {"attention_bias", true}, {"mlp_bias", true}, {"tie_word_embeddings", false},
-          {"rope_scaling", {{"rope_type", "llama3"}, {"factor", 8.0}, {"low_freq_factor", 1.0},
-                            {"high_freq_factor", 4.0}, {"original_max_position_embeddings", 64}}}};
+  return {{"model_type", "llama"},
+          {"hidden_size", 48},
+          {"intermediate_size", 40},
+          {"num_hidden_layers", 2},
+          {"num_attention_heads", 3},
+          {"num_key_value_heads", 1},
+          {"vocab_size", 50},
+          {"max_position_embeddings", 512},
+          {"rms_norm_eps", 1e-5},
+          {"rope_theta", 1000.0},
+          {"attention_bias", true},
+          {"mlp_bias", true},
+          {"tie_word_embeddings", false},
+          {"rope_scaling",
+           {{"rope_type", "llama3"},
+            {"factor", 8.0},
+            {"low_freq_factor", 1.0},
+            {"high_freq_factor", 4.0},
+            {"original_max_position_embeddings", 64}}}};
 }
 
 std::vector<std::int32_t> some_tokens(std::size_t count, unsigned seed = 3) {
@@ -94,7 +107,8 @@ TEST_P(Forward, SequencesOfABatchDoNotSeeEachOther) {
   const auto alone_a = logits_in_chunks(*model, a, {140}), alone_b = logits_in_chunks(*model, b, {33});
   PlainState state_a(model->config()), state_b(model->config());
   std::vector<float> hidden, logits, together_a, together_b;
-  // First a alone, then both at once at different positions, then one token of each, then an empty chunk beside b.
+  // First a alone, then both at once at different positions, then one token of each, then an empty chunk
+  // beside b.
   const auto run = [&](std::span<const std::int32_t> tokens_a, std::span<const std::int32_t> tokens_b) {
     const std::vector<Chunk> batch = {{&state_a, tokens_a}, {&state_b, tokens_b}};
     model->forward(batch, hidden);
@@ -123,7 +137,9 @@ TEST_P(Forward, ResidencyAndThreadsDoNotChangeABit) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Architectures, Forward, testing::Values(qwen3(), llama()),
-                         [](const auto& parameter) { return parameter.param["model_type"].template get<std::string>(); });
+                         [](const auto& parameter) {
+                           return parameter.param["model_type"].template get<std::string>();
+                         });
 
 TEST(ForwardErrors, TokensOutsideTheVocabulary) {
   const auto model = Model::load(MemoryModel(qwen3()).checkpoint());
@@ -135,7 +151,8 @@ TEST(ForwardErrors, TokensOutsideTheVocabulary) {
 
 TEST(ModelLoad, ReportsKernelsAndFlops) {
   const auto model = Model::load(MemoryModel(llama()).checkpoint());
-  EXPECT_EQ(model->kernel_report(), std::vector<std::string>{"f32: decoded to f32, OpenBLAS sgemm (16 matrices)"});
+  EXPECT_EQ(model->kernel_report(),
+            std::vector<std::string>{"f32: decoded to f32, OpenBLAS sgemm (16 matrices)"});
   const double linear = 2 * 2 * (48.0 * 16 * (3 + 1 + 1 + 3) + 3 * 48.0 * 40);
   EXPECT_EQ(model->linear_flops_per_token(), linear);
   EXPECT_EQ(model->head_flops_per_token(), 2 * 48.0 * 50);
@@ -210,7 +227,8 @@ TEST(ModelLoad, RefusesWeightsThatAreNotFinite) {
 TEST(Rope, Llama3ScalingHasThreeRanges) {
   // Wavelengths above 8192 are stretched 32-fold, below 2048 kept; theta and dimension of Llama 3.2.
   const RopeScaling scaling{32, 1, 4, 8192};
-  const auto plain = rope_frequencies(64, 500000, std::nullopt), scaled = rope_frequencies(64, 500000, scaling);
+  const auto plain = rope_frequencies(64, 500000, std::nullopt),
+             scaled = rope_frequencies(64, 500000, scaling);
   ASSERT_EQ(plain.size(), 32u);
   EXPECT_EQ(plain[0], 1.0);
   EXPECT_NEAR(plain[16], 1 / std::sqrt(500000.0), 1e-12);

@@ -1,6 +1,6 @@
 #pragma once
-// A small random model in memory, and its forward pass written a second time: float64, one token at a time, straight
-// from the formulas of FORMATS.md section 7, sharing no code with the program.
+// A small random model in memory, and its forward pass written a second time: float64, one token at a time,
+// straight from the formulas of FORMATS.md section 7, sharing no code with the program.
 #include <cmath>
 #include <cstring>
 #include <map>
@@ -62,7 +62,8 @@ class PlainState final : public SequenceState {
  public:
   explicit PlainState(const ModelConfig& config)
       : width_(static_cast<std::size_t>(config.kv_heads * config.head_dim)),
-        keys_(static_cast<std::size_t>(config.layers)), values_(keys_.size()) {}
+        keys_(static_cast<std::size_t>(config.layers)),
+        values_(keys_.size()) {}
   int length() const override { return length_; }
   void reserve(int count) override {
     for (auto* side : {&keys_, &values_})
@@ -85,7 +86,8 @@ class ReferenceForward {
   /// Logits [tokens][vocabulary] of one sequence.
   std::vector<std::vector<double>> logits(const std::vector<std::int32_t>& tokens) const {
     std::vector<Row> x;
-    for (const std::int32_t token : tokens) x.push_back(row_of("model.embed_tokens.weight", token, c_.hidden));
+    for (const std::int32_t token : tokens)
+      x.push_back(row_of("model.embed_tokens.weight", token, c_.hidden));
     for (int layer = 0; layer < c_.layers; ++layer) {
       const std::string block = "model.layers." + std::to_string(layer) + ".";
       attention(block, x);
@@ -125,7 +127,8 @@ class ReferenceForward {
     const auto& w = model_.values.at(name);
     double squares = 0;
     for (const double v : x) squares += v * v;
-    const double factor = 1 / std::sqrt(squares / static_cast<double>(x.size()) + static_cast<double>(c_.norm_epsilon));
+    const double factor =
+        1 / std::sqrt(squares / static_cast<double>(x.size()) + static_cast<double>(c_.norm_epsilon));
     Row y(x.size());
     for (std::size_t i = 0; i < x.size(); ++i) y[i] = x[i] * factor * static_cast<double>(w[i]);
     return y;
@@ -185,7 +188,8 @@ class ReferenceForward {
         }
         for (int i = 0; i < d; ++i) {
           double sum = 0;
-          for (std::size_t u = 0; u <= t; ++u) sum += weights[u] / total * v[u][static_cast<std::size_t>(kv * d + i)];
+          for (std::size_t u = 0; u <= t; ++u)
+            sum += weights[u] / total * v[u][static_cast<std::size_t>(kv * d + i)];
           mixed.push_back(sum);
         }
       }

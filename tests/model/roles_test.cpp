@@ -67,7 +67,8 @@ TEST(Roles, ClassifiesEveryRowOfTheTable) {
   };
   for (const char* prefix :
        {"", "model.", "model.language_model.", "language_model.model.", "language_model."})
-    for (const auto& [name, role] : names) EXPECT_EQ(classify_tensor(std::string(prefix) + name), role) << prefix << name;
+    for (const auto& [name, role] : names)
+      EXPECT_EQ(classify_tensor(std::string(prefix) + name), role) << prefix << name;
 }
 
 TEST(Roles, VisionAndMultiTokenPredictionOwnTheirPrefixes) {
@@ -81,20 +82,39 @@ TEST(Roles, VisionAndMultiTokenPredictionOwnTheirPrefixes) {
 
 // Whole names only: nothing before, nothing behind, nothing that merely contains a known name.
 TEST(Roles, FailsClosed) {
-  for (const char* name :
-       {"", ".", "weight", "embed_tokens", "embed_tokens.weight.", "xembed_tokens.weight", "x.embed_tokens.weight",
-        "model.model.embed_tokens.weight", "embed_tokens.scales", "model.layers.mlp.gate_proj.weight",
-        "model.layers.x.mlp.gate_proj.weight", "model.layers.0.mlp.gate_proj", "model.layers.0.mlp.gate_proj.weight2",
-        "model.layers.0.mlp.gate_proj_old.weight", "model.layers.0.mlp.fc1.weight", "model.layers.0.mlp.norm.weight",
-        "model.layers.0.mlp.experts.gate_proj.weight", "model.layers.0.mlp.experts.0.gate_up_proj.weight",
-        "model.layers.0.mlp.experts.gate_up_proj.weight", "model.layers.-1.mlp.up_proj.weight",
-        "model.layers.0.self_attn.qkv_proj.weight", "model.layers.0.self_attn.rotary_emb.inv_freq",
-        "model.layers.0.linear_attn.A_log.weight", "transformer.h.0.attn.c_attn.weight", "model.bias",
-        "model.layers.0.mlp.fc1.bias", "model.layers.0.mlp.gate_proj.biases", "model.layers.0.layer.norm.weight",
-        "model.layers.0.a.b_layernorm.weight", "layernorm.weight"})
+  for (const char* name : {"",
+                           ".",
+                           "weight",
+                           "embed_tokens",
+                           "embed_tokens.weight.",
+                           "xembed_tokens.weight",
+                           "x.embed_tokens.weight",
+                           "model.model.embed_tokens.weight",
+                           "embed_tokens.scales",
+                           "model.layers.mlp.gate_proj.weight",
+                           "model.layers.x.mlp.gate_proj.weight",
+                           "model.layers.0.mlp.gate_proj",
+                           "model.layers.0.mlp.gate_proj.weight2",
+                           "model.layers.0.mlp.gate_proj_old.weight",
+                           "model.layers.0.mlp.fc1.weight",
+                           "model.layers.0.mlp.norm.weight",
+                           "model.layers.0.mlp.experts.gate_proj.weight",
+                           "model.layers.0.mlp.experts.0.gate_up_proj.weight",
+                           "model.layers.0.mlp.experts.gate_up_proj.weight",
+                           "model.layers.-1.mlp.up_proj.weight",
+                           "model.layers.0.self_attn.qkv_proj.weight",
+                           "model.layers.0.self_attn.rotary_emb.inv_freq",
+                           "model.layers.0.linear_attn.A_log.weight",
+                           "transformer.h.0.attn.c_attn.weight",
+                           "model.bias",
+                           "model.layers.0.mlp.fc1.bias",
+                           "model.layers.0.mlp.gate_proj.biases",
+                           "model.layers.0.layer.norm.weight",
+                           "model.layers.0.a.b_layernorm.weight",
+                           "layernorm.weight"})
     EXPECT_EQ(classify_tensor(name), std::nullopt) << name;
-  EXPECT_ERROR(require_role("model.layers.0.mlp.fc1.weight", "folder"), "folder", "model.layers.0.mlp.fc1.weight",
-               "unknown", "layers.#.mlp.gate_proj.weight");
+  EXPECT_ERROR(require_role("model.layers.0.mlp.fc1.weight", "folder"), "folder",
+               "model.layers.0.mlp.fc1.weight", "unknown", "layers.#.mlp.gate_proj.weight");
 }
 
 TEST(Roles, RefusesAdapters) {
@@ -129,9 +149,12 @@ TEST(Roles, W3GateAcceptsDenseMlpMatricesOnly) {
 TEST(Roles, FloorsAreThoseOfTheFormatsDocument) {
   for (const Role role : {Role::router, Role::shared_expert_gate, Role::linear_attention_gates})
     EXPECT_EQ(floor_bits(role), 8) << role_name(role);
-  for (const Role role : {Role::embedding, Role::head, Role::shared_expert_down}) EXPECT_EQ(floor_bits(role), 4);
-  for (const Role role : {Role::norm, Role::convolution, Role::decay, Role::bias}) EXPECT_EQ(floor_bits(role), 16);
-  for (const Role role : {Role::mlp_up, Role::expert_gate_up, Role::attention_k}) EXPECT_EQ(floor_bits(role), 0);
+  for (const Role role : {Role::embedding, Role::head, Role::shared_expert_down})
+    EXPECT_EQ(floor_bits(role), 4);
+  for (const Role role : {Role::norm, Role::convolution, Role::decay, Role::bias})
+    EXPECT_EQ(floor_bits(role), 16);
+  for (const Role role : {Role::mlp_up, Role::expert_gate_up, Role::attention_k})
+    EXPECT_EQ(floor_bits(role), 0);
 }
 
 TEST(Roles, BlockMatricesAreTheMatricesInsideTheBlocks) {
@@ -147,9 +170,9 @@ TEST(Roles, FindsTheLayer) {
   EXPECT_EQ(layer_of("model.layers.0.mlp.up_proj.weight"), 0);
   EXPECT_EQ(layer_of("model.language_model.layers.59.mlp.experts.511.up_proj.weight"), 59);
   EXPECT_EQ(layer_of("layers.7.input_layernorm.weight"), 7);
-  for (const char* name : {"model.norm.weight", "mtp.layers.0.mlp.up_proj.weight", "model.layers.x.weight",
-                           "model.layers.3", "model.layers.", "model.visual.layers.3.weight",
-                           "model.layers.99999999999999999999.weight"})
+  for (const char* name :
+       {"model.norm.weight", "mtp.layers.0.mlp.up_proj.weight", "model.layers.x.weight", "model.layers.3",
+        "model.layers.", "model.visual.layers.3.weight", "model.layers.99999999999999999999.weight"})
     EXPECT_EQ(layer_of(name), -1) << name;
 }
 
@@ -199,9 +222,9 @@ TEST(ExpectedTensors, NothingForUnknownArchitectures) {
 }
 
 TEST(ExpectedTensors, HostileSizesAreRefusedBeforeAnythingIsAllocated) {
-  Json config = {{"model_type", "qwen3_moe"},  {"hidden_size", 64},     {"vocab_size", 100},
-                 {"num_hidden_layers", 4000},  {"num_experts", 100000}, {"moe_intermediate_size", 64},
-                 {"num_attention_heads", 4},   {"head_dim", 16}};
+  Json config = {{"model_type", "qwen3_moe"}, {"hidden_size", 64},     {"vocab_size", 100},
+                 {"num_hidden_layers", 4000}, {"num_experts", 100000}, {"moe_intermediate_size", 64},
+                 {"num_attention_heads", 4},  {"head_dim", 16}};
   EXPECT_ERROR(expected_tensors(config), "experts");
   config["num_hidden_layers"] = 4000000;
   EXPECT_ERROR(expected_tensors(config), "num_hidden_layers");

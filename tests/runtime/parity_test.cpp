@@ -50,7 +50,8 @@ void expect_logits(const Reference& reference) {
     const auto truth = arrays.at("logits_" + std::to_string(prompts)).as<float>();
     EXPECT_LT(relative_rms(compute_logits(*model, ids, 0), truth), kTolerance) << prompts;
     for (const std::size_t step : {1u, 3u})
-      EXPECT_LT(relative_rms(logits_in_steps(*model, ids, step), truth), kTolerance) << prompts << " by " << step;
+      EXPECT_LT(relative_rms(logits_in_steps(*model, ids, step), truth), kTolerance)
+          << prompts << " by " << step;
   }
   EXPECT_EQ(prompts, 7);
   const auto ids = arrays.at("ids_long").as<TokenId>();
@@ -84,10 +85,16 @@ void expect_greedy(const Reference& reference) {
   }
 }
 
-Reference bundled() { return {test::demo_model(), test::project("tests/data/tiny")}; }
+Reference bundled() {
+  return {test::demo_model(), test::project("tests/data/tiny")};
+}
 
-TEST(Parity, BundledModelLogits) { expect_logits(bundled()); }
-TEST(Parity, BundledModelGreedy) { expect_greedy(bundled()); }
+TEST(Parity, BundledModelLogits) {
+  expect_logits(bundled());
+}
+TEST(Parity, BundledModelGreedy) {
+  expect_greedy(bundled());
+}
 
 class SharedParity : public testing::TestWithParam<const char*> {
  protected:
@@ -116,7 +123,8 @@ double negative_log_likelihood(std::span<const float> logits, TokenId target) {
   return maximum + std::log(sum) - logits[static_cast<std::size_t>(target)];
 }
 
-// The sliding protocol (window 512, stride 256) over the first tokens of the test text, as Hugging Face scored them.
+// The sliding protocol (window 512, stride 256) over the first tokens of the test text, as Hugging Face
+// scored them.
 class SharedLikelihood : public testing::Test {
  protected:
   static constexpr std::size_t kWindow = 512, kStride = 256;
@@ -128,7 +136,8 @@ class SharedLikelihood : public testing::Test {
     model_ = load_model(test::shared("models/small")).model;
   }
 
-  /// Feeds the windows at `starts` in steps of `step` tokens, in lockstep, and compares every position first scored.
+  /// Feeds the windows at `starts` in steps of `step` tokens, in lockstep, and compares every position first
+  /// scored.
   void expect_windows(const std::vector<std::size_t>& starts, std::size_t step) {
     std::vector<std::unique_ptr<SequenceState>> states;
     for (std::size_t i = 0; i < starts.size(); ++i) states.push_back(make_sequence_state(model_->config()));
@@ -142,7 +151,8 @@ class SharedLikelihood : public testing::Test {
       model_->logits(hidden, logits);
       for (std::size_t i = 0; i < starts.size() * step; ++i) {
         const std::size_t offset = at + i % step, target = starts[i / step] + offset + 1;
-        const bool first_scored_here = offset + 1 < kWindow && (starts[i / step] == 0 || offset + 1 >= kWindow - kStride);
+        const bool first_scored_here =
+            offset + 1 < kWindow && (starts[i / step] == 0 || offset + 1 >= kWindow - kStride);
         if (!first_scored_here) continue;
         const auto row = std::span<const float>(logits).subspan(i * vocabulary, vocabulary);
         ASSERT_NEAR(negative_log_likelihood(row, ids_[target]), truth_[target], 2e-4) << target;

@@ -154,7 +154,8 @@ TEST(Generate, StopsAtMaxTokensAtTheCallersWordAndAtTheEndToken) {
   EXPECT_EQ(generate(model, prompt, {.max_tokens = 5}).size(), 5u);
   EXPECT_TRUE(generate(model, prompt, {.max_tokens = 0}).empty());
   int seen = 0;
-  const auto made = generate(model, prompt, {.max_tokens = 9}, [&](const GeneratedToken&) { return ++seen < 3; });
+  const auto made =
+      generate(model, prompt, {.max_tokens = 9}, [&](const GeneratedToken&) { return ++seen < 3; });
   EXPECT_EQ(seen, 3);
   EXPECT_EQ(made.size(), 3u);
 
@@ -180,7 +181,8 @@ TEST(Generate, RefusesWhatDoesNotFit) {
 TEST(Generate, SamplesDeterministically) {
   const std::vector<TokenId> prompt = {434, 1176};
   const auto draw = [&](std::uint64_t seed) {
-    return ids_of(generate(*demo().model, prompt, {.max_tokens = 12, .sampling = {.temperature = 1, .seed = seed}}));
+    return ids_of(
+        generate(*demo().model, prompt, {.max_tokens = 12, .sampling = {.temperature = 1, .seed = seed}}));
   };
   EXPECT_EQ(draw(1), draw(1));
   EXPECT_NE(draw(1), draw(2));
@@ -199,7 +201,8 @@ TEST(Session, ContinuesAConversationWithoutComputingItAgain) {
   EXPECT_EQ(ids_of(second), ids_of(generate(model, conversation, {.max_tokens = 6})));
 
   const std::vector<TokenId> other = {434, 99, 274};
-  EXPECT_EQ(ids_of(session.generate(other, {.max_tokens = 6})), ids_of(generate(model, other, {.max_tokens = 6})));
+  EXPECT_EQ(ids_of(session.generate(other, {.max_tokens = 6})),
+            ids_of(generate(model, other, {.max_tokens = 6})));
   EXPECT_EQ(session.reused(), 0u);
 }
 
@@ -309,8 +312,12 @@ TEST(LoadModel, RefusesATokenizerLargerThanTheEmbedding) {
   std::filesystem::copy(test::demo_model(), folder.path(), std::filesystem::copy_options::recursive);
   // A token beyond the last row of the embedding.
   Json tokenizer = read_json_file(folder.file("tokenizer.json"));
-  tokenizer["added_tokens"].push_back({{"id", 8192}, {"content", "<|extra|>"}, {"special", true},
-                                       {"single_word", false}, {"lstrip", false}, {"rstrip", false},
+  tokenizer["added_tokens"].push_back({{"id", 8192},
+                                       {"content", "<|extra|>"},
+                                       {"special", true},
+                                       {"single_word", false},
+                                       {"lstrip", false},
+                                       {"rstrip", false},
                                        {"normalized", false}});
   test::write_bytes(folder.file("tokenizer.json"), tokenizer.dump());
   EXPECT_ERROR(load_model(folder.path().string()), "8193", "8192", "tokenizer");

@@ -11,7 +11,8 @@ namespace {
 
 using Ids = std::vector<TokenId>;
 
-/// The definition, word for word: find the pair of lowest rank, the leftmost of equal ones, join it, start again.
+/// The definition, word for word: find the pair of lowest rank, the leftmost of equal ones, join it, start
+/// again.
 Ids merge_naively(Ids word, const std::map<std::pair<TokenId, TokenId>, std::pair<int, TokenId>>& rules) {
   for (;;) {
     std::size_t best = word.size();
@@ -47,7 +48,8 @@ TEST(BpeMerges, RandomRulesAndWordsAgreeWithTheDefinition) {
     for (int rank = 0; rank < 12; ++rank) {
       const auto pick = [&] { return static_cast<TokenId>(random() % tokens.size()); };
       const TokenId left = pick(), right = pick();
-      const TokenId merged = id_of(tokens[static_cast<std::size_t>(left)] + tokens[static_cast<std::size_t>(right)]);
+      const TokenId merged =
+          id_of(tokens[static_cast<std::size_t>(left)] + tokens[static_cast<std::size_t>(right)]);
       merges.add(left, right, merged);
       rules[{left, right}] = {rank, merged};
     }

@@ -28,9 +28,10 @@ ChatTemplateInput input_of(const Json& data, const Json& given) {
 TEST(ChatTemplate, AgreesWithJinja2) {
   const Json data = read_json_file(test::project("tests/data/chat_templates.json"));
   for (const Json& given : data["cases"]) {
-    const std::string source = given.contains("expression")
-                                   ? "{{ " + given["expression"].get<std::string>() + " }}"
-                                   : data["templates"][given["template"].get<std::string>()].get<std::string>();
+    const std::string source =
+        given.contains("expression")
+            ? "{{ " + given["expression"].get<std::string>() + " }}"
+            : data["templates"][given["template"].get<std::string>()].get<std::string>();
     SCOPED_TRACE(given.value("template", source) + " / " + given["conversation"].get<std::string>());
     if (given.contains("refused")) {
       EXPECT_ERROR(render(source, input_of(data, given)), "model: chat template line ");
@@ -120,15 +121,22 @@ TEST(ChatTemplate, TheDateIsTheCallersOwn) {
 }
 
 TEST(ChatTemplate, WorkMemoryAndRecursionAreBounded) {
-  const auto refuse = [](const std::string& source, const char* named) { EXPECT_ERROR(render(source), named); };
+  const auto refuse = [](const std::string& source, const char* named) {
+    EXPECT_ERROR(render(source), named);
+  };
   refuse("{% for i in range(100000000) %}{% endfor %}", "steps");
   refuse("{% for i in range(10000) %}{% for j in range(10000) %}{% endfor %}{% endfor %}", "steps");
-  refuse("{% set n = namespace(x='xx') %}{% for i in range(99) %}{% set n.x = n.x + n.x %}{% endfor %}", "steps");
+  refuse("{% set n = namespace(x='xx') %}{% for i in range(99) %}{% set n.x = n.x + n.x %}{% endfor %}",
+         "steps");
   refuse("{{ 'x' * 9000000000000000000 }}", "steps");
   refuse("{{ 'xxxx' * 4611686018427387904 }}", "steps");
-  refuse("{% set n = namespace(x=[]) %}{% for i in range(99) %}{% set n.x = [n.x, n.x] %}{% endfor %}", "nested deeper");
-  refuse("{% set n = namespace(x=[]) %}{% for i in range(60) %}{% set n.x = [n.x, n.x] %}{% endfor %}{{ n.x == [n.x] }}"
-         "{{ n.x|tojson }}", "steps");
+  refuse("{% set n = namespace(x=[]) %}{% for i in range(99) %}{% set n.x = [n.x, n.x] %}{% endfor %}",
+         "nested deeper");
+  refuse(
+      "{% set n = namespace(x=[]) %}{% for i in range(60) %}{% set n.x = [n.x, n.x] %}{% endfor %}{{ n.x == "
+      "[n.x] }}"
+      "{{ n.x|tojson }}",
+      "steps");
   refuse("{% macro m(i) %}{{ m(i + 1) }}{% endmacro %}{{ m(0) }}", "nested deeper");
   refuse("{{ " + std::string(200, '(') + "1" + std::string(200, ')') + " }}", "nested deeper");
   refuse("{{ " + std::string(200, '[') + std::string(200, ']') + " }}", "nested deeper");
@@ -146,9 +154,11 @@ TEST(ChatTemplate, WorkMemoryAndRecursionAreBounded) {
 
 TEST(ChatTemplate, ALongConversationIsNoProblem) {
   ChatTemplateInput input;
-  for (int i = 0; i < 2000; ++i) input.messages.push_back({i % 2 == 0 ? "user" : "assistant", std::string(500, 'x')});
+  for (int i = 0; i < 2000; ++i)
+    input.messages.push_back({i % 2 == 0 ? "user" : "assistant", std::string(500, 'x')});
   const std::string source =
-      "{% for m in messages %}{{ '<' ~ m.role ~ '>' + m['content'] | trim }}{% if loop.last %}.{% endif %}{% endfor %}";
+      "{% for m in messages %}{{ '<' ~ m.role ~ '>' + m['content'] | trim }}{% if loop.last %}.{% endif %}{% "
+      "endfor %}";
   EXPECT_EQ(render(source, input).size(), 2000U * 500 + 1000 * 6 + 1000 * 11 + 1);
 }
 

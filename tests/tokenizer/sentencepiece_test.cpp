@@ -1,4 +1,5 @@
-// sentencepiece models against PyPI's sentencepiece (tests/reference/sentencepiece_vectors.py), and broken ones.
+// sentencepiece models against PyPI's sentencepiece (tests/reference/sentencepiece_vectors.py), and broken
+// ones.
 #include <gmock/gmock.h>
 
 #include <cstring>
@@ -38,7 +39,9 @@ std::string piece(const std::string& text, float score, PieceType type) {
   std::memcpy(number.data(), &score, 4);
   return bytes_field(1, bytes_field(1, text) + "\x15" + number + number_field(3, static_cast<int>(type)));
 }
-std::string unknown_piece() { return piece("<unk>", 0, PieceType::unknown); }
+std::string unknown_piece() {
+  return piece("<unk>", 0, PieceType::unknown);
+}
 
 TEST(SentencePiece, AgreesWithItsOwnPackage) {
   const Json data = read_json_file(test::project("tests/data/sentencepiece_vectors.json"));
@@ -57,7 +60,9 @@ TEST(SentencePiece, WikiText) {
   const std::string text = test::read_bytes(test::shared("text/wiki.test.raw"));
   const Ids ids = tokenizer->encode(std::string_view(text).substr(0, 300000));
   EXPECT_EQ(ids.size(), 124005U);
-  EXPECT_EQ(sha256_hex(std::as_bytes(std::span(ids))), "7922204727562edf9ff7b924585b3636b4ad639849a7c7ea649895d950f96eda");  // of PyPI's ids, as little-endian int32
+  EXPECT_EQ(sha256_hex(std::as_bytes(std::span(ids))),
+            "7922204727562edf9ff7b924585b3636b4ad639849a7c7ea649895d950f96eda");  // of PyPI's ids, as
+                                                                                  // little-endian int32
 }
 
 TEST(SentencePiece, DecodesPiecesBytesAndControlTokens) {
@@ -74,9 +79,13 @@ TEST(SentencePiece, DecodesPiecesBytesAndControlTokens) {
 
 TEST(SentencePiece, InvalidUtf8BecomesByteTokens) {
   const TokenizerPtr tokenizer = load(model_file("bpe"));
-  const Ids ids = tokenizer->encode("the\xFF" "the");
+  const Ids ids = tokenizer->encode(
+      "the\xFF"
+      "the");
   EXPECT_EQ(ids[1], *tokenizer->find("<0xFF>"));
-  EXPECT_EQ(tokenizer->decode(ids), "the\xFF" "the");
+  EXPECT_EQ(tokenizer->decode(ids),
+            "the\xFF"
+            "the");
   EXPECT_ERROR(load(model_file("unigram"))->encode("a\xFF"), "0xFF");
 }
 
@@ -97,7 +106,8 @@ TEST(SentencePiece, SpecialTokensInTextAreFound) {
   EXPECT_EQ(load(model, {{"bos_token", nullptr}})->bos, std::nullopt);
   // Tokens beyond the model's own.
   const int next = static_cast<int>(plain->vocabulary_size());
-  const Json added = {{"added_tokens_decoder", {{std::to_string(next + 1), {{"content", "[X]"}, {"special", true}}}}}};
+  const Json added = {
+      {"added_tokens_decoder", {{std::to_string(next + 1), {{"content", "[X]"}, {"special", true}}}}}};
   EXPECT_EQ(load(model, added)->encode("[X]the"), (Ids{next + 1, the}));
   EXPECT_EQ(load(model, added)->vocabulary_size(), static_cast<std::size_t>(next + 2));
   EXPECT_ERROR(load(model, added)->decode(Ids{next}), "is not in the vocabulary");  // a hole
@@ -105,7 +115,8 @@ TEST(SentencePiece, SpecialTokensInTextAreFound) {
 
 TEST(SentencePiece, AddedTokensThatContradictTheModelAreRefused) {
   const auto refuse = [](const char* id, const char* content, const char* named) {
-    EXPECT_ERROR(load(model_file("bpe"), {{"added_tokens_decoder", {{id, {{"content", content}}}}}}), "model", named);
+    EXPECT_ERROR(load(model_file("bpe"), {{"added_tokens_decoder", {{id, {{"content", content}}}}}}), "model",
+                 named);
   };
   refuse("7", "<s>", "\"<s>\"");
   refuse("7", "[X]", "another piece");
@@ -165,8 +176,10 @@ TEST(SentencePiece, ACharacterMapCannotLeadOutsideItself) {
   EXPECT_ERROR(check(character_map({}, std::string("\xFF\0", 2))), "not UTF-8");
   EXPECT_ERROR(check(character_map({{0, 512u << 10}})), "outside its table");
   EXPECT_ERROR(check(character_map({{'a', key_a}, {256, 0x80000002u}})), "outside its replacements");
-  EXPECT_ERROR(check(character_map({{'a', key_a}, {256, 0x80000001u}})), "outside its replacements");  // inside one
-  EXPECT_ERROR(check(character_map({{'a', 'a' | std::uint32_t{'a'} << 10}})), "without end");  // its own child
+  EXPECT_ERROR(check(character_map({{'a', key_a}, {256, 0x80000001u}})),
+               "outside its replacements");  // inside one
+  EXPECT_ERROR(check(character_map({{'a', 'a' | std::uint32_t{'a'} << 10}})),
+               "without end");  // its own child
   // 'a', 'aa', 'aaa', ...: 40 units in a row, each a key and the only child of the one before.
   std::string chain;
   std::vector<std::uint32_t> table(256 * 42, 0);
@@ -178,7 +191,8 @@ TEST(SentencePiece, ACharacterMapCannotLeadOutsideItself) {
     node = base ^ 'a';
   }
   const auto size = static_cast<std::uint32_t>(table.size() * 4);
-  chain.append(reinterpret_cast<const char*>(&size), 4).append(reinterpret_cast<const char*>(table.data()), size);
+  chain.append(reinterpret_cast<const char*>(&size), 4)
+      .append(reinterpret_cast<const char*>(table.data()), size);
   EXPECT_ERROR(check(chain + std::string("x\0", 2)), "begin alike");
 }
 

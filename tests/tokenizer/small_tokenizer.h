@@ -10,7 +10,8 @@
 
 namespace assay::test {
 
-/// Ids: byte b is b, then "he" 256, "\u0120t" 257, "\u0120the" 258, "ab" 259, "abab" 260, then <s> 261, </s> 262.
+/// Ids: byte b is b, then "he" 256, "\u0120t" 257, "\u0120the" 258, "ab" 259, "abab" 260, then <s> 261, </s>
+/// 262.
 inline Json small_tokenizer() {
   const std::vector<std::pair<std::string, std::string>> merges = {
       {"h", "e"}, {"\u0120", "t"}, {"\u0120t", "he"}, {"a", "b"}, {"ab", "ab"}};

@@ -38,10 +38,36 @@ TEST(SplitRegex, IgnoringCaseFoldsUnicode) {
 }
 
 TEST(SplitRegex, PatternsThatMayMeanSomethingElseAreRefused) {
-  for (const char* pattern :
-       {"^a", "a$", R"(\ba)", R"(\h+)", R"(\w+)", R"(\R)", R"(\Ka)", R"((a)\1)", R"([a&&b]x)", "[a[b]]", "[]a]", "(?m)a",
-        "(?m:a)", "(?<n>a)", "(*ACCEPT)a", R"(\p{N}{1,3}+)", R"(\p{N}{1,3}?)", "a{,3}", "a{x}", "(?i:\u00e9)", R"((?i:\p{Lu}))",
-        R"(\pL)", R"(\x{41)", R"(\xff)", R"(\x)", R"(\v)", R"(a\)", "[a", R"(\p{L)", R"([\w])"})
+  for (const char* pattern : {"^a",
+                              "a$",
+                              R"(\ba)",
+                              R"(\h+)",
+                              R"(\w+)",
+                              R"(\R)",
+                              R"(\Ka)",
+                              R"((a)\1)",
+                              R"([a&&b]x)",
+                              "[a[b]]",
+                              "[]a]",
+                              "(?m)a",
+                              "(?m:a)",
+                              "(?<n>a)",
+                              "(*ACCEPT)a",
+                              R"(\p{N}{1,3}+)",
+                              R"(\p{N}{1,3}?)",
+                              "a{,3}",
+                              "a{x}",
+                              "(?i:\u00e9)",
+                              R"((?i:\p{Lu}))",
+                              R"(\pL)",
+                              R"(\x{41)",
+                              R"(\xff)",
+                              R"(\x)",
+                              R"(\v)",
+                              R"(a\)",
+                              "[a",
+                              R"(\p{L)",
+                              R"([\w])"})
     EXPECT_ERROR(SplitRegex(pattern, "model"), "model: split pattern", pattern);
 }
 

@@ -16,7 +16,8 @@ using test::small_tokenizer;
 
 TEST(TokenizerConfig, TokensAreStringsOrObjects) {
   const TokenizerPtr tokenizer =
-      load_json(small_tokenizer(), {{"bos_token", "<s>"}, {"eos_token", {{"content", "</s>"}}}, {"add_bos_token", true}});
+      load_json(small_tokenizer(),
+                {{"bos_token", "<s>"}, {"eos_token", {{"content", "</s>"}}}, {"add_bos_token", true}});
   EXPECT_EQ(tokenizer->bos, 261);
   EXPECT_TRUE(tokenizer->adds_bos);
   EXPECT_EQ(tokenizer->bos_text, "<s>");
@@ -40,7 +41,8 @@ TEST(TokenizerConfig, EveryTokenItKnowsIsFoundInText) {
 TEST(TokenizerConfig, TheChatTemplateMayBeNamedOrAFileOfItsOwn) {
   Json config = {{"chat_template", "plain"}};
   EXPECT_EQ(load_json(small_tokenizer(), config)->chat_template, "plain");
-  config["chat_template"] = {{{"name", "tool_use"}, {"template", "tools"}}, {{"name", "default"}, {"template", "talk"}}};
+  config["chat_template"] = {{{"name", "tool_use"}, {"template", "tools"}},
+                             {{"name", "default"}, {"template", "talk"}}};
   EXPECT_EQ(load_json(small_tokenizer(), config)->chat_template, "talk");
   const TokenizerPtr tokenizer = load_tokenizer({{"tokenizer.json", small_tokenizer().dump()},
                                                  {"tokenizer_config.json", config.dump()},

@@ -16,7 +16,9 @@ using test::Ids;
 using test::load_json;
 using test::small_tokenizer;
 
-Ids encode(const Json& json, const std::string& text) { return load_json(json)->encode(text); }
+Ids encode(const Json& json, const std::string& text) {
+  return load_json(json)->encode(text);
+}
 
 TEST(TokenizerJson, MergesWordsAndFindsAddedTokens) {
   const TokenizerPtr tokenizer = load_json(small_tokenizer());
@@ -105,21 +107,36 @@ TEST(TokenizerJson, EveryUnsupportedOptionIsNamed) {
   refuse([](Json& json) { json["normalizer"] = {{"type", "NFKC"}}; }, "NFKC");
   refuse([](Json& json) { json["normalizer"] = {{"type", "Prepend"}, {"prepend", "x"}}; }, "other than NFC");
   refuse([](Json& json) { json["normalizer"] = {{"type", "Sequence"}}; }, "normalizers");
-  refuse([](Json& json) { json["normalizer"] = {{"type", "Replace"}, {"pattern", {{"Regex", "a"}}}}; }, "Replace");
-  refuse([](Json& json) { json["normalizer"] = {{"type", "Replace"}, {"pattern", {{"String", ""}}}, {"content", ""}}; },
-         "empty pattern");
+  refuse(
+      [](Json& json) {
+        json["normalizer"] = {{"type", "Replace"}, {"pattern", {{"Regex", "a"}}}};
+      },
+      "Replace");
+  refuse(
+      [](Json& json) {
+        json["normalizer"] = {{"type", "Replace"}, {"pattern", {{"String", ""}}}, {"content", ""}};
+      },
+      "empty pattern");
   refuse([](Json& json) { json["pre_tokenizer"] = {{"type", "Metaspace"}}; }, "Metaspace");
   refuse([](Json& json) { json["pre_tokenizer"] = nullptr; }, "pre-tokenizer");
   refuse([](Json& json) { json["pre_tokenizer"] = {{"type", "Digits"}}; }, "ByteLevel");
   refuse([](Json& json) { json["pre_tokenizer"] = {{"type", "Sequence"}}; }, "pretokenizers");
-  refuse([](Json& json) {
-    json["pre_tokenizer"] = {{"type", "Sequence"}, {"pretokenizers", {{{"type", "ByteLevel"}}, {{"type", "Digits"}}}}};
-  }, "behind ByteLevel");
-  refuse([](Json& json) {
-    json["pre_tokenizer"] = {{"type", "Split"}, {"pattern", {{"Regex", "a"}}}, {"behavior", "Often"}};
-  }, "Often");
-  refuse([](Json& json) { json["pre_tokenizer"] = {{"type", "Split"}, {"pattern", "a"}, {"behavior", "Removed"}}; },
-         "pattern");
+  refuse(
+      [](Json& json) {
+        json["pre_tokenizer"] = {{"type", "Sequence"},
+                                 {"pretokenizers", {{{"type", "ByteLevel"}}, {{"type", "Digits"}}}}};
+      },
+      "behind ByteLevel");
+  refuse(
+      [](Json& json) {
+        json["pre_tokenizer"] = {{"type", "Split"}, {"pattern", {{"Regex", "a"}}}, {"behavior", "Often"}};
+      },
+      "Often");
+  refuse(
+      [](Json& json) {
+        json["pre_tokenizer"] = {{"type", "Split"}, {"pattern", "a"}, {"behavior", "Removed"}};
+      },
+      "pattern");
   refuse([](Json& json) { json["decoder"] = {{"type", "WordPiece"}}; }, "WordPiece");
   refuse([](Json& json) { json["model"]["type"] = "Unigram"; }, "Unigram");
   refuse([](Json& json) { json["model"]["dropout"] = 0.1; }, "dropout");

@@ -1,4 +1,5 @@
-// Token ids against Hugging Face's `tokenizers` (tests/reference/tokenizer_vectors.py) and the shared references.
+// Token ids against Hugging Face's `tokenizers` (tests/reference/tokenizer_vectors.py) and the shared
+// references.
 #include <gmock/gmock.h>
 
 #include "assay/base/error.h"
@@ -61,7 +62,8 @@ TEST(TokenizerVectors, WikiText) {
   const std::vector<TokenId> ids = tokenizer->encode(text);
   EXPECT_EQ(ids.size(), 357653U);
   // Of the ids in reference/hf/small/nll.npz, as little-endian int32.
-  EXPECT_EQ(sha256_hex(std::as_bytes(std::span(ids))), "f54cb6c3fd08eab7077816576bbfe859ae3a8be2728f908c0588624304921a83");
+  EXPECT_EQ(sha256_hex(std::as_bytes(std::span(ids))),
+            "f54cb6c3fd08eab7077816576bbfe859ae3a8be2728f908c0588624304921a83");
   EXPECT_EQ(tokenizer->decode(ids), text);
 }
 

@@ -53,8 +53,9 @@ Value make_namespace(const Arguments& arguments, Context& context) {
 }
 
 Value format_date(const Arguments& arguments, const std::string& date, Context& context) {
-  static constexpr std::array kMonths = {"January", "February", "March",     "April",   "May",      "June",
-                                         "July",    "August",   "September", "October", "November", "December"};
+  static constexpr std::array kMonths = {"January",   "February", "March",    "April",
+                                         "May",       "June",     "July",     "August",
+                                         "September", "October",  "November", "December"};
   ArgumentReader reader("strftime_now", arguments, context);
   const std::string format = reader.require_string("format");
   reader.finish();
@@ -62,7 +63,8 @@ Value format_date(const Arguments& arguments, const std::string& date, Context& 
   int month = 0;
   const bool shaped = date.size() == 10 && date[4] == '-' && date[7] == '-' &&
                       std::from_chars(date.data() + 5, date.data() + 7, month).ptr == date.data() + 7;
-  if (!shaped || month < 1 || month > 12) context.refuse("the date \"{}\" is not of the form 2024-07-26", date);
+  if (!shaped || month < 1 || month > 12)
+    context.refuse("the date \"{}\" is not of the form 2024-07-26", date);
   const std::string name = kMonths[static_cast<std::size_t>(month - 1)];
   std::string result;
   for (std::size_t i = 0; i < format.size(); ++i) {

@@ -1,11 +1,12 @@
 #pragma once
-// Where a template is being read or run, and how much it may still do. Templates come with models nobody vouches for:
-// loops, recursion, and the text they build are bounded.
+// Where a template is being read or run, and how much it may still do. Templates come with models nobody
+// vouches for: loops, recursion, and the text they build are bounded.
 #include <cstddef>
 #include <string>
 #include <utility>
 
 #include "assay/base/error.h"
+#include "assay/tokenizer/quote.h"
 
 namespace assay::jinja {
 
@@ -18,7 +19,9 @@ class Context {
   /// Throws an Error that names the origin and the line.
   template <class... Args>
   [[noreturn]] void refuse(fmt::format_string<Args...> format, Args&&... args) const {
-    fail("{}: chat template line {}: {}", origin_, line, fmt::format(format, std::forward<Args>(args)...));
+    constexpr std::size_t kLongestMessage = 500;
+    fail("{}: chat template line {}: {}", origin_, line,
+         printable(fmt::format(format, std::forward<Args>(args)...), kLongestMessage));
   }
 
   /// Counts work: bytes built, elements visited, steps taken. Throws Error beyond the limit.

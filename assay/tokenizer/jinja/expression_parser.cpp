@@ -5,14 +5,15 @@
 #include <optional>
 
 // Recursive descent: every way into a deeper expression passes parse() or unary(), which count levels.
-// NOLINTBEGIN(misc-no-recursion)
 namespace assay::jinja {
 namespace {
 
-constexpr int kDeepest = 64;         // brackets within brackets
-constexpr int kTallest = 128;        // levels of a tree, long chains of operators included
+constexpr int kDeepest = 64;   // brackets within brackets
+constexpr int kTallest = 128;  // levels of a tree, long chains of operators included
 
-int depth_of(const ExpressionPtr& expression) { return expression == nullptr ? 0 : expression->depth; }
+int depth_of(const ExpressionPtr& expression) {
+  return expression == nullptr ? 0 : expression->depth;
+}
 int depth_of(const CallArguments& arguments) {
   int depth = 0;
   for (const auto& argument : arguments.positional) depth = std::max(depth, depth_of(argument));
@@ -20,8 +21,12 @@ int depth_of(const CallArguments& arguments) {
   return depth;
 }
 
-int depth_below(const Literal&) { return 0; }
-int depth_below(const Name&) { return 0; }
+int depth_below(const Literal&) {
+  return 0;
+}
+int depth_below(const Name&) {
+  return 0;
+}
 int depth_below(const ListLiteral& node) {
   int depth = 0;
   for (const auto& item : node.items) depth = std::max(depth, depth_of(item));
@@ -32,17 +37,33 @@ int depth_below(const DictLiteral& node) {
   for (const auto& [key, item] : node.items) depth = std::max(depth, depth_of(item));
   return depth;
 }
-int depth_below(const Attribute& node) { return depth_of(node.object); }
-int depth_below(const Item& node) { return std::max(depth_of(node.object), depth_of(node.key)); }
+int depth_below(const Attribute& node) {
+  return depth_of(node.object);
+}
+int depth_below(const Item& node) {
+  return std::max(depth_of(node.object), depth_of(node.key));
+}
 int depth_below(const Slice& node) {
   return std::max({depth_of(node.object), depth_of(node.begin), depth_of(node.end), depth_of(node.step)});
 }
-int depth_below(const Call& node) { return std::max(depth_of(node.callee), depth_of(node.arguments)); }
-int depth_below(const Filter& node) { return std::max(depth_of(node.input), depth_of(node.arguments)); }
-int depth_below(const Test& node) { return std::max(depth_of(node.input), depth_of(node.arguments)); }
-int depth_below(const Unary& node) { return depth_of(node.operand); }
-int depth_below(const Logical& node) { return std::max(depth_of(node.left), depth_of(node.right)); }
-int depth_below(const Arithmetic& node) { return std::max(depth_of(node.left), depth_of(node.right)); }
+int depth_below(const Call& node) {
+  return std::max(depth_of(node.callee), depth_of(node.arguments));
+}
+int depth_below(const Filter& node) {
+  return std::max(depth_of(node.input), depth_of(node.arguments));
+}
+int depth_below(const Test& node) {
+  return std::max(depth_of(node.input), depth_of(node.arguments));
+}
+int depth_below(const Unary& node) {
+  return depth_of(node.operand);
+}
+int depth_below(const Logical& node) {
+  return std::max(depth_of(node.left), depth_of(node.right));
+}
+int depth_below(const Arithmetic& node) {
+  return std::max(depth_of(node.left), depth_of(node.right));
+}
 int depth_below(const Comparison& node) {
   int depth = depth_of(node.first);
   for (const auto& [operation, operand] : node.rest) depth = std::max(depth, depth_of(operand));
@@ -156,7 +177,8 @@ ExpressionPtr ExpressionParser::sum() {
 
 ExpressionPtr ExpressionParser::concatenation() {
   ExpressionPtr left = product();
-  while (tokens_.skip("~")) left = make(Arithmetic{Arithmetic::Operator::concatenate, std::move(left), product()});
+  while (tokens_.skip("~"))
+    left = make(Arithmetic{Arithmetic::Operator::concatenate, std::move(left), product()});
   return left;
 }
 
@@ -296,7 +318,8 @@ ExpressionPtr ExpressionParser::filters_and_tests(ExpressionPtr input) {
   for (;;) {
     if (tokens_.skip("|")) {
       std::string name = tokens_.expect_name();
-      input = make(Filter{std::move(input), std::move(name), tokens_.skip("(") ? arguments() : CallArguments{}});
+      input =
+          make(Filter{std::move(input), std::move(name), tokens_.skip("(") ? arguments() : CallArguments{}});
     } else if (tokens_.skip_name("is")) {
       input = test(std::move(input));
     } else if (tokens_.skip("(")) {
@@ -312,8 +335,8 @@ ExpressionPtr ExpressionParser::test(ExpressionPtr input) {
   std::string name = tokens_.expect_name();
   CallArguments given;
   const Token& token = tokens_.peek();
-  const bool ends = token.is_name("else") || token.is_name("or") || token.is_name("and") || token.is_name("if") ||
-                    token.is_name("in") || token.is_name("not");
+  const bool ends = token.is_name("else") || token.is_name("or") || token.is_name("and") ||
+                    token.is_name("if") || token.is_name("in") || token.is_name("not");
   if (tokens_.skip("(")) {
     given = arguments();
   } else if (token.is_name("is")) {
@@ -347,4 +370,3 @@ CallArguments ExpressionParser::arguments() {
 }
 
 }  // namespace assay::jinja
-// NOLINTEND(misc-no-recursion)

@@ -1,6 +1,6 @@
 #pragma once
-// Expressions, with Jinja's precedences: a filter or test binds tightest, then * / // %, ~, + -, comparisons, not, and,
-// or, "a if b else c".
+// Expressions, with Jinja's precedences: a filter or test binds tightest, then * / // %, ~, + -, comparisons,
+// not, and, or, "a if b else c".
 #include "assay/tokenizer/jinja/syntax.h"
 #include "assay/tokenizer/jinja/token_stream.h"
 

@@ -59,17 +59,22 @@ Value with_case(const Value& input, ArgumentReader&, Context& context) {
   return Value::string(change_case(text_of(input, context), letter_case, context));
 }
 
-Value list(const Value& input, ArgumentReader&, Context& context) { return Value::list(*items_of(input, context)); }
+Value list(const Value& input, ArgumentReader&, Context& context) {
+  return Value::list(*items_of(input, context));
+}
 
 Value items(const Value& input, ArgumentReader&, Context& context) {
   List pairs;
-  if (input.as_dict() == nullptr && !input.is_undefined()) context.refuse("items: {} is no mapping", input.kind());
+  if (input.as_dict() == nullptr && !input.is_undefined())
+    context.refuse("items: {} is no mapping", input.kind());
   if (const auto* dict = input.as_dict())
     for (const auto& [key, value] : *dict) pairs.push_back(Value::list({Value::string(key), value}));
   return Value::list(std::move(pairs));
 }
 
-Value string(const Value& input, ArgumentReader&, Context& context) { return Value::string(text_of(input, context)); }
+Value string(const Value& input, ArgumentReader&, Context& context) {
+  return Value::string(text_of(input, context));
+}
 
 /// A decimal number in the text, all of it, or nothing.
 std::optional<double> parse_real(std::string_view text) {
@@ -150,7 +155,8 @@ constexpr std::array kFilters = {
 
 }  // namespace
 
-Value apply_filter(const std::string& name, const Value& input, const Arguments& arguments, Context& context) {
+Value apply_filter(const std::string& name, const Value& input, const Arguments& arguments,
+                   Context& context) {
   for (const FilterEntry& filter : kFilters)
     if (filter.name == name) {
       ArgumentReader reader(name, arguments, context);

@@ -7,7 +7,6 @@
 #include "assay/tokenizer/jinja/operators.h"
 
 // The tree's height is bounded by the parser, macros within macros by call(); both are counted here together.
-// NOLINTBEGIN(misc-no-recursion)
 namespace assay::jinja {
 namespace {
 
@@ -17,7 +16,8 @@ constexpr std::size_t kStep = 32;  // what one statement or expression costs
 /// Values are compared, printed and released recursively, so they must not nest without end.
 Value bounded(Value value, const Context& context) {
   constexpr int kDeepestValue = 64;
-  if (value.depth() > kDeepestValue) context.refuse("lists or mappings nested deeper than {} levels", kDeepestValue);
+  if (value.depth() > kDeepestValue)
+    context.refuse("lists or mappings nested deeper than {} levels", kDeepestValue);
   return value;
 }
 
@@ -151,7 +151,9 @@ Value Interpreter::evaluate_or_none(const ExpressionPtr& expression) {
   return expression == nullptr ? Value::none() : evaluate(expression);
 }
 
-Value Interpreter::evaluate(const Literal& node) { return node.value; }
+Value Interpreter::evaluate(const Literal& node) {
+  return node.value;
+}
 
 Value Interpreter::evaluate(const Name& node) {
   for (auto scope = scopes_.rbegin(); scope != scopes_.rend(); ++scope) {
@@ -159,7 +161,7 @@ Value Interpreter::evaluate(const Name& node) {
     if (const Value* found = find(*scope, node.name)) return *found;
   }
   // Names that Jinja defines: to take them for undefined would be silently wrong.
-  static constexpr std::array<std::string_view, 8> kJinja = {"dict", "lipsum", "cycler", "joiner",
+  static constexpr std::array<std::string_view, 8> kJinja = {"dict", "lipsum", "cycler",  "joiner",
                                                              "self", "caller", "varargs", "kwargs"};
   if (std::find(kJinja.begin(), kJinja.end(), node.name) != kJinja.end())
     context_.refuse("\"{}\" is not supported", node.name);
@@ -178,7 +180,9 @@ Value Interpreter::evaluate(const DictLiteral& node) {
   return bounded(Value::dict(std::move(items)), context_);
 }
 
-Value Interpreter::evaluate(const Attribute& node) { return attribute_of(evaluate(node.object), node.name, context_); }
+Value Interpreter::evaluate(const Attribute& node) {
+  return attribute_of(evaluate(node.object), node.name, context_);
+}
 
 Value Interpreter::evaluate(const Item& node) {
   const Value object = evaluate(node.object);
@@ -186,7 +190,8 @@ Value Interpreter::evaluate(const Item& node) {
 }
 
 Value Interpreter::evaluate(const Slice& node) {
-  const Value object = evaluate(node.object), begin = evaluate_or_none(node.begin), end = evaluate_or_none(node.end);
+  const Value object = evaluate(node.object), begin = evaluate_or_none(node.begin),
+              end = evaluate_or_none(node.end);
   return slice_of(object, begin, end, evaluate_or_none(node.step), context_);
 }
 
@@ -264,7 +269,8 @@ Value Interpreter::call(const Macro& macro, const Arguments& arguments) {
   const Level level(macros_, kDeepestCall, context_);
   ArgumentReader reader(macro.name, arguments, context_);
   // A macro sees the template's own names, not those of the loops it is called from.
-  std::vector<Dict> outer(std::make_move_iterator(scopes_.begin() + 2), std::make_move_iterator(scopes_.end()));
+  std::vector<Dict> outer(std::make_move_iterator(scopes_.begin() + 2),
+                          std::make_move_iterator(scopes_.end()));
   scopes_.resize(2);
   scopes_.emplace_back();
   for (const auto& [name, fallback] : macro.parameters) {
@@ -280,4 +286,3 @@ Value Interpreter::call(const Macro& macro, const Arguments& arguments) {
 }
 
 }  // namespace assay::jinja
-// NOLINTEND(misc-no-recursion)

@@ -9,10 +9,18 @@
 namespace assay::jinja {
 namespace {
 
-bool is_digit(char c) { return c >= '0' && c <= '9'; }
-bool is_name_start(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_'; }
-bool is_name_part(char c) { return is_name_start(c) || is_digit(c); }
-bool is_blank(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
+bool is_digit(char c) {
+  return c >= '0' && c <= '9';
+}
+bool is_name_start(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
+}
+bool is_name_part(char c) {
+  return is_name_start(c) || is_digit(c);
+}
+bool is_blank(char c) {
+  return c == ' ' || (c >= '\t' && c <= '\r');
+}
 
 /// Jinja reads every kind of line end as "\n", and drops one at the very end.
 std::string normalize_lines(const std::string& source) {
@@ -58,7 +66,8 @@ class Lexer {
 
   std::size_t find_tag() const {
     for (std::size_t at = source_.find('{', at_); at != std::string::npos; at = source_.find('{', at + 1))
-      if (at + 1 < source_.size() && (source_[at + 1] == '{' || source_[at + 1] == '%' || source_[at + 1] == '#'))
+      if (at + 1 < source_.size() &&
+          (source_[at + 1] == '{' || source_[at + 1] == '%' || source_[at + 1] == '#'))
         return at;
     return source_.size();
   }
@@ -108,7 +117,8 @@ class Lexer {
         context_.refuse("a tag does not end ({} expected)", delimiter);
       }
       if (brackets == 0) {
-        const bool sign = (looking_at("-") || (!print && looking_at("+"))) && rest().substr(1).starts_with(delimiter);
+        const bool sign =
+            (looking_at("-") || (!print && looking_at("+"))) && rest().substr(1).starts_with(delimiter);
         if (sign || looking_at(delimiter)) {
           const char mark = sign ? source_[at_] : '\0';
           segments_.push_back(std::move(segment));
@@ -128,9 +138,9 @@ class Lexer {
     if (is_name_start(first)) return take(Token::Kind::name, at_ + run_length(is_name_part));
     if (is_digit(first)) return number();
     if (first == '\'' || first == '"') return string();
-    static constexpr std::array<std::string_view, 24> kSymbols = {"//", "**", "==", "!=", ">=", "<=", "+",  "-",
-                                                                  "*",  "/",  "%",  "~",  "(",  ")",  "[",  "]",
-                                                                  "{",  "}",  ">",  "<",  "=",  ".",  ",",  ":"};
+    static constexpr std::array<std::string_view, 24> kSymbols = {
+        "//", "**", "==", "!=", ">=", "<=", "+", "-", "*", "/", "%", "~",
+        "(",  ")",  "[",  "]",  "{",  "}",  ">", "<", "=", ".", ",", ":"};
     for (const std::string_view symbol : kSymbols)
       if (looking_at(symbol)) return take(Token::Kind::symbol, at_ + symbol.size());
     if (first == '|') return take(Token::Kind::symbol, at_ + 1);

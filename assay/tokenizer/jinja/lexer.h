@@ -1,7 +1,8 @@
 #pragma once
-// Cuts a template into text and tags, and tags into tokens, with the white-space rules that transformers sets:
-// trim_blocks (a line break behind a block or comment goes) and lstrip_blocks (blanks before one at the start of a
-// line go); "-" beside a delimiter takes all white space on that side, "+" switches the two rules off.
+// Cuts a template into text and tags, and tags into tokens, with the white-space rules that transformers
+// sets: trim_blocks (a line break behind a block or comment goes) and lstrip_blocks (blanks before one at the
+// start of a line go); "-" beside a delimiter takes all white space on that side, "+" switches the two rules
+// off.
 #include <string>
 #include <string_view>
 #include <vector>

@@ -39,14 +39,16 @@ void ArgumentReader::finish() const {
     context_.refuse("{}: an argument that is not supported", callee_);
 }
 
-std::string strip(const std::string& text, const Value& unwanted, bool left, bool right, const Context& context) {
+std::string strip(const std::string& text, const Value& unwanted, bool left, bool right,
+                  const Context& context) {
   std::string_view rest = text;
   if (unwanted.is_none()) {
     if (left) rest = strip_left(rest);
     if (right) rest = strip_right(rest);
     return std::string(rest);
   }
-  if (unwanted.as_string() == nullptr) context.refuse("strip: {} where characters are expected", unwanted.kind());
+  if (unwanted.as_string() == nullptr)
+    context.refuse("strip: {} where characters are expected", unwanted.kind());
   const auto dropped = characters(*unwanted.as_string());
   const auto letters = characters(text);
   const auto is_dropped = [&](std::string_view letter) {
@@ -65,7 +67,8 @@ std::string replace(const std::string& text, const std::string& pattern, const s
   if (pattern.empty()) context.refuse("replace: an empty pattern is not supported");
   std::string result;
   std::size_t done = 0;
-  for (std::size_t at = text.find(pattern); at != std::string::npos && count != 0; at = text.find(pattern, done)) {
+  for (std::size_t at = text.find(pattern); at != std::string::npos && count != 0;
+       at = text.find(pattern, done)) {
     context.charge(at - done + replacement.size());
     result.append(text, done, at - done).append(replacement);
     done = at + pattern.size();

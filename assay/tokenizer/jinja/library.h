@@ -46,7 +46,8 @@ Value call_method(const Value& object, const std::string& name, const Arguments&
 std::string to_json(const Value& value, int indent, Context& context);
 
 /// str.strip and its two halves; `unwanted` none: white space.
-std::string strip(const std::string& text, const Value& unwanted, bool left, bool right, const Context& context);
+std::string strip(const std::string& text, const Value& unwanted, bool left, bool right,
+                  const Context& context);
 /// str.replace; a negative count replaces all.
 std::string replace(const std::string& text, const std::string& pattern, const std::string& replacement,
                     std::int64_t count, Context& context);

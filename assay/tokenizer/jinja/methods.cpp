@@ -38,7 +38,8 @@ Value split(const std::string& text, ArgumentReader& arguments, Context& context
   context.charge(text.size());
   if (separator.is_none()) return Value::list(split_words(text, *most, context));
   const std::string* pattern = separator.as_string();
-  if (pattern == nullptr || pattern->empty()) context.refuse("split: the separator is not a string, or empty");
+  if (pattern == nullptr || pattern->empty())
+    context.refuse("split: the separator is not a string, or empty");
   List parts;
   std::size_t done = 0;
   for (std::size_t at = text.find(*pattern); at != std::string::npos; at = text.find(*pattern, done)) {
@@ -55,7 +56,8 @@ Value split(const std::string& text, ArgumentReader& arguments, Context& context
 template <class Fits>
 Value any_fits(const Value& wanted, const Context& context, const Fits& fits) {
   if (wanted.as_string() != nullptr) return Value::boolean(fits(*wanted.as_string()));
-  if (wanted.as_list() == nullptr) context.refuse("startswith or endswith: {} where a string is expected", wanted.kind());
+  if (wanted.as_list() == nullptr)
+    context.refuse("startswith or endswith: {} where a string is expected", wanted.kind());
   bool any = false;
   for (const Value& one : *wanted.as_list()) {
     if (one.as_string() == nullptr) context.refuse("startswith or endswith: {} in the list", one.kind());
@@ -65,11 +67,13 @@ Value any_fits(const Value& wanted, const Context& context, const Fits& fits) {
 }
 
 Value starts_with(const std::string& text, ArgumentReader& arguments, Context& context) {
-  return any_fits(arguments.require("prefix"), context, [&](const std::string& part) { return text.starts_with(part); });
+  return any_fits(arguments.require("prefix"), context,
+                  [&](const std::string& part) { return text.starts_with(part); });
 }
 
 Value ends_with(const std::string& text, ArgumentReader& arguments, Context& context) {
-  return any_fits(arguments.require("suffix"), context, [&](const std::string& part) { return text.ends_with(part); });
+  return any_fits(arguments.require("suffix"), context,
+                  [&](const std::string& part) { return text.ends_with(part); });
 }
 
 Value remove_prefix(const std::string& text, ArgumentReader& arguments, Context&) {
@@ -113,7 +117,8 @@ Value count_parts(const std::string& text, ArgumentReader& arguments, Context& c
   if (part.empty()) context.refuse("count: an empty string is not supported");
   context.charge(text.size());
   std::int64_t count = 0;
-  for (std::size_t at = text.find(part); at != std::string::npos; at = text.find(part, at + part.size())) ++count;
+  for (std::size_t at = text.find(part); at != std::string::npos; at = text.find(part, at + part.size()))
+    ++count;
   return Value::integer(count);
 }
 
@@ -141,7 +146,8 @@ constexpr std::array kStringMethods = {
     StringMethod{"count", count_parts},
 };
 
-Value call_dict_method(const Dict& dict, const std::string& name, ArgumentReader& arguments, Context& context) {
+Value call_dict_method(const Dict& dict, const std::string& name, ArgumentReader& arguments,
+                       Context& context) {
   if (name == "get") {
     const std::string key = arguments.require_string("key");
     Value fallback = arguments.take("default", Value::none());
@@ -162,7 +168,8 @@ Value call_dict_method(const Dict& dict, const std::string& name, ArgumentReader
 
 }  // namespace
 
-Value call_method(const Value& object, const std::string& name, const Arguments& arguments, Context& context) {
+Value call_method(const Value& object, const std::string& name, const Arguments& arguments,
+                  Context& context) {
   ArgumentReader reader(name, arguments, context);
   Value result;
   if (const auto* dict = object.as_dict()) {

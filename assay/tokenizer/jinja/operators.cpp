@@ -26,13 +26,15 @@ const char* symbol(Operator operation) {
   return kSymbols[static_cast<std::size_t>(operation)];
 }
 
-[[noreturn]] void refuse_operands(const char* sign, const Value& left, const Value& right, const Context& context) {
+[[noreturn]] void refuse_operands(const char* sign, const Value& left, const Value& right,
+                                  const Context& context) {
   context.refuse("operator {} between {} and {}", sign, left.kind(), right.kind());
 }
 
 Value repeat(const std::string& text, std::int64_t times, Context& context) {
   if (times <= 0 || text.empty()) return Value::string({});
-  if (static_cast<std::uint64_t>(times) > std::numeric_limits<std::uint32_t>::max()) context.charge(~std::size_t{0});
+  if (static_cast<std::uint64_t>(times) > std::numeric_limits<std::uint32_t>::max())
+    context.charge(~std::size_t{0});
   context.charge(text.size() * static_cast<std::size_t>(times));
   std::string result;
   for (; times > 0; --times) result += text;
@@ -55,7 +57,8 @@ Value calculate_whole(Operator operation, std::int64_t left, std::int64_t right,
     default: {  // floor_divide, modulo: rounded down, not toward zero
       if (right == 0) context.refuse("division by zero");
       if (right == -1) {
-        overflow = operation == Operator::floor_divide && __builtin_sub_overflow(std::int64_t{0}, left, &result);
+        overflow =
+            operation == Operator::floor_divide && __builtin_sub_overflow(std::int64_t{0}, left, &result);
         break;
       }
       const std::int64_t remainder = left % right;
@@ -69,8 +72,8 @@ Value calculate_whole(Operator operation, std::int64_t left, std::int64_t right,
 }
 
 Value calculate_real(Operator operation, double left, double right, const Context& context) {
-  const bool divides = operation == Operator::divide || operation == Operator::floor_divide ||
-                       operation == Operator::modulo;
+  const bool divides =
+      operation == Operator::divide || operation == Operator::floor_divide || operation == Operator::modulo;
   if (divides && right == 0.0) context.refuse("division by zero");
   switch (operation) {
     case Operator::add:
@@ -122,7 +125,8 @@ struct SliceRange {
   std::int64_t begin, end, step;
 };
 
-SliceRange slice_range(std::int64_t size, const Value& begin, const Value& end, const Value& step, Context& context) {
+SliceRange slice_range(std::int64_t size, const Value& begin, const Value& end, const Value& step,
+                       Context& context) {
   const auto bound = [&](const Value& value, std::int64_t absent) {
     if (value.is_none()) return absent;
     const auto whole = whole_number(value);
@@ -149,7 +153,8 @@ void for_each_index(const SliceRange& range, std::int64_t size, const Take& take
 }
 
 Value loop_attribute(const Loop& loop, const std::string& name, const Context& context) {
-  const auto index = static_cast<std::int64_t>(loop.index), length = static_cast<std::int64_t>(loop.items->size());
+  const auto index = static_cast<std::int64_t>(loop.index),
+             length = static_cast<std::int64_t>(loop.items->size());
   if (name == "index") return Value::integer(index + 1);
   if (name == "index0") return Value::integer(index);
   if (name == "revindex") return Value::integer(length - index);
@@ -157,7 +162,8 @@ Value loop_attribute(const Loop& loop, const std::string& name, const Context& c
   if (name == "first") return Value::boolean(index == 0);
   if (name == "last") return Value::boolean(index + 1 == length);
   if (name == "length") return Value::integer(length);
-  if (name == "previtem") return index == 0 ? Value::undefined("loop.previtem") : (*loop.items)[loop.index - 1];
+  if (name == "previtem")
+    return index == 0 ? Value::undefined("loop.previtem") : (*loop.items)[loop.index - 1];
   if (name == "nextitem")
     return index + 1 == length ? Value::undefined("loop.nextitem") : (*loop.items)[loop.index + 1];
   context.refuse("loop.{} is not supported", name);
@@ -165,19 +171,23 @@ Value loop_attribute(const Loop& loop, const std::string& name, const Context& c
 
 bool is_method(const Value& object, const std::string& name) {
   static constexpr std::array<std::string_view, 47> kOfStrings = {
-      "capitalize", "casefold",  "center",     "count",        "encode",       "endswith",   "expandtabs", "find",
-      "format",     "format_map", "index",     "isalnum",      "isalpha",      "isascii",    "isdecimal",  "isdigit",
-      "isidentifier", "islower", "isnumeric",  "isprintable",  "isspace",      "istitle",    "isupper",    "join",
-      "ljust",      "lower",     "lstrip",     "maketrans",    "partition",    "removeprefix", "removesuffix",
-      "replace",    "rfind",     "rindex",     "rjust",        "rpartition",   "rsplit",     "rstrip",     "split",
-      "splitlines", "startswith", "strip",     "swapcase",     "title",        "translate",  "upper",      "zfill"};
-  static constexpr std::array<std::string_view, 11> kOfDicts = {
-      "clear", "copy", "fromkeys", "get", "items", "keys", "pop", "popitem", "setdefault", "update", "values"};
+      "capitalize", "casefold",     "center",       "count",   "encode",     "endswith",    "expandtabs",
+      "find",       "format",       "format_map",   "index",   "isalnum",    "isalpha",     "isascii",
+      "isdecimal",  "isdigit",      "isidentifier", "islower", "isnumeric",  "isprintable", "isspace",
+      "istitle",    "isupper",      "join",         "ljust",   "lower",      "lstrip",      "maketrans",
+      "partition",  "removeprefix", "removesuffix", "replace", "rfind",      "rindex",      "rjust",
+      "rpartition", "rsplit",       "rstrip",       "split",   "splitlines", "startswith",  "strip",
+      "swapcase",   "title",        "translate",    "upper",   "zfill"};
+  static constexpr std::array<std::string_view, 11> kOfDicts = {"clear",      "copy",   "fromkeys", "get",
+                                                                "items",      "keys",   "pop",      "popitem",
+                                                                "setdefault", "update", "values"};
   static constexpr std::array<std::string_view, 11> kOfLists = {
       "append", "clear", "copy", "count", "extend", "index", "insert", "pop", "remove", "reverse", "sort"};
-  const auto among = [&](const auto& names) { return std::find(names.begin(), names.end(), name) != names.end(); };
-  return (object.as_string() != nullptr && among(kOfStrings)) || (object.as_dict() != nullptr && among(kOfDicts)) ||
-         (object.as_list() != nullptr && among(kOfLists));
+  const auto among = [&](const auto& names) {
+    return std::find(names.begin(), names.end(), name) != names.end();
+  };
+  return (object.as_string() != nullptr && among(kOfStrings)) ||
+         (object.as_dict() != nullptr && among(kOfDicts)) || (object.as_list() != nullptr && among(kOfLists));
 }
 
 }  // namespace
@@ -204,25 +214,29 @@ Value calculate(Operator operation, const Value& left, const Value& right, Conte
   }
   if (operation == Operator::add && left.as_list() != nullptr && right.as_list() != nullptr)
     return add_lists(*left.as_list(), *right.as_list(), context);
-  if (operation == Operator::multiply && left.as_string() != nullptr && b) return repeat(*left.as_string(), *b, context);
+  if (operation == Operator::multiply && left.as_string() != nullptr && b)
+    return repeat(*left.as_string(), *b, context);
   if (operation == Operator::multiply && right.as_string() != nullptr && a)
     return repeat(*right.as_string(), *a, context);
   refuse_operands(symbol(operation), left, right, context);
 }
 
 Value negate(const Value& operand, const Context& context) {
-  if (const auto whole = whole_number(operand)) return calculate_whole(Operator::subtract, 0, *whole, context);
+  if (const auto whole = whole_number(operand))
+    return calculate_whole(Operator::subtract, 0, *whole, context);
   if (const auto* real = operand.as_real()) return Value::real(-*real);
   context.refuse("operator - before {}", operand.kind());
 }
 
-bool equal(const Value& left, const Value& right, Context& context) {  // NOLINT(misc-no-recursion): values are finite
+bool equal(const Value& left, const Value& right,
+           Context& context) {  // values are finite
   context.charge(8);
   if (left.is_undefined() || right.is_undefined()) return left.is_undefined() && right.is_undefined();
   if (left.is_none() || right.is_none()) return left.is_none() && right.is_none();
   if (const auto ordering = order(left, right)) return *ordering == std::partial_ordering::equivalent;
   if (left.as_list() != nullptr && right.as_list() != nullptr)
-    return std::equal(left.as_list()->begin(), left.as_list()->end(), right.as_list()->begin(), right.as_list()->end(),
+    return std::equal(left.as_list()->begin(), left.as_list()->end(), right.as_list()->begin(),
+                      right.as_list()->end(),
                       [&](const Value& a, const Value& b) { return equal(a, b, context); });
   if (left.as_dict() != nullptr && right.as_dict() != nullptr) {
     const Dict& a = *left.as_dict();
@@ -253,7 +267,8 @@ Value item_of(const Value& object, const Value& key, Context& context) {
     const std::string* name = key.as_string();
     if (name == nullptr) return Value::undefined("a key that is no string");
     const Value* found = find(*dict, *name);
-    if (found == nullptr && is_method(object, *name)) context.refuse("the method \"{}\" is not called", *name);
+    if (found == nullptr && is_method(object, *name))
+      context.refuse("the method \"{}\" is not called", *name);
     return found == nullptr ? Value::undefined(*name) : *found;
   }
   const auto index = whole_number(key);
@@ -273,7 +288,8 @@ Value item_of(const Value& object, const Value& key, Context& context) {
   context.charge(object.as_string()->size());
   const auto letters = characters(*object.as_string());
   const std::string_view* found = element(letters);
-  return found == nullptr ? Value::undefined("a character beyond the string") : Value::string(std::string(*found));
+  return found == nullptr ? Value::undefined("a character beyond the string")
+                          : Value::string(std::string(*found));
 }
 
 Value attribute_of(const Value& object, const std::string& name, const Context& context) {
@@ -286,7 +302,8 @@ Value attribute_of(const Value& object, const std::string& name, const Context& 
   return found == nullptr ? Value::undefined(name) : *found;
 }
 
-Value slice_of(const Value& object, const Value& begin, const Value& end, const Value& step, Context& context) {
+Value slice_of(const Value& object, const Value& begin, const Value& end, const Value& step,
+               Context& context) {
   if (const auto* list = object.as_list()) {
     const auto size = static_cast<std::int64_t>(list->size());
     context.charge(list->size() * sizeof(Value));
@@ -301,7 +318,8 @@ Value slice_of(const Value& object, const Value& begin, const Value& end, const 
   const auto letters = characters(*text);
   const auto size = static_cast<std::int64_t>(letters.size());
   std::string result;
-  for_each_index(slice_range(size, begin, end, step, context), size, [&](std::size_t at) { result += letters[at]; });
+  for_each_index(slice_range(size, begin, end, step, context), size,
+                 [&](std::size_t at) { result += letters[at]; });
   return Value::string(std::move(result));
 }
 
@@ -313,7 +331,8 @@ std::shared_ptr<const List> items_of(const Value& value, Context& context) {
     for (const auto& [key, element] : *dict) items.push_back(Value::string(key));
   } else if (const auto* text = value.as_string()) {
     context.charge(text->size() * sizeof(Value));
-    for (const std::string_view letter : characters(*text)) items.push_back(Value::string(std::string(letter)));
+    for (const std::string_view letter : characters(*text))
+      items.push_back(Value::string(std::string(letter)));
   } else if (!value.is_undefined()) {
     context.refuse("{} is nothing that can be run through", value.kind());
   }
@@ -331,7 +350,8 @@ std::string text_of(const Value& value, Context& context) {
     return text.find_first_not_of("-0123456789") == std::string::npos ? text + ".0" : text;
   }
   const std::string* text = value.as_string();
-  if (text == nullptr) context.refuse("printing {} is not supported (tojson prints lists and mappings)", value.kind());
+  if (text == nullptr)
+    context.refuse("printing {} is not supported (tojson prints lists and mappings)", value.kind());
   context.charge(text->size());
   return *text;
 }

@@ -16,7 +16,8 @@ Value item_of(const Value& object, const Value& key, Context& context);
 /// object.name, unless it is the callee of a call.
 Value attribute_of(const Value& object, const std::string& name, const Context& context);
 /// object[begin:end:step]; none stands for an absent part.
-Value slice_of(const Value& object, const Value& begin, const Value& end, const Value& step, Context& context);
+Value slice_of(const Value& object, const Value& begin, const Value& end, const Value& step,
+               Context& context);
 
 /// What a for runs through, or list(...): items, keys, or characters.
 std::shared_ptr<const List> items_of(const Value& value, Context& context);

@@ -9,7 +9,6 @@
 #include "assay/tokenizer/jinja/token_stream.h"
 
 // Blocks nest; block() counts the levels.
-// NOLINTBEGIN(misc-no-recursion)
 namespace assay::jinja {
 namespace {
 
@@ -56,7 +55,8 @@ class Parser {
         statement(name, line, statements);
       }
     }
-    if (ends.size() != 0) context_.refuse("the template ends where {{% {} %}} is expected", *(ends.end() - 1));
+    if (ends.size() != 0)
+      context_.refuse("the template ends where {{% {} %}} is expected", *(ends.end() - 1));
     return statements;
   }
 
@@ -155,7 +155,8 @@ class Parser {
   }
 
   Statement macro(TokenStream& tokens, int line) {
-    if (loops_ > 0 || inside_macro_) context_.refuse("a macro inside a loop or another macro is not supported");
+    if (loops_ > 0 || inside_macro_)
+      context_.refuse("a macro inside a loop or another macro is not supported");
     auto result = std::make_unique<Macro>();
     result->name = tokens.expect_name();
     tokens.expect("(");
@@ -176,7 +177,8 @@ class Parser {
     return {line, std::unique_ptr<const Macro>(std::move(result))};
   }
 
-  /// Checks that the closing tag at hand, {% endif %} say, holds nothing more (a macro's may repeat its name).
+  /// Checks that the closing tag at hand, {% endif %} say, holds nothing more (a macro's may repeat its
+  /// name).
   void end_of_block() {
     const std::vector<Token>& tokens = segments_[at_].tokens;
     TokenStream rest(tokens, context_);
@@ -194,7 +196,8 @@ class Parser {
 
 }  // namespace
 
-Block parse_template(const std::string& source, Context& context) { return Parser(source, context).run(); }
+Block parse_template(const std::string& source, Context& context) {
+  return Parser(source, context).run();
+}
 
 }  // namespace assay::jinja
-// NOLINTEND(misc-no-recursion)

@@ -81,8 +81,8 @@ struct Conditional {
 struct Expression {
   int line;
   int depth;  // levels of expressions below, itself included: what evaluation recurses through
-  std::variant<Literal, Name, ListLiteral, DictLiteral, Attribute, Item, Slice, Call, Filter, Test, Unary, Logical,
-               Arithmetic, Comparison, Conditional>
+  std::variant<Literal, Name, ListLiteral, DictLiteral, Attribute, Item, Slice, Call, Filter, Test, Unary,
+               Logical, Arithmetic, Comparison, Conditional>
       node;
 };
 

@@ -27,9 +27,12 @@ constexpr std::array kTypeTests = {
     TypeTest{"boolean", [](const Value& value) { return value.as_boolean() != nullptr; }},
     TypeTest{"integer", [](const Value& value) { return value.as_integer() != nullptr; }},
     TypeTest{"float", [](const Value& value) { return value.as_real() != nullptr; }},
-    TypeTest{"number", [](const Value& value) { return whole_number(value).has_value() || value.as_real() != nullptr; }},
+    TypeTest{
+        "number",
+        [](const Value& value) { return whole_number(value).has_value() || value.as_real() != nullptr; }},
     TypeTest{"true", [](const Value& value) { return value.as_boolean() != nullptr && *value.as_boolean(); }},
-    TypeTest{"false", [](const Value& value) { return value.as_boolean() != nullptr && !*value.as_boolean(); }},
+    TypeTest{"false",
+             [](const Value& value) { return value.as_boolean() != nullptr && !*value.as_boolean(); }},
     TypeTest{"callable", [](const Value& value) { return value.is_callable(); }},
 };
 

@@ -11,9 +11,15 @@
 namespace assay::jinja {
 namespace {
 
-bool is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
-char to_upper(char c) { return c >= 'a' && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c; }
-char to_lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
+bool is_letter(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+}
+char to_upper(char c) {
+  return c >= 'a' && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c;
+}
+char to_lower(char c) {
+  return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+}
 
 /// The character that the single-letter escape stands for, or 0.
 char simple_escape(char c) {
@@ -41,12 +47,15 @@ char simple_escape(char c) {
   }
 }
 
-std::size_t hex_digits(char c) { return c == 'x' ? 2 : c == 'u' ? 4 : c == 'U' ? 8 : 0; }
+std::size_t hex_digits(char c) {
+  return c == 'x' ? 2 : c == 'u' ? 4 : c == 'U' ? 8 : 0;
+}
 
 char32_t parse_code(std::string_view digits, std::size_t expected, int base, const Context& context) {
   std::uint32_t code = 0;
   const auto [end, problem] = std::from_chars(digits.data(), digits.data() + digits.size(), code, base);
-  const bool whole = problem == std::errc() && end == digits.data() + digits.size() && digits.size() == expected;
+  const bool whole =
+      problem == std::errc() && end == digits.data() + digits.size() && digits.size() == expected;
   if (!whole || code > 0x10FFFF || (code >= 0xD800 && code < 0xE000))
     context.refuse("a string escape \"{}\" is not a character", digits);
   return code;
@@ -54,7 +63,9 @@ char32_t parse_code(std::string_view digits, std::size_t expected, int base, con
 
 }  // namespace
 
-bool is_python_space(char32_t code) { return is_white_space(code) || (code >= 0x1C && code <= 0x1F); }
+bool is_python_space(char32_t code) {
+  return is_white_space(code) || (code >= 0x1C && code <= 0x1F);
+}
 
 std::string_view strip_left(std::string_view text) {
   while (!text.empty()) {
@@ -135,7 +146,8 @@ std::string change_case(std::string_view text, LetterCase letter_case, const Con
   std::string result;
   bool inside_word = false;
   for (const char c : text) {
-    if (static_cast<unsigned char>(c) >= 0x80) context.refuse("changing the case of text outside ASCII is not supported");
+    if (static_cast<unsigned char>(c) >= 0x80)
+      context.refuse("changing the case of text outside ASCII is not supported");
     const bool upper = letter_case == LetterCase::upper ||
                        (letter_case == LetterCase::title && !inside_word) ||
                        (letter_case == LetterCase::capitalized && result.empty());

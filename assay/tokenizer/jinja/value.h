@@ -14,7 +14,8 @@ struct Macro;
 class Value;
 
 using List = std::vector<Value>;
-using Dict = std::vector<std::pair<std::string, Value>>;  // in order of insertion; few keys, so looked through
+using Dict =
+    std::vector<std::pair<std::string, Value>>;  // in order of insertion; few keys, so looked through
 
 struct Undefined {
   std::string name;  // of what was looked for in vain
@@ -27,8 +28,8 @@ enum class Function { range, make_namespace, raise_exception, strftime_now };
 class Value {
  public:
   using Data = std::variant<Undefined, None, bool, std::int64_t, double, std::shared_ptr<const std::string>,
-                            std::shared_ptr<const List>, std::shared_ptr<const Dict>, std::shared_ptr<Namespace>,
-                            std::shared_ptr<const Loop>, const Macro*, Function>;
+                            std::shared_ptr<const List>, std::shared_ptr<const Dict>,
+                            std::shared_ptr<Namespace>, std::shared_ptr<const Loop>, const Macro*, Function>;
 
   Value() = default;
   static Value undefined(std::string name) { return Value(Undefined{std::move(name)}); }
@@ -36,7 +37,9 @@ class Value {
   static Value boolean(bool value) { return Value(value); }
   static Value integer(std::int64_t value) { return Value(value); }
   static Value real(double value) { return Value(value); }
-  static Value string(std::string value) { return Value(std::make_shared<const std::string>(std::move(value))); }
+  static Value string(std::string value) {
+    return Value(std::make_shared<const std::string>(std::move(value)));
+  }
   static Value list(List value);
   static Value dict(Dict value);
   static Value name_space(std::shared_ptr<Namespace> value);
