@@ -19,7 +19,8 @@ Container parse_writable_container(const std::string& name) {
 
 void add_common(CLI::App* command, Common* common, const std::string& examples) {
   command->add_flag("--json", common->json, "Print one JSON document instead of text");
-  command->add_option("--threads", common->threads, "Threads to use (default: all)")->check(CLI::Range(1, 4096));
+  command->add_option("--threads", common->threads, "Threads to use (default: all)")
+      ->check(CLI::Range(1, 4096));
   command->footer("Examples:\n" + examples);
   command->parse_complete_callback([common] {
     set_thread_count(common->threads);

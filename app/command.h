@@ -1,6 +1,7 @@
 #pragma once
-// One file per command. Each registers its subcommand (flags, help with examples) and its callback; no logic worth
-// testing lives here. A callback sets the exit code: 0 done, 1 error (thrown), 2 usage, 3 refused by a gate.
+// One file per command. Each registers its subcommand (flags, help with examples) and its callback; no logic
+// worth testing lives here. A callback sets the exit code: 0 done, 1 error (thrown), 2 usage, 3 refused by a
+// gate.
 #include <CLI/CLI.hpp>
 #include <string>
 

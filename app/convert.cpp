@@ -19,7 +19,8 @@ void add_convert(CLI::App& app) {
   command->add_option("--container", options->container, "assay, lattice or mlx")
       ->required()
       ->check(CLI::IsMember({"assay", "lattice", "mlx"}));
-  command->add_option("--config-dir", options->config_directory, "Where config and tokenizer lie, for old lattice folders");
+  command->add_option("--config-dir", options->config_directory,
+                      "Where config and tokenizer lie, for old lattice folders");
   add_common(command, options.get(),
              "  assay convert my-model-q4 my-model-lattice --container lattice\n"
              "  assay convert model.gguf my-model --container assay\n"
@@ -37,7 +38,8 @@ void add_convert(CLI::App& app) {
       return;
     }
     for (const std::string& note : plan.notes) fmt::print("{}\n", note);
-    fmt::print("{}: {} tensors, {} bytes, every weight unchanged\n", options->out, plan.tensors.size(), size.file_bytes);
+    fmt::print("{}: {} tensors, {} bytes, every weight unchanged\n", options->out, plan.tensors.size(),
+               size.file_bytes);
   });
 }
 

@@ -30,7 +30,8 @@ std::string bundled_model() {
   const auto installed = program.parent_path().parent_path() / "share/assay/models/demo";
   if (!problem && std::filesystem::is_directory(installed)) return installed.string();
   if (std::filesystem::is_directory(ASSAY_DEMO_MODEL)) return ASSAY_DEMO_MODEL;
-  fail("the bundled model is neither in {} nor in {}; name one with --model", installed.string(), ASSAY_DEMO_MODEL);
+  fail("the bundled model is neither in {} nor in {}; name one with --model", installed.string(),
+       ASSAY_DEMO_MODEL);
 }
 
 /// Quantised models live here while they are measured; without --keep they go when the demo ends.
@@ -72,20 +73,20 @@ void print_table(const Measurement& measurement, const std::vector<std::string>&
     const ModelMeasurement& model = measurement.models[i];
     const DivergenceSummary& divergence = *model.divergence;
     const Interval ratio = verdicts[i].perplexity_ratio_interval();
-    const std::string verdict = verdicts[i].decision == Decision::second_better
-                                    ? fmt::format("worse by {:.1f} % [{:.1f}, {:.1f}]",
-                                                  100 * (verdicts[i].perplexity_ratio() - 1), 100 * (ratio.low - 1),
-                                                  100 * (ratio.high - 1))
-                                    : std::string(decision_name(verdicts[i].decision));
-    fmt::print("{:<10} {:>7.3f} {:>7.3f} {:>10} {:>17.3f} {:>7.4f} [{:.4f}, {:.4f}] {:>4.1f}%  {}\n", recipes[i],
-               model.facts.linear_bits_per_weight, model.facts.file_bits_per_weight, model.facts.bytes,
-               model.perplexity, divergence.mean, divergence.mean_interval.low, divergence.mean_interval.high,
-               100 * divergence.top1_agreement, verdict);
+    const std::string verdict =
+        verdicts[i].decision == Decision::second_better
+            ? fmt::format("worse by {:.1f} % [{:.1f}, {:.1f}]", 100 * (verdicts[i].perplexity_ratio() - 1),
+                          100 * (ratio.low - 1), 100 * (ratio.high - 1))
+            : std::string(decision_name(verdicts[i].decision));
+    fmt::print("{:<10} {:>7.3f} {:>7.3f} {:>10} {:>17.3f} {:>7.4f} [{:.4f}, {:.4f}] {:>4.1f}%  {}\n",
+               recipes[i], model.facts.linear_bits_per_weight, model.facts.file_bits_per_weight,
+               model.facts.bytes, model.perplexity, divergence.mean, divergence.mean_interval.low,
+               divergence.mean_interval.high, 100 * divergence.top1_agreement, verdict);
   }
 }
 
-OrderedJson as_json(const Measurement& measurement, const Corpus& corpus, const std::vector<std::string>& recipes,
-                    const std::vector<Comparison>& verdicts) {
+OrderedJson as_json(const Measurement& measurement, const Corpus& corpus,
+                    const std::vector<std::string>& recipes, const std::vector<Comparison>& verdicts) {
   OrderedJson rows = OrderedJson::array();
   for (std::size_t i = 0; i < measurement.models.size(); ++i) {
     OrderedJson row = measurement_json(measurement, measurement.models[i], corpus);
@@ -134,17 +135,21 @@ void run(const Options& options) {
     return;
   }
   print_table(measurement, options.recipes, verdicts);
-  fmt::print("\nbits per weight: linear = matrices inside the blocks, file = everything; text: {}\nreport: {}\n",
-             corpus.label, path);
+  fmt::print(
+      "\nbits per weight: linear = matrices inside the blocks, file = everything; text: {}\nreport: {}\n",
+      corpus.label, path);
 }
 
 }  // namespace
 
 void add_demo(CLI::App& app) {
-  auto* command = app.add_subcommand("demo", "Quantise a model several ways, measure each, write report.html");
+  auto* command =
+      app.add_subcommand("demo", "Quantise a model several ways, measure each, write report.html");
   auto options = std::make_shared<Options>();
   command->add_option("--model", options->model, "Model (default: the bundled one)");
-  command->add_option("--recipes", options->recipes, "Recipes, separated by commas")->delimiter(',')->capture_default_str();
+  command->add_option("--recipes", options->recipes, "Recipes, separated by commas")
+      ->delimiter(',')
+      ->capture_default_str();
   command->add_option("--text", options->text, "Text to measure on: a file or self")->capture_default_str();
   command->add_option("--tokens", options->tokens, "Tokens to measure on")
       ->check(CLI::Range(std::size_t{1024}, std::size_t{1} << 40))
@@ -153,7 +158,8 @@ void add_demo(CLI::App& app) {
   command->add_option("--out", options->out, "Folder for report.html")->capture_default_str();
   command->add_flag("--keep", options->keep, "Keep the quantised models in OUT/models");
   add_common(command, options.get(),
-             "  assay demo\n  assay demo --model model.gguf --recipes q8,q4,mlx4 --text wiki.test.raw --out out/mine");
+             "  assay demo\n  assay demo --model model.gguf --recipes q8,q4,mlx4 --text wiki.test.raw --out "
+             "out/mine");
   command->callback([options] { run(*options); });
 }
 

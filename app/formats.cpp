@@ -17,9 +17,12 @@ constexpr std::uint64_t kColumns = 4096;
 std::string group_text(const Layout& layout) {
   if (!layout.has_params) return "none";
   switch (layout.share) {
-    case Share::row: return "row";
-    case Share::run_in_row: return fmt::format("{} row", layout.run);
-    case Share::run_flat: return fmt::format("{} flat", layout.run);
+    case Share::row:
+      return "row";
+    case Share::run_in_row:
+      return fmt::format("{} row", layout.run);
+    case Share::run_flat:
+      return fmt::format("{} flat", layout.run);
   }
   return "";
 }
@@ -27,7 +30,8 @@ std::string group_text(const Layout& layout) {
 std::string plane_text(const Layout& layout) {
   std::string text;
   for (const Plane& plane : layout.planes)
-    text += fmt::format("{}{} {} {}", text.empty() ? "" : ", ", plane.suffix, plane.bytes_per_unit, dtype_name(plane.dtype));
+    text += fmt::format("{}{} {} {}", text.empty() ? "" : ", ", plane.suffix, plane.bytes_per_unit,
+                        dtype_name(plane.dtype));
   return text;
 }
 
@@ -43,13 +47,15 @@ std::string reader_text(const FormatPtr& format) {
 }  // namespace
 
 void add_formats(CLI::App& app) {
-  auto* command = app.add_subcommand("formats", "List the weight formats: bits, groups, bytes, containers, kernels");
+  auto* command =
+      app.add_subcommand("formats", "List the weight formats: bits, groups, bytes, containers, kernels");
   auto common = std::make_shared<Common>();
   add_common(command, common.get(), "  assay formats\n  assay formats --json");
   command->callback([common] {
     OrderedJson list = OrderedJson::array();
     if (!common->json)
-      fmt::print("{:<20} {:>7}  {:<9} {:<6} {:<22} {}\n", "format", "bits", "group", "write", "containers", "summary");
+      fmt::print("{:<20} {:>7}  {:<9} {:<6} {:<22} {}\n", "format", "bits", "group", "write", "containers",
+                 "summary");
     for (const FormatPtr& format : all_formats()) {
       const Layout layout = format->layout(kColumns);
       const double bits = bits_per_weight(*format, kColumns, kColumns);

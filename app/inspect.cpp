@@ -22,8 +22,9 @@ std::string format_name(const Tensor& tensor) {
 }
 
 double tensor_bits(const Tensor& tensor) {
-  return tensor.elements() == 0 ? 0
-                                : 8.0 * static_cast<double>(tensor.stored_bytes()) / static_cast<double>(tensor.elements());
+  return tensor.elements() == 0
+             ? 0
+             : 8.0 * static_cast<double>(tensor.stored_bytes()) / static_cast<double>(tensor.elements());
 }
 
 std::string kernel_of(const Tensor& tensor, Role role) {
@@ -67,11 +68,13 @@ OrderedJson as_json(const Checkpoint& checkpoint, const SizeSummary& size, bool 
 }
 
 void print_tensors(const Checkpoint& checkpoint) {
-  fmt::print("\n{:<52} {:<16} {:<16} {:<22} {:>6}  {}\n", "tensor", "shape", "format", "role", "bits", "kernel");
+  fmt::print("\n{:<52} {:<16} {:<16} {:<22} {:>6}  {}\n", "tensor", "shape", "format", "role", "bits",
+             "kernel");
   for (const Tensor& tensor : checkpoint.tensors) {
     const auto role = classify_tensor(tensor.name);
-    fmt::print("{:<52} {:<16} {:<16} {:<22} {:>6.3f}  {}\n", tensor.name, shape_text(tensor.shape), format_name(tensor),
-               role ? role_name(*role) : "UNKNOWN", tensor_bits(tensor), role ? kernel_of(tensor, *role) : "");
+    fmt::print("{:<52} {:<16} {:<16} {:<22} {:>6.3f}  {}\n", tensor.name, shape_text(tensor.shape),
+               format_name(tensor), role ? role_name(*role) : "UNKNOWN", tensor_bits(tensor),
+               role ? kernel_of(tensor, *role) : "");
   }
 }
 
@@ -86,7 +89,8 @@ void print_measurements(const Json& manifest) {
 void print_text(const Checkpoint& checkpoint, const SizeSummary& size) {
   fmt::print("{}: {} container, {}\n", checkpoint.path, container_name(checkpoint.container),
              checkpoint.config.value("model_type", "unknown architecture"));
-  fmt::print("  {} tensors, {} weights, {} bytes\n", checkpoint.tensors.size(), size.file_weights, size.file_bytes);
+  fmt::print("  {} tensors, {} weights, {} bytes\n", checkpoint.tensors.size(), size.file_weights,
+             size.file_bytes);
   fmt::print("  bits per weight: {:.3f} linear (matrices inside the blocks), {:.3f} file (everything)\n",
              size.linear_bits(), size.file_bits());
   std::map<std::string, FormatRow> formats;
@@ -103,8 +107,9 @@ void print_text(const Checkpoint& checkpoint, const SizeSummary& size) {
   }
   fmt::print("\n  {:<20} {:>8} {:>14} {:>14} {:>8}\n", "format", "tensors", "weights", "bytes", "bits");
   for (const auto& [name, row] : formats)
-    fmt::print("  {:<20} {:>8} {:>14} {:>14} {:>8.3f}\n", name, row.tensors, row.weights, row.bytes,
-               8.0 * static_cast<double>(row.bytes) / static_cast<double>(std::max<std::uint64_t>(1, row.weights)));
+    fmt::print(
+        "  {:<20} {:>8} {:>14} {:>14} {:>8.3f}\n", name, row.tensors, row.weights, row.bytes,
+        8.0 * static_cast<double>(row.bytes) / static_cast<double>(std::max<std::uint64_t>(1, row.weights)));
   fmt::print("\n");
   for (const auto& [kernel, count] : kernels) fmt::print("  kernel {} ({} matrices)\n", kernel, count);
   if (checkpoint.manifest) print_measurements(*checkpoint.manifest);
@@ -114,18 +119,22 @@ void print_text(const Checkpoint& checkpoint, const SizeSummary& size) {
 }  // namespace
 
 void add_inspect(CLI::App& app) {
-  auto* command = app.add_subcommand("inspect", "Show a model's formats, sizes, roles and the kernels that will run it");
+  auto* command =
+      app.add_subcommand("inspect", "Show a model's formats, sizes, roles and the kernels that will run it");
   struct Options : Common {
     std::string model, config_directory;
     bool tensors = false, verify = false;
   };
   auto options = std::make_shared<Options>();
-  command->add_option("MODEL", options->model, "Model: a folder of any container, or a GGUF file")->required();
+  command->add_option("MODEL", options->model, "Model: a folder of any container, or a GGUF file")
+      ->required();
   command->add_flag("--tensors", options->tensors, "One line a tensor");
   command->add_flag("--verify", options->verify, "Recompute the hashes that assay.json names");
-  command->add_option("--config-dir", options->config_directory, "Where config and tokenizer lie, for old lattice folders");
+  command->add_option("--config-dir", options->config_directory,
+                      "Where config and tokenizer lie, for old lattice folders");
   add_common(command, options.get(),
-             "  assay inspect my-model\n  assay inspect model.gguf --tensors\n  assay inspect my-model-q4 --verify --json");
+             "  assay inspect my-model\n  assay inspect model.gguf --tensors\n  assay inspect my-model-q4 "
+             "--verify --json");
   command->callback([options] {
     const CheckpointPtr checkpoint = open_model(options->model, options->config_directory);
     if (options->verify) verify_files(*checkpoint);

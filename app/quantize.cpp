@@ -79,7 +79,8 @@ void prepare_measurement(const Options& options, QuantizeRequest& request) {
     return;
   }
   try {
-    auto measurer = std::make_shared<LossMeasurer>(options, load_model(options.model, {.linear = {Residency::automatic}}));
+    auto measurer = std::make_shared<LossMeasurer>(
+        options, load_model(options.model, {.linear = {Residency::automatic}}));
     request.measure = [measurer](const std::string& staged) { return (*measurer)(staged); };
   } catch (const Error& problem) {
     if (options.measure_given) throw;
@@ -98,7 +99,8 @@ void print_result(const Options& options, const QuantizeResult& result, const Ch
     }
   if (worst > 0)
     fmt::print("largest error of a tensor: {:.4f} relative RMS, {} as {}\n", worst,
-               result.plan.tensors[worst_index].source->name, result.plan.tensors[worst_index].format->name());
+               result.plan.tensors[worst_index].source->name,
+               result.plan.tensors[worst_index].format->name());
   if (const auto reason = result.manifest.find("not_measured"); reason != result.manifest.end()) {
     fmt::print("loss NOT measured: {}\n", reason->get<std::string>());
   } else {
@@ -107,8 +109,8 @@ void print_result(const Options& options, const QuantizeResult& result, const Ch
                loss["self_sampled"].get<bool>() ? " sampled from the original" : "",
                loss["perplexity"].get<double>(), std::exp(loss["reference"]["nll"].get<double>()));
     if (loss.contains("kld"))  // a text of a single cluster has no interval, so no divergence is claimed
-      fmt::print(", mean KL divergence {:.4f} nats, same first choice {:.1f} %", loss["kld"]["mean"].get<double>(),
-                 100 * loss["top1_agreement"].get<double>());
+      fmt::print(", mean KL divergence {:.4f} nats, same first choice {:.1f} %",
+                 loss["kld"]["mean"].get<double>(), 100 * loss["top1_agreement"].get<double>());
     fmt::print("\n");
   }
   fmt::print("wrote {}\n", options.out);
@@ -145,9 +147,11 @@ void run(const Options& options) {
 void add_quantize(CLI::App& app) {
   auto* command = app.add_subcommand("quantize", "Quantise a model by a recipe, and measure what it cost");
   auto options = std::make_shared<Options>();
-  command->add_option("MODEL", options->model, "Model: a folder of any container, or a GGUF file")->required();
+  command->add_option("MODEL", options->model, "Model: a folder of any container, or a GGUF file")
+      ->required();
   command->add_option("OUT", options->out, "Folder to write; must not exist")->required();
-  command->add_option("--recipe", options->recipe, "Built-in recipe (`assay recipes`) or a .json file")->required();
+  command->add_option("--recipe", options->recipe, "Built-in recipe (`assay recipes`) or a .json file")
+      ->required();
   command->add_option("--embed", options->embed, "Format for embedding and head, over the recipe");
   command->add_option("--container", options->container, "assay, lattice or mlx")
       ->check(CLI::IsMember({"assay", "lattice", "mlx"}))
@@ -155,15 +159,17 @@ void add_quantize(CLI::App& app) {
   command->add_option("--method", options->method, "How codes are chosen")
       ->check(CLI::IsMember({"rtn"}))
       ->capture_default_str();
-  auto* measure = command->add_option("--measure", options->measure,
-                                      "Text to measure the loss on: a file, self (sampled from the model), or none");
+  auto* measure =
+      command->add_option("--measure", options->measure,
+                          "Text to measure the loss on: a file, self (sampled from the model), or none");
   measure->capture_default_str();
   command->add_option("--measure-tokens", options->measure_tokens, "Tokens of that text")
       ->check(CLI::Range(std::size_t{2048}, std::size_t{1} << 40))
       ->capture_default_str();
   command->add_option("--seed", options->seed, "Seed of the self-sampled text")->capture_default_str();
   command->add_flag("--dry-run", options->dry_run, "Print the plan and its size, write nothing");
-  command->add_option("--config-dir", options->config_directory, "Where config and tokenizer lie, for old lattice folders");
+  command->add_option("--config-dir", options->config_directory,
+                      "Where config and tokenizer lie, for old lattice folders");
   add_common(command, options.get(),
              "  assay quantize Qwen3-0.6B Qwen3-0.6B-q4 --recipe q4\n"
              "  assay quantize model.gguf out --recipe mlx4 --embed q8_0 --measure wiki.test.raw\n"

@@ -8,7 +8,8 @@
 namespace assay::app {
 
 void add_recipes(CLI::App& app) {
-  auto* command = app.add_subcommand("recipes", "List the built-in recipes, or print one as JSON to start from");
+  auto* command =
+      app.add_subcommand("recipes", "List the built-in recipes, or print one as JSON to start from");
   struct Options : Common {
     std::string show;
   };
@@ -26,7 +27,8 @@ void add_recipes(CLI::App& app) {
       fmt::print("{}\n", list.dump(2));
       return;
     }
-    for (const Recipe& recipe : built_in_recipes()) fmt::print("{:<10} {}\n", recipe.name, recipe.description);
+    for (const Recipe& recipe : built_in_recipes())
+      fmt::print("{:<10} {}\n", recipe.name, recipe.description);
   });
 }
 

@@ -45,10 +45,19 @@ void write_checkpoint(const std::string& out, double gigabytes) {
   const int layers = std::max(1, static_cast<int>(std::ceil((gigabytes * 1e9 - ends) / layer_bytes)));
   WriterInput input;
   input.tensors = tensors_of(layers);
-  input.config = {{"model_type", "llama"}, {"architectures", {"LlamaForCausalLM"}}, {"hidden_size", kHidden},
-                  {"intermediate_size", kIntermediate}, {"vocab_size", kVocabulary}, {"num_hidden_layers", layers},
-                  {"num_attention_heads", 32}, {"num_key_value_heads", 32}, {"head_dim", 64}, {"rms_norm_eps", 1e-6},
-                  {"rope_theta", 10000.0}, {"max_position_embeddings", 2048}, {"hidden_act", "silu"},
+  input.config = {{"model_type", "llama"},
+                  {"architectures", {"LlamaForCausalLM"}},
+                  {"hidden_size", kHidden},
+                  {"intermediate_size", kIntermediate},
+                  {"vocab_size", kVocabulary},
+                  {"num_hidden_layers", layers},
+                  {"num_attention_heads", 32},
+                  {"num_key_value_heads", 32},
+                  {"head_dim", 64},
+                  {"rms_norm_eps", 1e-6},
+                  {"rope_theta", 10000.0},
+                  {"max_position_embeddings", 2048},
+                  {"hidden_act", "silu"},
                   {"tie_word_embeddings", true}};
   AtomicDirectory directory(out);
   const auto writer = make_writer(Container::huggingface, directory.staging(), input);

@@ -1,4 +1,5 @@
-// Runs a fuzz target over files instead of under libFuzzer: how `make test` replays the seeds with any compiler.
+// Runs a fuzz target over files instead of under libFuzzer: how `make test` replays the seeds with any
+// compiler.
 #include <cstdint>
 #include <cstdio>
 #include <filesystem>

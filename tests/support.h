@@ -58,31 +58,37 @@ inline std::string to_hex(std::string_view bytes) {
 }
 
 /// A file or folder of the project.
-inline std::string project(const std::string& relative) { return std::string(ASSAY_SOURCE_DIR) + "/" + relative; }
+inline std::string project(const std::string& relative) {
+  return std::string(ASSAY_SOURCE_DIR) + "/" + relative;
+}
 /// The bundled model: a trained Qwen3 of 5.2 M parameters.
-inline std::string demo_model() { return project("models/demo"); }
+inline std::string demo_model() {
+  return project("models/demo");
+}
 
 /// The shared references (models, texts, outputs of other implementations), which lie beside the checkout.
-inline std::string shared(const std::string& relative) { return project("../shared/" + relative); }
+inline std::string shared(const std::string& relative) {
+  return project("../shared/" + relative);
+}
 
 }  // namespace assay::test
 
 /// Skips the test, aloud, when a shared reference is missing; fails instead when ASSAY_REQUIRE_SHARED=1.
-#define ASSAY_NEEDS_SHARED(relative)                                                        \
-  if (!std::filesystem::exists(assay::test::shared(relative))) {                            \
+#define ASSAY_NEEDS_SHARED(relative)                                                                  \
+  if (!std::filesystem::exists(assay::test::shared(relative))) {                                      \
     if (std::getenv("ASSAY_REQUIRE_SHARED") != nullptr) FAIL() << "missing ../shared/" << (relative); \
-    GTEST_SKIP() << "needs ../shared/" << (relative);                                       \
-  }                                                                                         \
+    GTEST_SKIP() << "needs ../shared/" << (relative);                                                 \
+  }                                                                                                   \
   static_assert(true, "")
 
 /// The statement throws assay::Error whose message contains every one of the given substrings.
-#define EXPECT_ERROR(statement, ...)                                                          \
-  try {                                                                                       \
-    statement;                                                                                \
-    ADD_FAILURE() << "no Error thrown";                                                       \
-  } catch (const assay::Error& problem) {                                                     \
-    for (const char* part : {__VA_ARGS__})                                                    \
-      EXPECT_NE(std::string(problem.what()).find(part), std::string::npos)                    \
-          << "message: " << problem.what() << "\nlacks: " << part;                            \
-  }                                                                                           \
+#define EXPECT_ERROR(statement, ...)                                       \
+  try {                                                                    \
+    statement;                                                             \
+    ADD_FAILURE() << "no Error thrown";                                    \
+  } catch (const assay::Error& problem) {                                  \
+    for (const char* part : {__VA_ARGS__})                                 \
+      EXPECT_NE(std::string(problem.what()).find(part), std::string::npos) \
+          << "message: " << problem.what() << "\nlacks: " << part;         \
+  }                                                                        \
   static_assert(true, "")

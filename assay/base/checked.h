@@ -35,6 +35,8 @@ inline std::optional<std::uint64_t> checked_product(std::span<const std::uint64_
 }
 
 /// ceil(n / d) without the overflow of (n + d - 1) / d.
-constexpr std::uint64_t ceil_divide(std::uint64_t n, std::uint64_t d) { return n / d + (n % d != 0 ? 1 : 0); }
+constexpr std::uint64_t ceil_divide(std::uint64_t n, std::uint64_t d) {
+  return n / d + (n % d != 0 ? 1 : 0);
+}
 
 }  // namespace assay

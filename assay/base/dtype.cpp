@@ -28,9 +28,13 @@ constexpr std::array<Row, 15> kRows = {{{DType::BOOL, "BOOL", 1},
 
 }  // namespace
 
-std::size_t dtype_size(DType dtype) { return kRows[static_cast<std::size_t>(dtype)].bytes; }
+std::size_t dtype_size(DType dtype) {
+  return kRows[static_cast<std::size_t>(dtype)].bytes;
+}
 
-std::string_view dtype_name(DType dtype) { return kRows[static_cast<std::size_t>(dtype)].name; }
+std::string_view dtype_name(DType dtype) {
+  return kRows[static_cast<std::size_t>(dtype)].name;
+}
 
 std::optional<DType> parse_dtype(std::string_view name) {
   for (const Row& row : kRows)

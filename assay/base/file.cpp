@@ -34,7 +34,9 @@ class Descriptor {
   int value_;
 };
 
-std::string reason() { return std::generic_category().message(errno); }
+std::string reason() {
+  return std::generic_category().message(errno);
+}
 
 struct stat status_of(const Descriptor& file, const std::string& path) {
   struct stat status {};
@@ -59,9 +61,13 @@ void sync_path(const fs::path& path) {
   if (file.get() < 0 || ::fsync(file.get()) != 0) fail("{}: cannot fsync: {}", path.string(), reason());
 }
 
-fs::path parent_of(const fs::path& path) { return path.has_parent_path() ? path.parent_path() : fs::path("."); }
+fs::path parent_of(const fs::path& path) {
+  return path.has_parent_path() ? path.parent_path() : fs::path(".");
+}
 
-bool process_runs(int pid) { return ::kill(pid, 0) == 0 || errno == EPERM; }
+bool process_runs(int pid) {
+  return ::kill(pid, 0) == 0 || errno == EPERM;
+}
 
 /// Removes staging directories of `prefix` whose process is gone: what a SIGKILL left behind.
 void remove_leftovers(const fs::path& parent, const std::string& prefix) {
@@ -164,7 +170,8 @@ AtomicDirectory::AtomicDirectory(const std::string& path) : destination_(path) {
   if (fs::exists(status) && !(fs::is_directory(status) && fs::is_empty(destination_)))
     fail("{}: exists already; remove it or choose another name", destination_.string());
   const fs::path parent = parent_of(destination_);
-  if (!fs::is_directory(parent, problem)) fail("{}: its parent directory does not exist", destination_.string());
+  if (!fs::is_directory(parent, problem))
+    fail("{}: its parent directory does not exist", destination_.string());
   const std::string prefix = "." + destination_.filename().string() + ".assay-tmp-";
   remove_leftovers(parent, prefix);
   staging_ = parent / (prefix + std::to_string(::getpid()));

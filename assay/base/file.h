@@ -32,7 +32,8 @@ class MappedFile {
   std::size_t size_;
 };
 
-/// A file being written at explicit offsets, inside an AtomicDirectory or on its own. Errors (disk full) throw.
+/// A file being written at explicit offsets, inside an AtomicDirectory or on its own. Errors (disk full)
+/// throw.
 class OutputFile {
  public:
   explicit OutputFile(const std::string& path);  // creates; fails if it exists
@@ -55,8 +56,8 @@ class OutputFile {
 void write_file_atomically(const std::string& path, std::string_view content);
 
 /// A directory built under a hidden sibling name and renamed to `path` by commit(). Without commit() it is
-/// removed. `path` must not exist (an empty directory counts as not existing). A leftover of a process that was
-/// killed is removed by the next writer of the same path.
+/// removed. `path` must not exist (an empty directory counts as not existing). A leftover of a process that
+/// was killed is removed by the next writer of the same path.
 class AtomicDirectory {
  public:
   explicit AtomicDirectory(const std::string& path);

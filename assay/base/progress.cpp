@@ -30,7 +30,9 @@ Progress::~Progress() {
   if (visible_) fmt::print(stderr, "\r\x1b[K");
 }
 
-void Progress::set_enabled(bool value) { enabled = value; }
+void Progress::set_enabled(bool value) {
+  enabled = value;
+}
 
 void Progress::advance(std::uint64_t amount) {
   const std::lock_guard lock(mutex_);

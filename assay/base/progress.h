@@ -15,7 +15,7 @@ class Progress {
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
 
-  void advance(std::uint64_t amount);  // any thread
+  void advance(std::uint64_t amount);     // any thread
   static void set_enabled(bool enabled);  // --json and --quiet switch it off for the process
 
  private:

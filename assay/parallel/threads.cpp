@@ -7,9 +7,14 @@
 
 namespace assay {
 
-void set_thread_count(int count) { omp_set_num_threads(count > 0 ? count : omp_get_num_procs()); }
+void set_thread_count(int count) {
+  static const int all = omp_get_max_threads();  // what the machine and OMP_NUM_THREADS allow, asked once
+  omp_set_num_threads(count > 0 ? count : all);
+}
 
-int thread_count() { return omp_get_max_threads(); }
+int thread_count() {
+  return omp_get_max_threads();
+}
 
 void parallel_for(std::size_t count, const std::function<void(std::size_t)>& body) {
   std::exception_ptr problem;

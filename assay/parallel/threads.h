@@ -5,12 +5,12 @@
 
 namespace assay {
 
-/// 0 = all the process may use. OpenBLAS follows: it is the OpenMP build.
+/// 0 = all the process may use (OMP_NUM_THREADS is heeded). OpenBLAS follows: it is the OpenMP build.
 void set_thread_count(int count);
 int thread_count();
 
-/// Calls body(i) for i in [0, count) on all threads, dynamically scheduled. The first exception thrown by a body is
-/// rethrown here after all have finished; the others' work is skipped.
+/// Calls body(i) for i in [0, count) on all threads, dynamically scheduled. The first exception thrown by a
+/// body is rethrown here after all have finished; the others' work is skipped.
 void parallel_for(std::size_t count, const std::function<void(std::size_t)>& body);
 
 }  // namespace assay

@@ -1,6 +1,6 @@
 #pragma once
-// assay.json: what a quantised model is made of. Source hashes, recipe, method and error of every tensor, measured
-// loss, versions. Readers of the Assay container cross-check the planes against it.
+// assay.json: what a quantised model is made of. Source hashes, recipe, method and error of every tensor,
+// measured loss, versions. Readers of the Assay container cross-check the planes against it.
 #include <string>
 #include <vector>
 
@@ -16,7 +16,8 @@ struct ManifestInput {
   Container container;
 };
 
-/// The manifest before anything is measured ("measurements" is an empty list). Reads the source's files to hash them.
+/// The manifest before anything is measured ("measurements" is an empty list). Reads the source's files to
+/// hash them.
 OrderedJson make_manifest(const ManifestInput& input);
 
 /// [{"name", "bytes", "sha256"}] of files.

@@ -19,7 +19,8 @@ bool is_expert_role(Role role) {
 /// The float format in which a container keeps what is not quantised.
 FormatPtr kept_format(const Tensor& tensor, Container container, const std::string& origin) {
   if (!tensor.format)
-    fail("{}: tensor {}: stored as {}, which no weight format reads", origin, tensor.name, dtype_name(tensor.dtype));
+    fail("{}: tensor {}: stored as {}, which no weight format reads", origin, tensor.name,
+         dtype_name(tensor.dtype));
   if (container == Container::lattice && !tensor.format->layout(1).has_params) return find_format("khf1");
   return tensor.format;
 }
@@ -61,9 +62,11 @@ Plan make_plan(CheckpointPtr source, const Recipe& recipe, const PlanOptions& op
   for (const Tensor& tensor : checkpoint.tensors) {
     const Role role = require_role(tensor.name, checkpoint.path);
     if (recipe.dense_only && is_expert_role(role))
-      fail("{}: tensor {}: recipe {} is for dense models and refuses mixtures of experts; take q4, mlx4 or a recipe "
-           "file with a rule for \"experts\"",
-           checkpoint.path, tensor.name, recipe.name);
+      fail(
+          "{}: tensor {}: recipe {} is for dense models and refuses mixtures of experts; take q4, mlx4 or a "
+          "recipe "
+          "file with a rule for \"experts\"",
+          checkpoint.path, tensor.name, recipe.name);
     TensorPlan planned{&tensor, role, kept_format(tensor, options.container, checkpoint.path), "copy"};
     const MatrixShape shape = as_matrix(tensor.shape);
     bool decided = false;
@@ -85,16 +88,19 @@ Plan make_plan(CheckpointPtr source, const Recipe& recipe, const PlanOptions& op
         problem = planned.format->misfit(shape.rows, shape.columns);
       }
       if (problem)
-        fail("{}: tensor {} {} does not fit format {}: {}; choose another format for it, or give the rule an "
-             "\"otherwise\"",
-             checkpoint.path, tensor.name, shape_text(tensor.shape), planned.format->name(), *problem);
+        fail(
+            "{}: tensor {} {} does not fit format {}: {}; choose another format for it, or give the rule an "
+            "\"otherwise\"",
+            checkpoint.path, tensor.name, shape_text(tensor.shape), planned.format->name(), *problem);
       const int floor = floor_bits(role);
       if (code_bits(*planned.format, tensor) < floor)
         ++below_floor[fmt::format("{} goes to {}, below the floor of {} bits for this role", role_name(role),
                                   planned.format->name(), floor)];
     }
-    if (planned.format->name() == tensor.format->name()) planned.method = "copy";
-    else if (planned.method == "copy") planned.method = "rtn";  // a float kept under the container's own float format
+    if (planned.format->name() == tensor.format->name())
+      planned.method = "copy";
+    else if (planned.method == "copy")
+      planned.method = "rtn";  // a float kept under the container's own float format
     if (const auto problem = container_misfit(options.container, {tensor.name, tensor.shape, planned.format}))
       fail("{}: tensor {}: format {} cannot be stored in a {} directory: {}", checkpoint.path, tensor.name,
            planned.format->name(), container_name(options.container), *problem);
@@ -102,9 +108,10 @@ Plan make_plan(CheckpointPtr source, const Recipe& recipe, const PlanOptions& op
   }
   for (std::size_t i = 0; i < rules.size(); ++i)
     if (matched[i] == 0 && !rules[i].optional)
-      fail("{}: recipe {}: rule {} (roles {}, names {}) matches no tensor of the model", checkpoint.path, recipe.name, i,
-           fmt::join(rules[i].roles, ","), fmt::join(rules[i].names, ","));
-  for (const auto& [note, count] : below_floor) plan.notes.push_back(fmt::format("{} ({} tensors)", note, count));
+      fail("{}: recipe {}: rule {} (roles {}, names {}) matches no tensor of the model", checkpoint.path,
+           recipe.name, i, fmt::join(rules[i].roles, ","), fmt::join(rules[i].names, ","));
+  for (const auto& [note, count] : below_floor)
+    plan.notes.push_back(fmt::format("{} ({} tensors)", note, count));
   return plan;
 }
 
@@ -112,7 +119,8 @@ SizeSummary planned_size(const Plan& plan) {
   SizeSummary size;
   for (const TensorPlan& tensor : plan.tensors) {
     const MatrixShape shape = as_matrix(tensor.source->shape);
-    size.add(tensor.role, shape.rows * shape.columns, packed_bytes(*tensor.format, shape.rows, shape.columns).value());
+    size.add(tensor.role, shape.rows * shape.columns,
+             packed_bytes(*tensor.format, shape.rows, shape.columns).value());
   }
   return size;
 }

@@ -1,11 +1,11 @@
 #pragma once
-// A recipe held against a checkpoint: which tensor becomes what. Everything that can be refused is refused here,
-// before a byte is written.
+// A recipe held against a checkpoint: which tensor becomes what. Everything that can be refused is refused
+// here, before a byte is written.
 #include <string>
 #include <vector>
 
-#include "assay/quantize/recipe.h"
 #include "assay/model/size_summary.h"
+#include "assay/quantize/recipe.h"
 #include "assay/storage/writer.h"
 
 namespace assay {
@@ -13,23 +13,24 @@ namespace assay {
 struct TensorPlan {
   const Tensor* source = nullptr;
   Role role = Role::norm;
-  FormatPtr format;            // of the output
-  std::string method;          // "rtn"; "copy" when the stored bytes are kept
+  FormatPtr format;    // of the output
+  std::string method;  // "rtn"; "copy" when the stored bytes are kept
 };
 
 struct PlanOptions {
   Container container = Container::assay;
-  std::string embed;           // format for embedding and head, over the recipe; "" = as the recipe says
+  std::string embed;  // format for embedding and head, over the recipe; "" = as the recipe says
 };
 
 struct Plan {
-  CheckpointPtr source;              // what the tensors' views live in
-  std::vector<TensorPlan> tensors;   // sorted by name
-  std::vector<std::string> notes;    // lines a user must see: floors gone below, formats fallen back to by rule
+  CheckpointPtr source;             // what the tensors' views live in
+  std::vector<TensorPlan> tensors;  // sorted by name
+  std::vector<std::string> notes;  // lines a user must see: floors gone below, formats fallen back to by rule
 };
 
-/// Throws Error: unknown tensor name, a rule that matches nothing, a matrix that does not fit its format (unless
-/// the rule says what then), a format the container cannot hold, a mixture of experts under a dense-only recipe.
+/// Throws Error: unknown tensor name, a rule that matches nothing, a matrix that does not fit its format
+/// (unless the rule says what then), a format the container cannot hold, a mixture of experts under a
+/// dense-only recipe.
 Plan make_plan(CheckpointPtr source, const Recipe& recipe, const PlanOptions& options);
 
 /// What the plan will weigh.

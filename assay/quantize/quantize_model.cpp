@@ -22,16 +22,17 @@ WriterInput writer_input(const Plan& plan) {
 std::vector<std::string> weight_files(const std::filesystem::path& directory) {
   std::vector<std::string> files;
   for (const auto& entry : std::filesystem::directory_iterator(directory))
-    if (entry.is_regular_file() && entry.path().extension() != ".json" && entry.path().extension() != ".jinja" &&
-        entry.path().extension() != ".model" && entry.path().extension() != ".txt")
+    if (entry.is_regular_file() && entry.path().extension() != ".json" &&
+        entry.path().extension() != ".jinja" && entry.path().extension() != ".model" &&
+        entry.path().extension() != ".txt")
       files.push_back(entry.path().string());
   std::ranges::sort(files);
   return files;
 }
 
 /// Finishes the directory with its manifest, hashes of the written files included.
-Json finish_with_manifest(CheckpointWriter& writer, const std::filesystem::path& directory, const OrderedJson& manifest,
-                          const ManifestInput& input) {
+Json finish_with_manifest(CheckpointWriter& writer, const std::filesystem::path& directory,
+                          const OrderedJson& manifest, const ManifestInput& input) {
   const std::string path = (directory / kManifestFile).string();
   writer.add_file(kManifestFile, manifest.dump(1));
   writer.finish();
@@ -49,15 +50,15 @@ QuantizeResult quantize_model(const QuantizeRequest& request) {
   const Container container = request.plan.container;
   result.plan = make_plan(request.source, request.recipe, request.plan);
   AtomicDirectory directory(request.out);
-  const auto writer =
-      make_writer(container, directory.staging(), writer_input(result.plan));
+  const auto writer = make_writer(container, directory.staging(), writer_input(result.plan));
   result.reports = quantize_tensors(result.plan, *writer);
   const ManifestInput input{request.recipe, result.plan, result.reports, container};
   OrderedJson manifest = make_manifest(input);
   if (!request.measure) manifest["not_measured"] = request.why_not_measured;
   result.manifest = finish_with_manifest(*writer, directory.staging(), manifest, input);
   if (request.measure) {
-    result.manifest["measurements"].push_back(Json::parse(request.measure(directory.staging().string()).dump()));
+    result.manifest["measurements"].push_back(
+        Json::parse(request.measure(directory.staging().string()).dump()));
     writer->add_file(kManifestFile, result.manifest.dump(1));
   }
   directory.commit();

@@ -13,8 +13,9 @@ struct QuantizeRequest {
   Recipe recipe;
   PlanOptions plan;
   std::string out;
-  /// Measures the finished model where it is staged, before it appears at `out`; its answer goes into the manifest's
-  /// "measurements". Empty: nothing is measured, and the manifest's "not_measured" says `why_not_measured`.
+  /// Measures the finished model where it is staged, before it appears at `out`; its answer goes into the
+  /// manifest's "measurements". Empty: nothing is measured, and the manifest's "not_measured" says
+  /// `why_not_measured`.
   std::function<OrderedJson(const std::string& staged)> measure;
   std::string why_not_measured = "not asked for";
 };
@@ -22,7 +23,7 @@ struct QuantizeRequest {
 struct QuantizeResult {
   Plan plan;
   std::vector<TensorReport> reports;
-  Json manifest;            // as written
+  Json manifest;  // as written
 };
 
 /// Throws Error; `out` is then as it was before.

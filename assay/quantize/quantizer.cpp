@@ -16,7 +16,7 @@ namespace {
 struct Job {
   const Tensor& source;
   const Format& format;
-  std::size_t index;        // in the writer
+  std::size_t index;  // in the writer
   CheckpointWriter& writer;
   Progress& progress;
 
@@ -42,13 +42,15 @@ void copy_tensor(const Job& job) {
 }
 
 void transcode_tensor(const Job& job) {
-  const Layout from = job.source.format->layout(job.shape().columns), to = job.format.layout(job.shape().columns);
+  const Layout from = job.source.format->layout(job.shape().columns),
+               to = job.format.layout(job.shape().columns);
   const auto blocks = row_blocks(*job.source.format, job.shape());
   parallel_for(blocks.size(), [&](std::size_t b) {
     UnitBuffer source(from, blocks[b].units), target(to, blocks[b].units);
     read_units(job.source, blocks[b], source);
     std::string why;
-    if (!transcode_units(*job.source.format, source.params, source.codes, job.format, target.params, target.codes, &why))
+    if (!transcode_units(*job.source.format, source.params, source.codes, job.format, target.params,
+                         target.codes, &why))
       fail("{}: tensor {}: not lossless as {}: {}", job.source.file, job.source.name, job.format.name(), why);
     job.format.pack(target.params, target.codes, target.plane_views());
     write_planes(job, to, blocks[b], target);
@@ -69,7 +71,8 @@ RoundingError round_to_nearest(const Job& job) {
     try {
       job.format.reference(weights, buffer.params, buffer.codes);
     } catch (const Error& problem) {
-      fail("{}: tensor {}: rows from {}: {}", job.source.file, job.source.name, blocks[b].first_row, problem.what());
+      fail("{}: tensor {}: rows from {}: {}", job.source.file, job.source.name, blocks[b].first_row,
+           problem.what());
     }
     job.format.pack(buffer.params, buffer.codes, buffer.plane_views());
     write_planes(job, layout, blocks[b], buffer);

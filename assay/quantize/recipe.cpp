@@ -14,18 +14,26 @@ bool is_attention(Role role) {
   return role == Role::attention_q || role == Role::attention_k || role == Role::attention_v ||
          role == Role::attention_o || role == Role::linear_attention_in || role == Role::linear_attention_out;
 }
-bool is_mlp(Role role) { return role == Role::mlp_gate || role == Role::mlp_up || role == Role::mlp_down; }
+bool is_mlp(Role role) {
+  return role == Role::mlp_gate || role == Role::mlp_up || role == Role::mlp_down;
+}
 bool is_expert(Role role) {
   return role == Role::expert_gate || role == Role::expert_up || role == Role::expert_down ||
          role == Role::expert_gate_up;
 }
-bool is_end(Role role) { return role == Role::embedding || role == Role::head; }
+bool is_end(Role role) {
+  return role == Role::embedding || role == Role::head;
+}
 /// Routers and their like: tiny, and a wrong choice of experts is the costliest error there is.
 bool is_protected(Role role) {
   return role == Role::router || role == Role::shared_expert_gate || role == Role::linear_attention_gates;
 }
-bool is_linear(Role role) { return is_block_matrix(role) && !is_protected(role); }
-bool is_matrix(Role role) { return is_end(role) || is_linear(role); }
+bool is_linear(Role role) {
+  return is_block_matrix(role) && !is_protected(role);
+}
+bool is_matrix(Role role) {
+  return is_end(role) || is_linear(role);
+}
 
 struct Group {
   std::string_view name;
@@ -128,9 +136,10 @@ Rule parse_rule(const Json& json, const std::string& origin) {
   if (rule.roles.empty() && rule.names.empty()) fail("{}: a rule needs \"roles\" or \"names\"", origin);
   for (const std::string& role : rule.roles)
     if (find_group(role) == nullptr && !parse_role(role))
-      fail("{}: unknown role \"{}\"; a role such as mlp.gate or a group (matrices, linear, attention, mlp, "
-           "experts, ends, routers) expected",
-           origin, role);
+      fail(
+          "{}: unknown role \"{}\"; a role such as mlp.gate or a group (matrices, linear, attention, mlp, "
+          "experts, ends, routers) expected",
+          origin, role);
   if (rule.method != "rtn") fail("{}: unknown method \"{}\", rtn expected", origin, rule.method);
   return rule;
 }
@@ -159,10 +168,12 @@ Recipe parse_recipe(const Json& json, const std::string& origin) {
 Recipe load_recipe(const std::string& name_or_path) {
   for (const Recipe& recipe : built_in_recipes())
     if (recipe.name == name_or_path) return recipe;
-  if (name_or_path.ends_with(".json")) return parse_recipe(read_json_file(name_or_path, {.bytes = 1 << 20}), name_or_path);
+  if (name_or_path.ends_with(".json"))
+    return parse_recipe(read_json_file(name_or_path, {.bytes = 1 << 20}), name_or_path);
   std::vector<std::string> names;
   for (const Recipe& recipe : built_in_recipes()) names.push_back(recipe.name);
-  fail("no recipe \"{}\"; built in are {}, and a file's name ends in .json", name_or_path, fmt::join(names, ", "));
+  fail("no recipe \"{}\"; built in are {}, and a file's name ends in .json", name_or_path,
+       fmt::join(names, ", "));
 }
 
 OrderedJson recipe_to_json(const Recipe& recipe) {
@@ -177,7 +188,8 @@ OrderedJson recipe_to_json(const Recipe& recipe) {
     if (rule.optional) json["optional"] = true;
     rules.push_back(std::move(json));
   }
-  OrderedJson json = {{"name", recipe.name}, {"description", recipe.description}, {"rules", std::move(rules)}};
+  OrderedJson json = {
+      {"name", recipe.name}, {"description", recipe.description}, {"rules", std::move(rules)}};
   if (recipe.dense_only) json["dense_only"] = true;
   return json;
 }
@@ -188,7 +200,8 @@ bool rule_matches(const Rule& rule, const std::string& tensor, Role role) {
     return group != nullptr ? group->holds(role) : role_name(role) == name;
   };
   return std::ranges::any_of(rule.roles, role_fits) ||
-         std::ranges::any_of(rule.names, [&](const std::string& pattern) { return matches_pattern(pattern, tensor); });
+         std::ranges::any_of(rule.names,
+                             [&](const std::string& pattern) { return matches_pattern(pattern, tensor); });
 }
 
 }  // namespace assay

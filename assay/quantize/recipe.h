@@ -1,6 +1,7 @@
 #pragma once
 // A recipe: ordered rules from tensor role or name to format and method. The first rule that matches a tensor
-// decides; a tensor that no rule matches keeps its source format. Built-in recipes and JSON files are the same thing.
+// decides; a tensor that no rule matches keeps its source format. Built-in recipes and JSON files are the
+// same thing.
 #include <optional>
 #include <string>
 #include <vector>
@@ -11,8 +12,8 @@
 namespace assay {
 
 struct Rule {
-  std::vector<std::string> roles;  // role names ("mlp.gate") or groups ("matrices", "linear", "attention", "mlp",
-                                   // "experts", "ends" = embedding and head)
+  std::vector<std::string> roles;  // role names ("mlp.gate") or groups ("matrices", "linear", "attention",
+                                   // "mlp", "experts", "ends" = embedding and head)
   std::vector<std::string> names;  // patterns over the whole tensor name; * matches any run of characters
   std::string format;              // as typed: "khq4", "mlx4-g64"; "source" keeps the tensor as it is
   std::string method = "rtn";      // "rtn": the format's published rule
@@ -24,7 +25,7 @@ struct Recipe {
   std::string name;
   std::string description;
   std::vector<Rule> rules;
-  bool dense_only = false;         // refuses mixtures of experts
+  bool dense_only = false;  // refuses mixtures of experts
 };
 
 /// The built-in recipes, in the order `assay recipes` prints them.

@@ -1,5 +1,6 @@
 #pragma once
-// What rounding did to a tensor: sums in f64, added in a fixed order, so that results do not depend on threads.
+// What rounding did to a tensor: sums in f64, added in a fixed order, so that results do not depend on
+// threads.
 #include <algorithm>
 #include <cmath>
 #include <cstdint>

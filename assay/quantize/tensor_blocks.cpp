@@ -8,10 +8,12 @@
 
 namespace assay {
 
-std::vector<RowBlock> row_blocks(const Format& format, const MatrixShape& shape, std::uint64_t weights_per_block) {
+std::vector<RowBlock> row_blocks(const Format& format, const MatrixShape& shape,
+                                 std::uint64_t weights_per_block) {
   const Layout layout = format.layout(shape.columns);
   const std::uint64_t granule = format.row_granule(shape.columns);
-  const std::uint64_t wanted = std::max<std::uint64_t>(1, weights_per_block / std::max<std::uint64_t>(1, shape.columns));
+  const std::uint64_t wanted =
+      std::max<std::uint64_t>(1, weights_per_block / std::max<std::uint64_t>(1, shape.columns));
   const std::uint64_t rows_per_block = ceil_divide(wanted, granule) * granule;
   std::vector<RowBlock> blocks;
   for (std::uint64_t row = 0; row < shape.rows; row += rows_per_block) {
@@ -50,7 +52,8 @@ void read_units(const Tensor& tensor, const RowBlock& block, UnitBuffer& buffer)
     const std::size_t row_bytes = shape.columns / layout.run * bytes;
     for (std::uint64_t i = 0; i < block.rows; ++i) {
       const std::uint64_t stored = tensor.row_order.stored_row(block.first_row + i, shape.rows);
-      std::memcpy(buffer.planes[p].data() + i * row_bytes, tensor.planes[p].data() + stored * row_bytes, row_bytes);
+      std::memcpy(buffer.planes[p].data() + i * row_bytes, tensor.planes[p].data() + stored * row_bytes,
+                  row_bytes);
     }
     views.emplace_back(buffer.planes[p]);
   }

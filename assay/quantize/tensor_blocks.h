@@ -1,6 +1,6 @@
 #pragma once
-// Going through a tensor in blocks of rows that fill whole units: how every pass over weights is cut, so that memory
-// stays at a few megabytes a thread whatever the tensor's size.
+// Going through a tensor in blocks of rows that fill whole units: how every pass over weights is cut, so that
+// memory stays at a few megabytes a thread whatever the tensor's size.
 #include <cstdint>
 #include <functional>
 #include <vector>
@@ -9,7 +9,8 @@
 
 namespace assay {
 
-/// Rows [first_row, first_row + rows) start and end on unit borders (or at the tensor's end) of the format asked for.
+/// Rows [first_row, first_row + rows) start and end on unit borders (or at the tensor's end) of the format
+/// asked for.
 struct RowBlock {
   std::uint64_t first_row = 0, rows = 0;
   std::uint64_t first_unit = 0, units = 0;

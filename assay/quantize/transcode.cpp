@@ -21,7 +21,8 @@ bool in_range(Code code, const AffineView& view) {
   return code >= view.first_code && code < view.first_code + view.codes;
 }
 
-/// (q - zero) * scale + bias on both sides: the bias that makes q' = sign * q + shift stand for the same weight.
+/// (q - zero) * scale + bias on both sides: the bias that makes q' = sign * q + shift stand for the same
+/// weight.
 Params mapped_params(const AffineView& from, const AffineView& to, const Params& params, const CodeMap& map) {
   const double scale = map.sign * static_cast<double>(params.scale);
   const double bias = static_cast<double>(params.bias) - static_cast<double>(params.scale) * from.zero +
@@ -69,12 +70,15 @@ bool transcode_affine_unit(const AffinePair& pair, const Params& params, std::sp
   return accepts(mapped_params(from_view, to_view, params, {1, aligned}));
 }
 
-std::string describe(const Params& params) { return fmt::format("scale {:g}, bias {:g}", params.scale, params.bias); }
+std::string describe(const Params& params) {
+  return fmt::format("scale {:g}, bias {:g}", params.scale, params.bias);
+}
 
 }  // namespace
 
-bool transcode_units(const Format& from, std::span<const Params> params_from, std::span<const Code> codes_from,
-                     const Format& to, std::span<Params> params_to, std::span<Code> codes_to, std::string* why) {
+bool transcode_units(const Format& from, std::span<const Params> params_from,
+                     std::span<const Code> codes_from, const Format& to, std::span<Params> params_to,
+                     std::span<Code> codes_to, std::string* why) {
   std::vector<float> weights(codes_from.size()), scratch(codes_from.size());
   from.decode(params_from, codes_from, weights);
   if (!to.layout(1).has_params) {  // a float: representable or not
@@ -134,7 +138,8 @@ std::optional<std::string> transcode_misfit(const Tensor& tensor, const Format& 
 
 FormatPtr lossless_format(const Tensor& tensor, Container container, const std::string& origin) {
   if (!tensor.format)
-    fail("{}: tensor {}: stored as {}, which no weight format reads", origin, tensor.name, dtype_name(tensor.dtype));
+    fail("{}: tensor {}: stored as {}, which no weight format reads", origin, tensor.name,
+         dtype_name(tensor.dtype));
   const auto own_problem = container_misfit(container, {tensor.name, tensor.shape, tensor.format});
   if (!own_problem) return tensor.format;
   const MatrixShape shape = as_matrix(tensor.shape);
@@ -149,8 +154,10 @@ FormatPtr lossless_format(const Tensor& tensor, Container container, const std::
     if (!problem) return format;
     reasons += fmt::format("; {}: {}", format->name(), *problem);
   }
-  fail("{}: tensor {}: {} has no lossless form in a {} directory ({}{}); quantize instead, and measure the loss",
-       origin, tensor.name, tensor.format->name(), container_name(container), *own_problem, reasons);
+  fail(
+      "{}: tensor {}: {} has no lossless form in a {} directory ({}{}); quantize instead, and measure the "
+      "loss",
+      origin, tensor.name, tensor.format->name(), container_name(container), *own_problem, reasons);
 }
 
 }  // namespace assay

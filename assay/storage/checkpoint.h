@@ -41,10 +41,9 @@ struct Checkpoint {
   Json config = Json::object();  // Hugging Face spelling, also for GGUF
   std::optional<Json> manifest;  // assay.json, where there is one
   Sidecars sidecars;
-  std::vector<std::string> files;  // the weight files, paths; what a manifest hashes
-  std::vector<Tensor> tensors;     // sorted by name
-  std::vector<std::string>
-      warnings;  // facts a user should see once (lattice symmetric mode, 4-bit gates, ...)
+  std::vector<std::string> files;     // the weight files, paths; what a manifest hashes
+  std::vector<Tensor> tensors;        // sorted by name
+  std::vector<std::string> warnings;  // facts a user should see once: 4-bit routers, a rotated basis
 
   const Tensor* find(std::string_view name) const;  // null when absent
   const Tensor& at(std::string_view name) const;    // throws Error naming path and tensor

@@ -36,15 +36,31 @@ bool same_leading_dims(const Shape& a, const Shape& b) {
   return a.size() == b.size() && std::equal(a.begin(), a.end() - 1, b.begin());
 }
 
-/// The module behind `<p>.scales`, its arrays consistent with each other.
+bool is_companion(const std::string& name) {
+  return name.ends_with(".scales") || name.ends_with(".biases") || name.ends_with(".global_scale");
+}
+
+/// Scales must belong to a weight.
+void require_weight(const StoredArrays& arrays, const std::string& path) {
+  if (!arrays.contains(path + ".weight"))
+    fail("{}: tensor {}.scales: there is no {}.weight", arrays.at(path + ".scales").file, path, path);
+}
+
+/// A tensor of a module without scales: it must not look packed.
+Tensor unpacked_tensor(const std::string& name, const std::string& path, const StoredArray& array) {
+  if (name.ends_with(".biases")) fail("{}: tensor {}: there is no {}.scales", array.file, name, path);
+  if (name.ends_with(".weight") && array.dtype == DType::U32)
+    fail("{}: tensor {}: packed (U32), but there is no {}.scales", array.file, name, path);
+  return plain_tensor(name, array);
+}
+
+/// The arrays of a packed `<p>.weight`, consistent with each other.
 PackedModule collect_module(const StoredArrays& arrays, const std::string& path) {
   PackedModule module{.path = path,
                       .weight = find_array(arrays, path + ".weight"),
                       .scales = find_array(arrays, path + ".scales"),
                       .biases = find_array(arrays, path + ".biases"),
                       .global_scale = find_array(arrays, path + ".global_scale")};
-  if (module.weight == nullptr)
-    fail("{}: tensor {}.scales: there is no {}.weight", module.scales->file, path, path);
   const StoredArray& weight = *module.weight;
   const StoredArray& scales = *module.scales;
   if (weight.dtype != DType::U32)
@@ -198,9 +214,14 @@ class Overrides {
     }
   }
 
-  const std::optional<MlxWidth>* find(const std::string& module) const {
-    const auto found = by_module_.find(module);
-    return found == by_module_.end() ? nullptr : &found->second;
+  /// The module's own entry, else the top level's.
+  std::optional<MlxWidth> width_of(const PackedModule& module, const std::optional<MlxWidth>& top) const {
+    const auto found = by_module_.find(module.path);
+    if (found == by_module_.end()) return top;
+    if (!found->second)
+      fail("{}: config says \"{}\" is not quantised, but {}.scales exists", module.where(), module.path,
+           module.path);
+    return found->second;
   }
 
   /// Every override that names a width must have met a quantised module.
@@ -273,27 +294,18 @@ CheckpointPtr open_mlx(const std::string& directory, SafetensorsDirectory weight
   std::vector<std::pair<std::string, MlxWidth>> narrow_routers;
   for (const auto& [name, array] : arrays) {
     const std::string path = name.substr(0, name.rfind('.'));
-    const bool packed = arrays.contains(path + ".scales");
-    if (packed &&
-        (name.ends_with(".scales") || name.ends_with(".biases") || name.ends_with(".global_scale"))) {
-      collect_module(arrays, path);  // so that scales without a weight are not passed over
-      continue;
+    if (!arrays.contains(path + ".scales")) {
+      checkpoint->tensors.push_back(unpacked_tensor(name, path, array));
+    } else if (is_companion(name)) {
+      require_weight(arrays, path);
+    } else if (!name.ends_with(".weight")) {
+      checkpoint->tensors.push_back(plain_tensor(name, array));  // the module's ordinary bias
+    } else {
+      const PackedModule module = collect_module(arrays, path);
+      const MlxWidth width = settle_width(module, overrides.width_of(module, quantization.top), expected);
+      if (path.ends_with(".mlp.gate") && width.bits < 8) narrow_routers.emplace_back(path, width);
+      checkpoint->tensors.push_back(packed_tensor(module, width));
     }
-    if (name.ends_with(".biases")) fail("{}: tensor {}: there is no {}.scales", array.file, name, path);
-    if (!packed || !name.ends_with(".weight")) {
-      if (name.ends_with(".weight") && array.dtype == DType::U32)
-        fail("{}: tensor {}: packed (U32), but there is no {}.scales", array.file, name, path);
-      checkpoint->tensors.push_back(plain_tensor(name, array));
-      continue;
-    }
-    const PackedModule module = collect_module(arrays, path);
-    const std::optional<MlxWidth>* override_width = overrides.find(path);
-    if (override_width != nullptr && !*override_width)
-      fail("{}: config says \"{}\" is not quantised, but {}.scales exists", module.where(), path, path);
-    const MlxWidth width =
-        settle_width(module, override_width != nullptr ? *override_width : quantization.top, expected);
-    if (path.ends_with(".mlp.gate") && width.bits < 8) narrow_routers.emplace_back(path, width);
-    checkpoint->tensors.push_back(packed_tensor(module, width));
   }
   warn_about_routers(narrow_routers, *checkpoint);
   checkpoint->config = std::move(config);

@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <tuple>
 
 #include "assay/base/json.h"
 
@@ -19,7 +20,10 @@ struct MlxWidth {
   MlxMode mode = MlxMode::affine;
   std::uint64_t group = 64;
   std::uint64_t bits = 4;
-  auto operator<=>(const MlxWidth&) const = default;
+  bool operator==(const MlxWidth&) const = default;
+  bool operator<(const MlxWidth& other) const {
+    return std::tie(mode, group, bits) < std::tie(other.mode, other.group, other.bits);
+  }
 };
 std::string mlx_width_text(const MlxWidth& width);  // "4 bits group 64", "mxfp4 4 bits group 32"
 

@@ -7,6 +7,7 @@
 
 #include "assay/base/error.h"
 #include "assay/tokenizer/byte_alphabet.h"
+#include "assay/tokenizer/quote.h"
 #include "assay/tokenizer/utf8.h"
 
 namespace assay {
@@ -95,7 +96,8 @@ void BpeTokenizer::read_model() {
   }
   if (definition_.unknown) {
     const auto id = vocabulary.find(*definition_.unknown);
-    if (!id) fail("{}: unk_token \"{}\" is not in the vocabulary", definition_.origin, *definition_.unknown);
+    if (!id)
+      fail("{}: unk_token {} is not in the vocabulary", definition_.origin, quote(*definition_.unknown));
     unknown_id_ = *id;
   }
 }
@@ -116,7 +118,7 @@ void BpeTokenizer::read_merges() {
   const Vocabulary& vocabulary = definition_.vocabulary;
   const auto id_of = [&](const std::string& token, std::size_t rank) {
     const auto id = vocabulary.find(token);
-    if (!id) fail("{}: merge {}: token \"{}\" is not in the vocabulary", definition_.origin, rank, token);
+    if (!id) fail("{}: merge {}: token {} is not in the vocabulary", definition_.origin, rank, quote(token));
     return *id;
   };
   words_begin_at_spaces_ = definition_.alphabet == BpeAlphabet::characters && vocabulary.find(kSpaceMark);
@@ -210,8 +212,8 @@ std::vector<TokenId> BpeTokenizer::spell(std::string_view word) const {
       if (!unknown) {
         for (const char byte : symbol) symbols.push_back(byte_ids_[static_cast<unsigned char>(byte)]);
       } else if (unknown_id_ == kNone) {
-        fail("{}: \"{}\" cannot be spelled in the vocabulary, which also has no unk_token",
-             definition_.origin, word);
+        fail("{}: {} cannot be spelled in the vocabulary, which also has no unk_token", definition_.origin,
+             quote(word));
       } else if (!(definition_.fuse_unknown && after_unknown)) {
         symbols.push_back(unknown_id_);
       }

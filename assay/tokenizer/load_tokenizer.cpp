@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "assay/base/error.h"
+#include "assay/tokenizer/quote.h"
 #include "assay/tokenizer/sentencepiece_tokenizer.h"
 #include "assay/tokenizer/tokenizer_config.h"
 #include "assay/tokenizer/tokenizer_json.h"
@@ -43,7 +44,7 @@ void complete_added_tokens(std::vector<AddedToken>& tokens, const Files& files, 
   for (const std::string& content : config.special) {
     if (content.empty() || holds(tokens, content)) continue;
     const std::optional<TokenId> id = find(content);
-    if (!id) fail("{}: special token \"{}\" is not in the vocabulary", config.origin, content);
+    if (!id) fail("{}: special token {} is not in the vocabulary", config.origin, quote(content));
     tokens.push_back({.id = *id, .content = content, .special = true});
   }
 }

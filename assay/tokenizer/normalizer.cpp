@@ -7,6 +7,7 @@
 #include <memory>
 
 #include "assay/base/error.h"
+#include "assay/tokenizer/quote.h"
 
 namespace assay {
 namespace {
@@ -69,7 +70,7 @@ void Normalizer::add(const Json& json, const std::string& origin) {
       fail("{}: a Sequence needs a list \"normalizers\"", origin);
     for (const Json& part : *parts) add(part, origin);
   } else {
-    fail("{}: normalizer \"{}\" is not supported (NFC, Prepend, Replace and Sequence are)", origin, type);
+    fail("{}: normalizer {} is not supported (NFC, Prepend, Replace and Sequence are)", origin, quote(type));
   }
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "assay/base/error.h"
+#include "assay/tokenizer/quote.h"
 
 namespace assay {
 
@@ -67,11 +68,11 @@ SplitBehavior parse_behavior(const std::string& name, const std::string& origin)
   if (name == "Contiguous") return SplitBehavior::contiguous;
   if (name == "MergedWithPrevious") return SplitBehavior::merged_with_previous;
   if (name == "MergedWithNext") return SplitBehavior::merged_with_next;
-  fail("{}: split behavior \"{}\" is unknown", origin, name);
+  fail("{}: split behavior {} is unknown", origin, quote(name));
 }
 
 /// The literal as a pattern that matches just it.
-std::string quote(const std::string& literal) {
+std::string escape(const std::string& literal) {
   static constexpr std::string_view kSyntax = R"(\[](){}.*+?^$|#&-~)";
   std::string pattern;
   for (const char c : literal) {
@@ -86,7 +87,7 @@ std::string parse_pattern(const Json& json, const std::string& origin) {
   if (pattern == json.end() || !pattern->is_object() || pattern->size() != 1)
     fail("{}: a Split needs a pattern that is a Regex or a String", origin);
   return pattern->contains("Regex") ? json_get<std::string>(*pattern, "Regex", origin)
-                                    : quote(json_get<std::string>(*pattern, "String", origin));
+                                    : escape(json_get<std::string>(*pattern, "String", origin));
 }
 
 class Parser {
@@ -113,8 +114,8 @@ class Parser {
       if (json_get_or<bool>(json, "use_regex", true, origin_))
         result_.steps.push_back({SplitRegex(kGpt2Pattern, origin_)});
     } else {
-      fail("{}: pre-tokenizer \"{}\" is not supported (Split, Digits, ByteLevel and Sequence are)", origin_,
-           type);
+      fail("{}: pre-tokenizer {} is not supported (Split, Digits, ByteLevel and Sequence are)", origin_,
+           quote(type));
     }
   }
 

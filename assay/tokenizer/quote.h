@@ -5,7 +5,8 @@
 
 namespace assay {
 
-/// The text with control characters and bytes outside UTF-8 as \xNN, cut to about `longest` bytes ("..." shows it).
+/// The text with control characters and bytes outside UTF-8 as \xNN, cut to about `longest` bytes ("..."
+/// shows it).
 std::string printable(std::string_view text, std::size_t longest);
 
 /// As printable, in double quotes: a token, a pattern, a construct.

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "assay/base/error.h"
+#include "assay/tokenizer/quote.h"
 
 namespace assay {
 namespace {
@@ -30,8 +31,8 @@ class Translator {
 
  private:
   [[noreturn]] void refuse(std::size_t begin, const char* reason) const {
-    fail("{}: split pattern {}: \"{}\" at byte {} {}", origin_, pattern_, pattern_.substr(begin, 12), begin,
-         reason);
+    fail("{}: split pattern {}: {} at byte {} {}", origin_, quote(pattern_),
+         quote(pattern_.substr(begin, 12)), begin, reason);
   }
 
   bool looking_at(std::string_view text) const {

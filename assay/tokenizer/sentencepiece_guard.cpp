@@ -6,6 +6,7 @@
 #include "assay/base/error.h"
 #include "assay/tokenizer/character_map.h"
 #include "assay/tokenizer/protobuf_walk.h"
+#include "assay/tokenizer/quote.h"
 #include "assay/tokenizer/utf8.h"
 
 namespace assay {
@@ -85,7 +86,7 @@ class Reader {
     if (valid_utf8_prefix(piece.text) != piece.text.size() || piece.text.find('\0') != std::string::npos)
       fail("{}: piece {}: not UTF-8, or holds a zero byte", origin_, id);
     if (!model_.ids.emplace(piece.text, static_cast<TokenId>(id)).second)
-      fail("{}: piece {}: \"{}\" occurs twice", origin_, id, piece.text);
+      fail("{}: piece {}: {} occurs twice", origin_, id, quote(piece.text));
     unknown_ += piece.type == PieceType::unknown ? 1 : 0;
     model_.pieces.push_back(std::move(piece));
   }

@@ -6,6 +6,7 @@
 #include <charconv>
 
 #include "assay/base/error.h"
+#include "assay/tokenizer/quote.h"
 #include "assay/tokenizer/utf8.h"
 #include "assay/tokenizer/vocabulary.h"
 
@@ -110,7 +111,7 @@ class SentencePieceTokenizer final : public Tokenizer {
     decoded_.emplace_back(to_text(piece.text));
     if (piece.type != PieceType::byte) return;
     const int value = byte_value(piece.text);
-    if (value < 0) fail("{}: piece {}: \"{}\" does not spell a byte", origin_, id, piece.text);
+    if (value < 0) fail("{}: piece {}: {} does not spell a byte", origin_, id, quote(piece.text));
     byte_ids_[static_cast<std::size_t>(value)] = id;
     decoded_.back() = std::string(1, static_cast<char>(value));
   }
@@ -119,12 +120,12 @@ class SentencePieceTokenizer final : public Tokenizer {
     const auto at = static_cast<std::size_t>(token.id);
     const auto known = find(token.content);
     if (known && *known != token.id)
-      fail("{}: added token \"{}\" has id {}, in the model it is {}", origin_, token.content, token.id,
+      fail("{}: added token {} has id {}, in the model it is {}", origin_, quote(token.content), token.id,
            *known);
     if (!known && at < decoded_.size() && decoded_[at])
-      fail("{}: added token \"{}\" has id {}, which another piece has", origin_, token.content, token.id);
+      fail("{}: added token {} has id {}, which another piece has", origin_, quote(token.content), token.id);
     if (at > decoded_.size() + 65536)
-      fail("{}: added token \"{}\": id {} is far beyond the {} pieces", origin_, token.content, token.id,
+      fail("{}: added token {}: id {} is far beyond the {} pieces", origin_, quote(token.content), token.id,
            decoded_.size());
     if (at >= decoded_.size()) {
       decoded_.resize(at + 1);

@@ -6,6 +6,7 @@
 #include <array>
 
 #include "assay/base/error.h"
+#include "assay/tokenizer/quote.h"
 #include "assay/tokenizer/regex_dialect.h"
 
 namespace assay {
@@ -34,7 +35,7 @@ struct FreeContext {
 }  // namespace
 
 SplitRegex::SplitRegex(const std::string& pattern, const std::string& origin)
-    : description_(fmt::format("{}: split pattern {}", origin, pattern)) {
+    : description_(fmt::format("{}: split pattern {}", origin, quote(pattern))) {
   if (pattern.size() > kLongestPattern)
     fail("{}: split pattern of {} bytes, at most {} expected", origin, pattern.size(), kLongestPattern);
   const std::string translated = translate_oniguruma(pattern, origin);

@@ -21,8 +21,10 @@ class Tokenizer {
   /// Ids of the text. Added tokens (<|im_start|>, ...) that occur in the text are matched, as Hugging Face
   /// does; nothing is put before or behind.
   virtual std::vector<TokenId> encode(std::string_view text) const = 0;
-  /// Bytes of the ids. Invalid UTF-8 is kept as it is; special tokens are written out unless skipped.
+  /// Bytes of the ids. Invalid UTF-8 is kept as it is; special tokens are written out unless skipped. Throws
+  /// Error for ids outside the vocabulary.
   virtual std::string decode(std::span<const TokenId> ids, bool skip_special = false) const = 0;
+  /// Highest id + 1.
   virtual std::size_t vocabulary_size() const = 0;
   virtual bool is_special(TokenId id) const = 0;
   virtual std::optional<TokenId> find(std::string_view token) const = 0;

@@ -4,6 +4,7 @@
 
 #include "assay/base/error.h"
 #include "assay/base/json.h"
+#include "assay/tokenizer/quote.h"
 #include "assay/tokenizer/tokenizer_json.h"
 
 namespace assay {
@@ -27,7 +28,7 @@ std::vector<AddedToken> parse_added(const Json& json, const std::string& origin)
     TokenId id = -1;
     const auto [end, problem] = std::from_chars(key.data(), key.data() + key.size(), id);
     if (problem != std::errc() || end != key.data() + key.size() || id < 0)
-      fail("{}: added_tokens_decoder: key \"{}\" is not a token id", origin, key);
+      fail("{}: added_tokens_decoder: key {} is not a token id", origin, quote(key));
     tokens.push_back(parse_added_token(entry, id, origin));
   }
   return tokens;

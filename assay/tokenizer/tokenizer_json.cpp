@@ -3,6 +3,7 @@
 #include <set>
 
 #include "assay/base/error.h"
+#include "assay/tokenizer/quote.h"
 
 namespace assay {
 namespace {
@@ -27,7 +28,7 @@ std::pair<std::string, std::string> split_merge(std::string_view line, std::size
                                                 const std::string& origin) {
   const std::size_t space = line.find(' ');
   if (space == std::string_view::npos || line.find(' ', space + 1) != std::string_view::npos)
-    fail("{}: merge {} is \"{}\", two tokens with a space between expected", origin, rank, line);
+    fail("{}: merge {} is {}, two tokens with a space between expected", origin, rank, quote(line));
   return {std::string(line.substr(0, space)), std::string(line.substr(space + 1))};
 }
 
@@ -51,7 +52,7 @@ std::vector<std::pair<std::string, std::string>> parse_merges(const Json& json, 
 void check_model_options(const Json& model, const std::string& origin) {
   // Old files have no type; then the merges tell.
   const auto type = json_get_or<std::string>(model, "type", "BPE", origin);
-  if (type != "BPE") fail("{}: tokenizer model \"{}\" is not supported (BPE is)", origin, type);
+  if (type != "BPE") fail("{}: tokenizer model {} is not supported (BPE is)", origin, quote(type));
   if (json_get_or<double>(model, "dropout", 0.0, origin) != 0.0)
     fail("{}: BPE dropout makes ids random and is not supported", origin);
   for (const char* affix : {"continuing_subword_prefix", "end_of_word_suffix"})
@@ -98,8 +99,8 @@ void read_byte_alphabet(const Json& json, BpeDefinition& definition) {
   definition.pre_tokenizer = parse_pre_tokenizer(json["pre_tokenizer"], origin);
   const Json& decoder = value_or_null(json, "decoder");
   if (!decoder.is_null() && json_get<std::string>(decoder, "type", origin) != "ByteLevel")
-    fail("{}: decoder \"{}\" is not supported for a byte-level tokenizer (ByteLevel is)", origin,
-         decoder["type"].get<std::string>());
+    fail("{}: decoder {} is not supported for a byte-level tokenizer (ByteLevel is)", origin,
+         quote(decoder["type"].get<std::string>()));
 }
 
 /// The post-processor's template for one text: at most one token in front, none behind.
@@ -115,11 +116,12 @@ std::optional<TokenId> parse_template(const Json& processor, const std::string& 
     }
     const auto name = json_get<std::string>(require(part, "SpecialToken", origin), "id", origin);
     if (seen_text)
-      fail("{}: the post-processor puts \"{}\" behind the text, which is not supported", origin, name);
+      fail("{}: the post-processor puts {} behind the text, which is not supported", origin, quote(name));
     if (bos) fail("{}: the post-processor puts more than one token in front, which is not supported", origin);
     const Json& ids =
         require(require(require(processor, "special_tokens", origin), name.c_str(), origin), "ids", origin);
-    if (!ids.is_array() || ids.size() != 1) fail("{}: post-processor: \"{}\" is not one token", origin, name);
+    if (!ids.is_array() || ids.size() != 1)
+      fail("{}: post-processor: {} is not one token", origin, quote(name));
     bos = parse_token_id(ids[0], name, origin);
   }
   return bos;
@@ -130,7 +132,7 @@ std::optional<TokenId> parse_post_processor(const Json& processor, const std::st
   const auto type = json_get<std::string>(processor, "type", origin);
   if (type == "ByteLevel") return std::nullopt;  // offsets only
   if (type == "TemplateProcessing") return parse_template(processor, origin);
-  if (type != "Sequence") fail("{}: post-processor \"{}\" is not supported", origin, type);
+  if (type != "Sequence") fail("{}: post-processor {} is not supported", origin, quote(type));
   std::optional<TokenId> bos;
   const Json& parts = require(processor, "processors", origin);
   if (!parts.is_array()) fail("{}: post-processor: \"processors\" is not a list", origin);
@@ -148,13 +150,9 @@ std::vector<AddedToken> parse_added_tokens(const Json& json, const std::string& 
     const TokenId id = parse_token_id(require(entry, "id", origin), "added token", origin);
     tokens.push_back(parse_added_token(entry, id, origin));
     if (!seen.insert(tokens.back().content).second)
-      fail("{}: added token \"{}\" occurs twice", origin, tokens.back().content);
+      fail("{}: added token {} occurs twice", origin, quote(tokens.back().content));
   }
   return tokens;
-}
-
-Json vocabulary_object(const std::string& text, const std::string& origin) {
-  return parse_json(text, origin);
 }
 
 }  // namespace
@@ -204,19 +202,18 @@ BpeDefinition parse_vocabulary_pair(const std::string& vocabulary, const std::st
   const bool qwen2 = tokenizer_class == "Qwen2Tokenizer" || tokenizer_class == "Qwen2TokenizerFast";
   if (!gpt2 && !qwen2)
     fail(
-        "{}: vocab.json and merges.txt of class \"{}\": only GPT2Tokenizer and Qwen2Tokenizer are supported "
+        "{}: vocab.json and merges.txt of class {}: only GPT2Tokenizer and Qwen2Tokenizer are supported "
         "without "
         "a tokenizer.json; tokenizer_config.json must name the class",
-        origin, tokenizer_class);
-  BpeDefinition definition{
-      .origin = origin,
-      .vocabulary = Vocabulary(vocabulary_object(vocabulary, origin + "/vocab.json"), origin),
-      .merges = {},
-      .unknown = {},
-      .normalizer = {},
-      .pre_tokenizer = {},
-      .added = {},
-      .template_bos = {}};
+        origin, quote(tokenizer_class));
+  BpeDefinition definition{.origin = origin,
+                           .vocabulary = Vocabulary(parse_json(vocabulary, origin + "/vocab.json"), origin),
+                           .merges = {},
+                           .unknown = {},
+                           .normalizer = {},
+                           .pre_tokenizer = {},
+                           .added = {},
+                           .template_bos = {}};
   const std::string merges_origin = origin + "/merges.txt";
   for (std::size_t at = 0; at < merges.size();) {
     const std::size_t end = std::min(merges.find('\n', at), merges.size());

@@ -3,12 +3,14 @@
 #include <limits>
 
 #include "assay/base/error.h"
+#include "assay/tokenizer/quote.h"
 
 namespace assay {
 
 TokenId parse_token_id(const Json& json, std::string_view token, const std::string& origin) {
   if (!json.is_number_unsigned() || json.get<std::uint64_t>() > std::numeric_limits<TokenId>::max())
-    fail("{}: token \"{}\": id is {}, a whole number below 2^31 expected", origin, token, json.dump());
+    fail("{}: token {}: id is {}, a whole number below 2^31 expected", origin, quote(token),
+         printable(json.dump(-1, ' ', false, Json::error_handler_t::replace), 80));
   return json.get<TokenId>();
 }
 
@@ -19,11 +21,11 @@ Vocabulary::Vocabulary(const Json& json, const std::string& origin) {
   for (const auto& [token, id] : ids_) {
     const auto at = static_cast<std::size_t>(id);
     if (at >= limit)
-      fail("{}: token \"{}\": id {} is far beyond the {} tokens of the vocabulary", origin, token, id,
+      fail("{}: token {}: id {} is far beyond the {} tokens of the vocabulary", origin, quote(token), id,
            ids_.size());
     if (at >= spellings_.size()) spellings_.resize(at + 1, nullptr);
     if (spellings_[at] != nullptr)
-      fail("{}: tokens \"{}\" and \"{}\" have the same id {}", origin, *spellings_[at], token, id);
+      fail("{}: tokens {} and {} have the same id {}", origin, quote(*spellings_[at]), quote(token), id);
     spellings_[at] = &token;
   }
 }
@@ -31,12 +33,12 @@ Vocabulary::Vocabulary(const Json& json, const std::string& origin) {
 void Vocabulary::add(const std::string& token, TokenId id, const std::string& origin) {
   const auto at = static_cast<std::size_t>(id);
   if (at >= 4 * (ids_.size() + 1) + 65536)
-    fail("{}: token \"{}\": id {} is far beyond the {} tokens of the vocabulary", origin, token, id,
+    fail("{}: token {}: id {} is far beyond the {} tokens of the vocabulary", origin, quote(token), id,
          ids_.size());
   if (const auto known = find(token); known && *known != id)
-    fail("{}: token \"{}\" has id {} here and {} in the vocabulary", origin, token, id, *known);
+    fail("{}: token {} has id {} here and {} in the vocabulary", origin, quote(token), id, *known);
   if (const std::string* other = spelling(id); other != nullptr && *other != token)
-    fail("{}: tokens \"{}\" and \"{}\" have the same id {}", origin, *other, token, id);
+    fail("{}: tokens {} and {} have the same id {}", origin, quote(*other), quote(token), id);
   if (at >= spellings_.size()) spellings_.resize(at + 1, nullptr);
   spellings_[at] = &ids_.try_emplace(token, id).first->first;
 }

@@ -23,8 +23,8 @@ struct Outcome {
 class Program : public testing::Test {
  protected:
   Outcome run(const std::string& arguments) const {
-    const std::string command =
-        std::string(ASSAY_PROGRAM) + " " + arguments + " >" + folder.file("stdout") + " 2>" + folder.file("stderr") + " </dev/null";
+    const std::string command = std::string(ASSAY_PROGRAM) + " " + arguments + " >" + folder.file("stdout") +
+                                " 2>" + folder.file("stderr") + " </dev/null";
     const int status = std::system(command.c_str());
     return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, test::read_bytes(folder.file("stdout")),
             test::read_bytes(folder.file("stderr"))};
@@ -41,7 +41,7 @@ class Program : public testing::Test {
   std::string demo = test::demo_model();
 };
 
-constexpr std::array kCommands = {"quantize", "inspect", "eval",   "compare", "gate",    "run",  "parity",
+constexpr std::array kCommands = {"quantize", "inspect", "eval",    "compare", "gate",    "run", "parity",
                                   "bench",    "logits",  "convert", "formats", "recipes", "demo"};
 
 TEST_F(Program, EveryCommandHasHelpWithExamples) {
@@ -123,13 +123,15 @@ TEST_F(Program, QuantiseMeasureGateConvert) {
 
   outcome = run("convert " + q4 + " " + folder.file("lattice") + " --container lattice");
   EXPECT_EQ(outcome.code, 0) << outcome.error;
-  const Outcome a = run("logits " + q4 + " --ids 1,2,3 --json"), b = run("logits " + folder.file("lattice") + " --ids 1,2,3 --json");
+  const Outcome a = run("logits " + q4 + " --ids 1,2,3 --json"),
+                b = run("logits " + folder.file("lattice") + " --ids 1,2,3 --json");
   EXPECT_EQ(a.code, 0) << a.error;
   EXPECT_EQ(a.out, b.out);
 }
 
 TEST_F(Program, RunPrintsOnlyTheText) {
-  const std::string arguments = "run " + demo + " --prompt 'The city of London is' --max-tokens 8 --temperature 0";
+  const std::string arguments =
+      "run " + demo + " --prompt 'The city of London is' --max-tokens 8 --temperature 0";
   const Outcome outcome = run(arguments);
   EXPECT_EQ(outcome.code, 0) << outcome.error;
   EXPECT_THAT(outcome.out, HasSubstr("the largest city in the world"));

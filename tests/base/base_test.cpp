@@ -55,7 +55,8 @@ TEST(Json, RefusesDepthDuplicatesAndSize) {
 }
 
 TEST(Json, TypedAccessNamesKeyAndValue) {
-  const Json object = parse_json(R"({"n": 3, "neg": -1, "x": 1.5, "big": 4294967296, "s": "t", "b": true})", "f");
+  const Json object =
+      parse_json(R"({"n": 3, "neg": -1, "x": 1.5, "big": 4294967296, "s": "t", "b": true})", "f");
   EXPECT_EQ(json_get<int>(object, "n", "f"), 3);
   EXPECT_EQ(json_get<int>(object, "neg", "f"), -1);
   EXPECT_EQ(json_get<float>(object, "x", "f"), 1.5f);

@@ -10,10 +10,13 @@ namespace assay {
 namespace {
 
 TEST(Half, PublishedVectors) {
-  const struct { float value; std::uint16_t bits; } vectors[] = {
-      {0x1p-14f, 0x0400}, {0x1p-15f, 0x0200}, {0x1p-24f, 0x0001},    {0x1p-25f, 0x0000},
-      {0x1.8p-25f, 0x0001}, {65519.99f, 0x7BFF}, {65520.0f, 0x7C00}, {0.1f, 0x2E66}, {-0.0f, 0x8000},
-      {1e-40f, 0x0000}, {-1e-40f, 0x8000}, {std::numeric_limits<float>::infinity(), 0x7C00}};
+  const struct {
+    float value;
+    std::uint16_t bits;
+  } vectors[] = {{0x1p-14f, 0x0400}, {0x1p-15f, 0x0200},   {0x1p-24f, 0x0001},
+                 {0x1p-25f, 0x0000}, {0x1.8p-25f, 0x0001}, {65519.99f, 0x7BFF},
+                 {65520.0f, 0x7C00}, {0.1f, 0x2E66},       {-0.0f, 0x8000},
+                 {1e-40f, 0x0000},   {-1e-40f, 0x8000},    {std::numeric_limits<float>::infinity(), 0x7C00}};
   for (const auto& [value, bits] : vectors) EXPECT_EQ(f32_to_f16(value), bits) << value;
   EXPECT_EQ(f32_to_f16(std::numeric_limits<float>::quiet_NaN()) & 0x7E00, 0x7E00);
 }

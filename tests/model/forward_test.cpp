@@ -136,6 +136,20 @@ TEST_P(Forward, ResidencyAndThreadsDoNotChangeABit) {
   set_thread_count(0);
 }
 
+// Packed weights are computed with as what they decode to: KHQ4 blocks straddle the rows of these matrices.
+TEST_P(Forward, QuantisedWeightsAreThoseTheyDecodeTo) {
+  const auto tokens = some_tokens(40);
+  for (const char* format : {"khq4", "khw3", "bf16", "gf16", "int6-row"}) {
+    const CheckpointPtr quantised = memory.checkpoint(format);
+    MemoryModel decoded = memory;
+    for (const Tensor& tensor : quantised->tensors) decoded.values[tensor.name] = decode_all(tensor);
+    const auto truth = logits_in_chunks(*Model::load(decoded.checkpoint()), tokens, {39, 1});
+    EXPECT_NE(truth, logits_in_chunks(*model, tokens, {39, 1})) << format;
+    for (const Residency residency : {Residency::decoded, Residency::packed})
+      EXPECT_EQ(logits_in_chunks(*Model::load(quantised, {{residency}}), tokens, {39, 1}), truth) << format;
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Architectures, Forward, testing::Values(qwen3(), llama()),
                          [](const auto& parameter) {
                            return parameter.param["model_type"].template get<std::string>();

@@ -38,22 +38,44 @@ struct MemoryModel {
     for (float& value : values[name]) value = normal(random);
   }
 
-  CheckpointPtr checkpoint() const {
+  /// The model with its matrices in a format (rounded by the format's own rule), everything else in f32.
+  CheckpointPtr checkpoint(const std::string& matrix_format = "f32") const {
     auto made = std::make_shared<Checkpoint>();
     made->path = "memory";
     made->config = config;
     for (const auto& [name, data] : values) {
-      const auto owner = std::make_shared<std::vector<float>>(data);
       Tensor tensor;
       tensor.name = name;
       tensor.shape = shapes.at(name);
-      tensor.format = find_format("f32");
-      tensor.planes = {std::as_bytes(std::span(*owner))};
       tensor.file = "memory/model";
-      tensor.owners = {owner};
+      tensor.format = find_format(tensor.shape.size() == 2 ? matrix_format : "f32");
+      if (tensor.format->name() == "f32")
+        add_plane(tensor, std::as_bytes(std::span(data)));
+      else
+        pack(tensor, data);
       made->tensors.push_back(std::move(tensor));
     }
     return made;
+  }
+
+ private:
+  static void add_plane(Tensor& tensor, Bytes bytes) {
+    const auto owner = std::make_shared<std::vector<std::byte>>(bytes.begin(), bytes.end());
+    tensor.planes.emplace_back(*owner);
+    tensor.owners.push_back(owner);
+  }
+  static void pack(Tensor& tensor, std::span<const float> data) {
+    const MatrixShape shape = as_matrix(tensor.shape);
+    const Layout layout = tensor.format->layout(shape.columns);
+    const std::uint64_t units = unit_count(layout, shape.rows, shape.columns);
+    std::vector<Params> params(layout.has_params ? units : 0);
+    std::vector<Code> codes(units * layout.run);
+    tensor.format->reference(data, params, codes);
+    std::vector<std::vector<std::byte>> planes;
+    for (const Plane& plane : layout.planes) planes.emplace_back(units * plane.bytes_per_unit);
+    const std::vector<MutableBytes> views(planes.begin(), planes.end());
+    tensor.format->pack(params, codes, views);
+    for (const auto& plane : planes) add_plane(tensor, plane);
   }
 };
 

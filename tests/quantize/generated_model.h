@@ -16,10 +16,11 @@ struct GeneratedTensor {
 };
 
 /// Writes bf16 tensors of normal values (standard deviation 0.02) with the config as a Hugging Face folder.
-inline void write_model(const std::string& path, const Json& config, const std::vector<GeneratedTensor>& tensors,
-                        unsigned seed = 1) {
+inline void write_model(const std::string& path, const Json& config,
+                        const std::vector<GeneratedTensor>& tensors, unsigned seed = 1) {
   WriterInput input;
-  for (const auto& tensor : tensors) input.tensors.push_back({tensor.name, tensor.shape, find_format("bf16")});
+  for (const auto& tensor : tensors)
+    input.tensors.push_back({tensor.name, tensor.shape, find_format("bf16")});
   input.config = config;
   AtomicDirectory directory(path);
   const auto writer = make_writer(Container::huggingface, directory.staging(), input);
@@ -36,11 +37,13 @@ inline void write_model(const std::string& path, const Json& config, const std::
 }
 
 inline Json llama_config(int hidden, int intermediate, int vocabulary) {
-  return {{"model_type", "llama"}, {"architectures", {"LlamaForCausalLM"}}, {"hidden_size", hidden},
-          {"intermediate_size", intermediate}, {"vocab_size", vocabulary}, {"num_hidden_layers", 1},
-          {"num_attention_heads", 1}, {"num_key_value_heads", 1}, {"head_dim", hidden},
-          {"rms_norm_eps", 1e-6}, {"rope_theta", 10000.0}, {"max_position_embeddings", 64}, {"hidden_act", "silu"},
-          {"tie_word_embeddings", true}};
+  return {{"model_type", "llama"},    {"architectures", {"LlamaForCausalLM"}},
+          {"hidden_size", hidden},    {"intermediate_size", intermediate},
+          {"vocab_size", vocabulary}, {"num_hidden_layers", 1},
+          {"num_attention_heads", 1}, {"num_key_value_heads", 1},
+          {"head_dim", hidden},       {"rms_norm_eps", 1e-6},
+          {"rope_theta", 10000.0},    {"max_position_embeddings", 64},
+          {"hidden_act", "silu"},     {"tie_word_embeddings", true}};
 }
 
 /// Every tensor of a one-layer Llama with one head.

@@ -26,9 +26,10 @@ struct Fixture : testing::Test {
     write_model(source, llama_config(static_cast<int>(hidden), static_cast<int>(intermediate), 96),
                 llama_tensors(hidden, intermediate, 96));
   }
-  QuantizeResult quantize(const std::string& recipe, const std::string& out, Container container = Container::assay,
-                          const std::string& embed = "") {
-    return quantize_model({open_model(source), load_recipe(recipe), {container, embed}, folder.file(out), {}, "test"});
+  QuantizeResult quantize(const std::string& recipe, const std::string& out,
+                          Container container = Container::assay, const std::string& embed = "") {
+    return quantize_model(
+        {open_model(source), load_recipe(recipe), {container, embed}, folder.file(out), {}, "test"});
   }
 };
 
@@ -124,8 +125,9 @@ TEST_F(Quantize, EmbedOverridesTheEnds) {
 TEST_F(Quantize, FloorsAreNamed) {
   make(64, 128);
   const auto result = quantize("mlx2", "mlx2");
-  EXPECT_THAT(result.plan.notes,
-              testing::Contains(testing::HasSubstr("embedding goes to mlx2-g64-bf16, below the floor of 4 bits")));
+  EXPECT_THAT(
+      result.plan.notes,
+      testing::Contains(testing::HasSubstr("embedding goes to mlx2-g64-bf16, below the floor of 4 bits")));
 }
 
 TEST_F(Quantize, UnknownTensorsAndExpertsAreRefused) {
@@ -164,8 +166,10 @@ TEST_F(Quantize, ResultDoesNotDependOnThreads) {
   set_thread_count(3);
   quantize("q4", "three");
   set_thread_count(0);
-  EXPECT_EQ(test::read_bytes(folder.file("one/model.safetensors")), test::read_bytes(folder.file("three/model.safetensors")));
-  EXPECT_EQ(test::read_bytes(folder.file("one/assay.json")), test::read_bytes(folder.file("three/assay.json")));
+  EXPECT_EQ(test::read_bytes(folder.file("one/model.safetensors")),
+            test::read_bytes(folder.file("three/model.safetensors")));
+  EXPECT_EQ(test::read_bytes(folder.file("one/assay.json")),
+            test::read_bytes(folder.file("three/assay.json")));
 }
 
 TEST_F(Quantize, ManifestHoldsHashesRecipeAndErrors) {
@@ -178,7 +182,8 @@ TEST_F(Quantize, ManifestHoldsHashesRecipeAndErrors) {
   const Json& tensor = manifest["tensors"]["model.layers.0.mlp.up_proj.weight"];
   EXPECT_EQ(tensor["format"], "khq4");
   EXPECT_EQ(tensor["bits_per_weight"], 5.0);
-  EXPECT_NEAR(tensor["relative_rms_error"].get<double>(), 0.0783, 0.01);  // Gaussian, groups of 32: NUMERICS 1.4
+  EXPECT_NEAR(tensor["relative_rms_error"].get<double>(), 0.0783,
+              0.01);  // Gaussian, groups of 32: NUMERICS 1.4
   EXPECT_EQ(manifest["tensors"]["model.norm.weight"]["relative_rms_error"], 0.0);
   EXPECT_EQ(manifest["not_measured"], "test");
 }
@@ -197,7 +202,8 @@ TEST_F(Quantize, PureMlxRecipeIsAlsoAnMlxCheckpoint) {
 
 TEST_F(Quantize, PackedSourcesAreTranscodedNotRoundedTwice) {
   make(64, 96);
-  test::write_bytes(folder.file("r.json"), R"({"name": "r", "rules": [{"roles": ["matrices"], "format": "q4_1"}]})");
+  test::write_bytes(folder.file("r.json"),
+                    R"({"name": "r", "rules": [{"roles": ["matrices"], "format": "q4_1"}]})");
   quantize(folder.file("r.json"), "q41");
   source = folder.file("q41");
   const auto result = quantize("q4", "q4");
@@ -217,9 +223,11 @@ TEST_F(Quantize, ConvertKeepsEveryWeightOrRefuses) {
   convert_model(open_model(folder.file("mlx")), Container::assay, folder.file("back"));
   const auto a = open_model(folder.file("q4")), b = open_model(folder.file("back"));
   EXPECT_EQ(b->at("model.embed_tokens.weight").format->name(), "mlx4-g32-f16");
-  for (const Tensor& tensor : a->tensors) EXPECT_EQ(decode_all(tensor), decode_all(b->at(tensor.name))) << tensor.name;
+  for (const Tensor& tensor : a->tensors)
+    EXPECT_EQ(decode_all(tensor), decode_all(b->at(tensor.name))) << tensor.name;
   quantize("int6-row", "int6");
-  EXPECT_ERROR(convert_model(open_model(folder.file("int6")), Container::lattice, folder.file("no")), "int6-row", "lossless");
+  EXPECT_ERROR(convert_model(open_model(folder.file("int6")), Container::lattice, folder.file("no")),
+               "int6-row", "lossless");
   EXPECT_FALSE(std::filesystem::exists(folder.file("no")));
 }
 
@@ -248,10 +256,12 @@ TEST_P(Transcode, IsExactOnRandomBlocks) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Lossless, Transcode,
-                         testing::Values(Pair{"khq4", "q4_1"}, Pair{"q4_1", "khq4"}, Pair{"khq4", "mlx4-g32-f16"},
-                                         Pair{"khw3", "mlx3-g32-f16"}, Pair{"khw3", "khq3"}, Pair{"khq3", "khw3"},
-                                         Pair{"khq3", "mlx3-g32-f16"}, Pair{"q4_0", "q4_1"}, Pair{"q4_0", "mlx4-g32-f16"},
-                                         Pair{"q8_0", "mlx8-g32-f16"}, Pair{"khq4-sym", "khq4"}, Pair{"khq4", "mlx4-g32-f32"}),
+                         testing::Values(Pair{"khq4", "q4_1"}, Pair{"q4_1", "khq4"},
+                                         Pair{"khq4", "mlx4-g32-f16"}, Pair{"khw3", "mlx3-g32-f16"},
+                                         Pair{"khw3", "khq3"}, Pair{"khq3", "khw3"},
+                                         Pair{"khq3", "mlx3-g32-f16"}, Pair{"q4_0", "q4_1"},
+                                         Pair{"q4_0", "mlx4-g32-f16"}, Pair{"q8_0", "mlx8-g32-f16"},
+                                         Pair{"khq4-sym", "khq4"}, Pair{"khq4", "mlx4-g32-f32"}),
                          [](const auto& parameter) {
                            std::string name = std::string(parameter.param.from) + "_to_" + parameter.param.to;
                            for (char& c : name)

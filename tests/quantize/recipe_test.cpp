@@ -8,7 +8,9 @@
 namespace assay {
 namespace {
 
-Recipe parse(const std::string& text) { return parse_recipe(parse_json(text, "r.json"), "r.json"); }
+Recipe parse(const std::string& text) {
+  return parse_recipe(parse_json(text, "r.json"), "r.json");
+}
 
 TEST(Recipe, BuiltInsSurviveTheirOwnJson) {
   for (const Recipe& recipe : built_in_recipes()) {
@@ -24,8 +26,10 @@ TEST(Recipe, UnknownThingsAreErrorsThatNameThem) {
   EXPECT_ERROR(parse(R"({"name": "x", "rules": []})"), "rules");
   EXPECT_ERROR(parse(R"({"name": "x", "rules": [{"format": "khq4"}]})"), "rule 0", "roles");
   EXPECT_ERROR(parse(R"({"name": "x", "rules": [{"roles": ["mlp.gates"], "format": "khq4"}]})"), "mlp.gates");
-  EXPECT_ERROR(parse(R"({"name": "x", "rules": [{"roles": ["mlp"], "format": "khq4", "methode": "rtn"}]})"), "methode");
-  EXPECT_ERROR(parse(R"({"name": "x", "rules": [{"roles": ["mlp"], "format": "khq4", "method": "magic"}]})"), "magic");
+  EXPECT_ERROR(parse(R"({"name": "x", "rules": [{"roles": ["mlp"], "format": "khq4", "methode": "rtn"}]})"),
+               "methode");
+  EXPECT_ERROR(parse(R"({"name": "x", "rules": [{"roles": ["mlp"], "format": "khq4", "method": "magic"}]})"),
+               "magic");
   EXPECT_ERROR(parse(R"({"name": "x", "rules": [{"roles": "mlp", "format": "khq4"}]})"), "roles");
 }
 

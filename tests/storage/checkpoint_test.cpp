@@ -27,6 +27,15 @@ TEST(OpenCheckpoint, TheBundledModel) {
   EXPECT_EQ(decode_all(model->at("model.norm.weight")).size(), 256u);
 }
 
+TEST(OpenCheckpoint, EverySharedModel) {
+  ASSAY_NEEDS_SHARED("models");
+  for (const char* name : {"tiny", "small", "llama", "moe", "next", "q35"}) {
+    const CheckpointPtr model = open_checkpoint(test::shared(std::string("models/") + name));
+    EXPECT_EQ(model->container, Container::huggingface) << name;
+    for (const Tensor& tensor : model->tensors) EXPECT_EQ(decode_all(tensor).size(), tensor.elements());
+  }
+}
+
 TEST(OpenCheckpoint, PathsThatAreNoModel) {
   test::TemporaryFolder folder;
   EXPECT_ERROR(open_checkpoint(folder.file("absent")), "absent: no such file or directory");

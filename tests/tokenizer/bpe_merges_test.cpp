@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include <chrono>
+#include <ctime>
 #include <map>
 #include <random>
 
@@ -64,14 +64,14 @@ TEST(BpeMerges, RandomRulesAndWordsAgreeWithTheDefinition) {
 }
 
 TEST(BpeMerges, ALongWordTakesNoQuadraticTime) {
-  BpeMerges merges(20);
-  for (TokenId id = 0; id < 20; ++id) merges.add(id, id, id + 1);  // a a -> A, A A -> B, ...
-  Ids word(std::size_t{1} << 20, 0);
-  const auto start = std::chrono::steady_clock::now();
+  BpeMerges merges(17);
+  for (TokenId id = 0; id < 17; ++id) merges.add(id, id, id + 1);  // a a -> A, A A -> B, ...
+  Ids word(std::size_t{1} << 17, 0);
+  const std::clock_t start = std::clock();  // processor time: the machine may be busy
   merges.apply(word);
-  EXPECT_EQ(word, Ids{20});
-  // A quadratic algorithm would need hours.
-  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(20));
+  EXPECT_EQ(word, Ids{17});
+  // A quadratic algorithm would need minutes.
+  EXPECT_LT(std::clock() - start, 5 * CLOCKS_PER_SEC);
 }
 
 }  // namespace
