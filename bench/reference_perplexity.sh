@@ -17,19 +17,24 @@ failed=0
 for model in ${MODELS:-tiny llama small}; do
   for protocol in ${PROTOCOLS:-sliding chunked}; do
     for mode in ${MODES:-prefill decode}; do
-      "$assay" eval "$shared/models/$model" --text "$shared/text/wiki.test.raw" --protocol "$protocol" --mode "$mode" \
-        --threads "$threads" --json |
-        python3 -c '
+      if ! result=$("$assay" eval "$shared/models/$model" --text "$shared/text/wiki.test.raw" --protocol "$protocol" \
+        --mode "$mode" --threads "$threads" --json); then
+        echo "FAIL $model $protocol $mode: eval did not finish"
+        failed=1
+        continue
+      fi
+      python3 - "$model" "$protocol" "$mode" "$shared/reference/hf/$model/eval.json" "$result" <<'PYTHON' || failed=1
 import json, sys
-model, protocol, mode, path = sys.argv[1:]
-found, expected = json.load(sys.stdin), json.load(open(path))[protocol]
+model, protocol, mode, path, result = sys.argv[1:]
+found, expected = json.loads(result), json.load(open(path))[protocol]
 gap = abs(found["perplexity"] / expected["ppl"] - 1)
 passed = gap <= 1e-4 and found["tokens"] == expected["scored"] and not found["partial"]
 print("%s %s %s %s: perplexity %.6f, reference %.6f, relative difference %.1e, %d of %d tokens scored, %.0f s, "
-      "%.1f GFLOP/s of %.1f sgemm" % ("pass" if passed else "FAIL", model, protocol, mode, found["perplexity"],
-      expected["ppl"], gap, found["tokens"], expected["scored"], found["seconds"], found["gflops"],
-      found["sgemm_gflops"]), flush=True)
-sys.exit(not passed)' "$model" "$protocol" "$mode" "$shared/reference/hf/$model/eval.json" || failed=1
+      "%.1f GFLOP/s of %.1f sgemm" % (
+          "pass" if passed else "FAIL", model, protocol, mode, found["perplexity"], expected["ppl"], gap,
+          found["tokens"], expected["scored"], found["seconds"], found["gflops"], found["sgemm_gflops"]))
+sys.exit(not passed)
+PYTHON
     done
   done
 done

@@ -31,7 +31,6 @@ Params mapped_params(const AffineView& from, const AffineView& to, const Params&
 }
 
 struct AffinePair {
-  const Format& from;
   const Format& to;
   AffineView from_view, to_view;
 };
@@ -40,7 +39,9 @@ struct AffinePair {
 bool transcode_affine_unit(const AffinePair& pair, const Params& params, std::span<const Code> codes,
                            std::span<const float> weights, Params& params_to, std::span<Code> codes_to,
                            std::span<float> scratch) {
-  const auto& [from, to, from_view, to_view] = pair;
+  const Format& to = pair.to;
+  const AffineView& from_view = pair.from_view;
+  const AffineView& to_view = pair.to_view;
   const auto accepts = [&](const Params& candidate) {
     const auto stored = to.store(candidate.scale, candidate.bias);
     if (!stored || stored->scale != candidate.scale || stored->bias != candidate.bias) return false;
@@ -99,7 +100,7 @@ bool transcode_units(const Format& from, std::span<const Params> params_from,
     *why = "the two formats share no grid";
     return false;
   }
-  const AffinePair pair{from, to, *from_view, *to_view};
+  const AffinePair pair{to, *from_view, *to_view};
   const std::size_t run = codes_from.size() / params_from.size();
   for (std::size_t u = 0; u < params_from.size(); ++u)
     if (!transcode_affine_unit(pair, params_from[u], codes_from.subspan(u * run, run),
@@ -113,7 +114,7 @@ bool transcode_units(const Format& from, std::span<const Params> params_from,
 
 std::optional<std::string> transcode_misfit(const Tensor& tensor, const Format& to) {
   const MatrixShape shape = as_matrix(tensor.shape);
-  if (const auto problem = to.misfit(shape.rows, shape.columns)) return problem;
+  if (auto problem = to.misfit(shape.rows, shape.columns)) return problem;
   const Format& from = *tensor.format;
   const Layout from_layout = from.layout(shape.columns), to_layout = to.layout(shape.columns);
   if (!to.can_encode()) return "it can only be read";
