@@ -10,6 +10,12 @@
 
 namespace {
 
+// Something of everything: words, digits, invalid bytes, added tokens with white space, a word of many
+// symbols.
+constexpr char kText[] =
+    " the 12 caf\xC3\xA9\xFF<s>x  <mask>  word \xC3\xA9word  <end> \xE2\x80\x83 lr "
+    "abababababababababababababababababababababababababab";
+
 std::vector<std::string> cut_at_zeros(std::string_view bytes) {
   std::vector<std::string> parts;
   for (std::size_t end = bytes.find('\0'); end != std::string_view::npos; end = bytes.find('\0')) {
@@ -37,7 +43,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   if (!parts[1].empty()) files["tokenizer_config.json"] = parts[1];
   try {
     const assay::TokenizerPtr tokenizer = assay::load_tokenizer(files, "fuzz");
-    const std::vector<assay::TokenId> ids = tokenizer->encode(parts[4] + " the 12 caf\xC3\xA9\xFF<s>");
+    const std::vector<assay::TokenId> ids = tokenizer->encode(parts[4] + kText);
     (void)tokenizer->decode(ids, true);
   } catch (const assay::Error&) {  // what a reader owes to a broken file
   }

@@ -122,6 +122,7 @@ void AffineFormat::decode(std::span<const Params> params, std::span<const Code> 
 
 void AffineFormat::round(std::span<const Params> params, std::span<const float> values, std::span<Code> codes,
                          std::span<float> out) const {
+  if (!can_encode()) return Format::round(params, values, codes, out);
   assert(params.size() == values.size() && codes.size() == values.size() && out.size() == values.size());
   demand_finite(values);
   if (!round_well_spaced(params.data(), values.data(), view_, codes.data(), out.data(), values.size()))
@@ -133,7 +134,13 @@ void AffineFormat::round(std::span<const Params> params, std::span<const float> 
   }
 }
 
+std::optional<AffineView> AffineFormat::affine() const {
+  if (!can_encode()) return std::nullopt;
+  return view_;
+}
+
 std::optional<Params> AffineFormat::store(float scale, float bias) const {
+  if (!can_encode()) return std::nullopt;
   Params params;
   params.scale = through(rule_.dtype, scale);
   if (!std::isfinite(params.scale) || params.scale == 0.0f || (rule_.positive_scale && params.scale < 0.0f))

@@ -12,6 +12,8 @@ struct ParameterRule {
   bool positive_scale = false;  // else any sign, and zero is legal when read
 };
 
+/// A format that can only be read (can_encode() == false) shows no affine view, and store() and round()
+/// refuse.
 class AffineFormat : public Format {
  public:
   bool valid(const Params& params, std::span<const Code> codes, std::string* why) const override;
@@ -19,7 +21,7 @@ class AffineFormat : public Format {
               std::span<float> out) const override;
   void round(std::span<const Params> params, std::span<const float> values, std::span<Code> codes,
              std::span<float> out) const override;
-  std::optional<AffineView> affine() const override { return view_; }
+  std::optional<AffineView> affine() const override;
   std::optional<Params> store(float scale, float bias) const override;
   std::pair<float, float> range(const Params& params) const override;
 

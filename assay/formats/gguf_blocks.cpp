@@ -9,6 +9,7 @@
 #include "assay/formats/finite.h"
 #include "assay/formats/multiversion.h"
 #include "assay/formats/rounding.h"
+#include "assay/formats/signed_byte.h"
 #include "assay/formats/statistics.h"
 #include "assay/formats/stored_float.h"
 
@@ -69,7 +70,7 @@ void pack_bytes(const Code* codes, std::byte* bytes) {
 }
 
 void unpack_bytes(const std::byte* bytes, Code* codes) {
-  for (std::size_t i = 0; i < kRun; ++i) codes[i] = static_cast<std::int8_t>(bytes[i]);
+  for (std::size_t i = 0; i < kRun; ++i) codes[i] = sign_extended(bytes[i]);
 }
 
 void pack_half_nibbles(const Code* codes, std::byte* bytes) {

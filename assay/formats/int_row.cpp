@@ -11,6 +11,7 @@
 #include "assay/formats/finite.h"
 #include "assay/formats/multiversion.h"
 #include "assay/formats/rounding.h"
+#include "assay/formats/signed_byte.h"
 #include "assay/formats/statistics.h"
 #include "assay/formats/stored_float.h"
 
@@ -150,7 +151,7 @@ class IntRowFormat final : public AffineFormat {
 
   void unpack_row(Bytes bytes, std::span<Code> codes, std::size_t index) const {
     if (options_.cells) {
-      for (std::size_t i = 0; i < codes.size(); ++i) codes[i] = static_cast<std::int8_t>(bytes[i]);
+      for (std::size_t i = 0; i < codes.size(); ++i) codes[i] = sign_extended(bytes[i]);
       return;
     }
     unpack_bits(bytes, options_.bits, codes);

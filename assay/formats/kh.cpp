@@ -153,7 +153,7 @@ class KhFormat final : public AffineFormat {
 
 class Khq4V1Format final : public AffineFormat {
  public:
-  Khq4V1Format() : AffineFormat({.searchable = false, .codes = 16, .zero = 8}, {.positive_scale = true}) {}
+  Khq4V1Format() : AffineFormat({.codes = 16, .zero = 8}, {.positive_scale = true}) {}
 
   std::string name() const override { return "khq4-v1"; }
   std::string summary() const override {
@@ -163,12 +163,6 @@ class Khq4V1Format final : public AffineFormat {
     return {Share::run_flat, kRun, true, 1, {{"weight", DType::U8, kBlockBytes}}};
   }
   bool can_encode() const override { return false; }
-  std::optional<AffineView> affine() const override { return std::nullopt; }
-  std::optional<Params> store(float /*scale*/, float /*bias*/) const override { return std::nullopt; }
-  void round(std::span<const Params> params, std::span<const float> values, std::span<Code> codes,
-             std::span<float> out) const override {
-    Format::round(params, values, codes, out);
-  }
 
   void unpack(std::span<const Bytes> planes, std::span<Params> params, std::span<Code> codes) const override {
     assert(planes.size() == 1 && planes[0].size() == params.size() * kBlockBytes);

@@ -240,6 +240,7 @@ Evaluation evaluate(std::span<const EvaluatedModel> models, const std::optional<
   check_fit(lanes, tokens);
 
   std::vector<EvaluatedModel> entries;
+  entries.reserve(lanes.size());
   for (const Lane& lane : lanes) entries.push_back(lane.entry);
   const std::size_t batch = choose_batch(entries, options);
   Progress progress("evaluating", evaluation.tokens_run * lanes.size(), "tokens");

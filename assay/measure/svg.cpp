@@ -139,7 +139,8 @@ class LabelPlacer {
     const double width = kLetter * static_cast<double>(letters);
     const double left = x + 10 + width > kWidth - kRight ? x - 10 - width : x + 10;
     for (int step = 0; step < 24; ++step) {
-      const double shift = (step % 2 == 0 ? -1 : 1) * ((step + 1) / 2) * kLine / 2;
+      const int half_lines = (step % 2 == 0 ? -1 : 1) * ((step + 1) / 2);
+      const double shift = half_lines * kLine / 2;
       const double top = y + shift - kLine / 2;
       const bool inside = top >= kTop && top + kLine <= kHeight - kBottom;
       if (inside && is_free(left, top, width)) {

@@ -24,6 +24,11 @@ class Vocabulary {
  public:
   /// `json`: an object of token -> id. Throws Error for ids that repeat, are negative or lie far apart.
   Vocabulary(const Json& json, const std::string& origin);
+  Vocabulary(Vocabulary&&) = default;
+  Vocabulary& operator=(Vocabulary&&) = default;
+  Vocabulary(const Vocabulary&) = delete;  // spellings_ points into ids_
+  Vocabulary& operator=(const Vocabulary&) = delete;
+  ~Vocabulary() = default;
 
   /// Adds a token; the same token with the same id again changes nothing. Throws Error on a contradiction.
   void add(const std::string& token, TokenId id, const std::string& origin);

@@ -163,6 +163,9 @@ TEST(GoldenVectors, Khq4VersionOneIsReadAndNeverWritten) {
   EXPECT_EQ(block.codes[0], 3);
   EXPECT_EQ(decoded[0], -5 * 3.46484375f);
   for (std::size_t i = 0; i < 32; ++i) EXPECT_NEAR(decoded[i], source[i], 3.46484375f / 2 + 0.02f);
+  std::string why;
+  EXPECT_TRUE(v1->valid(block.params[0], block.codes, &why));
+  EXPECT_FALSE(v1->valid({0.0f, 0.0f}, block.codes, &why));
   EXPECT_FALSE(v1->can_encode());
   Encoded out = room_for(*v1, 32, 32);
   EXPECT_ERROR(v1->reference(source, out.params, out.codes), "khq4-v1", "only be read");

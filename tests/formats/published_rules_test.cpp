@@ -149,7 +149,8 @@ TEST(PublishedRules, IntegersPerRow) {
 
 // The float below one half: adding 0.5 to it gives 1.
 TEST(PublishedRules, JustBelowHalfAStepRoundsToZero) {
-  for (const auto& [name, top] : {std::pair{"khq4", 15.0f}, {"khw3", 7.0f}, {"khq4-sym", 7.0f}, {"q8_0", 127.0f}}) {
+  for (const auto& [name, top] :
+       {std::pair{"khq4", 15.0f}, {"khw3", 7.0f}, {"khq4-sym", 7.0f}, {"q8_0", 127.0f}}) {
     std::vector<float> block(32, 0.0f);
     block[0] = top;  // step 1
     block[1] = 0.49999997f;

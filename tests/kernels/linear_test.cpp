@@ -122,6 +122,25 @@ TEST(Linear, EverySizeEqualsTheFloat64Product) {
   }
 }
 
+// Wider than what a packed matrix holds decoded at once: several panels, the last one short.
+TEST(Linear, MatricesLargerThanTheScratchEqualTheDecodedOnes) {
+  class Wide final : public RowSource {
+   public:
+    std::uint64_t rows() const override { return 700; }
+    std::uint64_t columns() const override { return 16384; }
+    const Format& format() const override { return *find_format("f32"); }
+    void decode(std::uint64_t first, std::uint64_t count, std::span<float> out) const override {
+      for (std::uint64_t i = 0; i < count * columns(); ++i)
+        out[i] = static_cast<float>((first * columns() + i) % 251);
+    }
+  };
+  const auto source = std::make_shared<Wide>();
+  const auto x = normal_values(2 * 16384, 1);
+  const auto y = run(*make_linear(source, {Residency::packed}), x, 2);
+  EXPECT_EQ(y, run(*make_linear(source, {Residency::decoded}), x, 2));
+  EXPECT_NE(y.front(), y.back());
+}
+
 TEST(Linear, GivesTheSameBitsOnOneThreadAndOnMany) {
   const auto source = std::make_shared<PackedMatrix>(find_format("q8_0"), 700, 128);
   const auto linear = make_linear(source, {Residency::packed});

@@ -200,10 +200,13 @@ TEST(Session, ContinuesAConversationWithoutComputingItAgain) {
   EXPECT_EQ(session.reused(), 6u);  // the last token of the answer had not been fed
   EXPECT_EQ(ids_of(second), ids_of(generate(model, conversation, {.max_tokens = 6})));
 
-  const std::vector<TokenId> other = {434, 99, 274};
-  EXPECT_EQ(ids_of(session.generate(other, {.max_tokens = 6})),
-            ids_of(generate(model, other, {.max_tokens = 6})));
-  EXPECT_EQ(session.reused(), 0u);
+  // What does not continue the tokens held starts over: shorter, longer, or the same prompt once more.
+  const std::vector<TokenId> shorter = {434, 99, 274}, longer(30, 99);
+  for (const auto& other : {shorter, longer, longer}) {
+    EXPECT_EQ(ids_of(session.generate(other, {.max_tokens = 6})),
+              ids_of(generate(model, other, {.max_tokens = 6})));
+    EXPECT_EQ(session.reused(), 0u);
+  }
 }
 
 TEST(Session, LongPromptsInPiecesEqualOnePrefill) {

@@ -131,7 +131,8 @@ TEST(GgufFile, RefusesMagicAndVersion) {
 
 TEST(GgufFile, RefusesEveryTruncation) {
   const std::string whole = tiny_gguf().build();
-  for (std::size_t length = 0; length < whole.size(); ++length)
+  constexpr std::size_t kMetadata = 2500;  // every length of what is parsed, and some of the data
+  for (std::size_t length = 0; length < whole.size(); length += length < kMetadata ? 1 : 97)
     EXPECT_ERROR(parse(whole.substr(0, length)), "x.gguf: ");
   EXPECT_ERROR(parse(whole.substr(0, 3)), "the magic", "truncated");
   EXPECT_ERROR(parse(whole.substr(0, 7)), "the version", "truncated");

@@ -152,10 +152,11 @@ TEST(SentencePiece, BrokenModelsAreRefused) {
   for (std::size_t cut = 1; cut < good.size(); ++cut) EXPECT_THROW(load(good.substr(0, cut)), Error) << cut;
 }
 
-/// A character map of 512 units, zero but for those given.
+/// A character map whose units are zero but for those given.
 std::string character_map(const std::vector<std::pair<std::size_t, std::uint32_t>>& units,
-                          const std::string& replacements = std::string("x\0", 2)) {
-  std::vector<std::uint32_t> table(512, 0);
+                          const std::string& replacements = std::string("x\0", 2),
+                          std::size_t units_in_table = 512) {
+  std::vector<std::uint32_t> table(units_in_table, 0);
   for (const auto& [at, unit] : units) table[at] = unit;
   const auto size = static_cast<std::uint32_t>(table.size() * sizeof(std::uint32_t));
   std::string bytes(sizeof size + size, '\0');
@@ -175,6 +176,8 @@ TEST(SentencePiece, ACharacterMapCannotLeadOutsideItself) {
   EXPECT_ERROR(check(character_map({}, "x")), "does not end");
   EXPECT_ERROR(check(character_map({}, std::string("\xFF\0", 2))), "not UTF-8");
   EXPECT_ERROR(check(character_map({{0, 512u << 10}})), "outside its table");
+  EXPECT_ERROR(check(character_map({}, std::string("x\0", 2), 255)),
+               "outside its table");  // byte 255 has no unit
   EXPECT_ERROR(check(character_map({{'a', key_a}, {256, 0x80000002u}})), "outside its replacements");
   EXPECT_ERROR(check(character_map({{'a', key_a}, {256, 0x80000001u}})),
                "outside its replacements");  // inside one
