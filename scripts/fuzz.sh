@@ -10,14 +10,14 @@ shift || true
 # Target, and the sources whose lines it must reach.
 readers() {
   case $1 in
-    safetensors) echo assay/storage/safetensors.cpp ;;
-    mlx_config) echo assay/storage/mlx_reader.cpp assay/storage/mlx_quantization.cpp ;;
-    assay_manifest) echo assay/storage/assay_manifest.cpp ;;
+    safetensors) echo assay/storage/safetensors_header.cpp ;;
+    mlx_config) echo assay/storage/mlx.cpp assay/storage/mlx_config.cpp ;;
+    assay_manifest) echo assay/storage/assay_directory.cpp assay/storage/assay_directory_manifest.cpp ;;
     lattice) echo assay/storage/lattice_file.cpp assay/storage/lattice_index.cpp ;;
     gguf) echo assay/storage/gguf_*.cpp ;;
-    tokenizer_json) echo assay/tokenizer/tokenizer_json*.cpp ;;
-    sentencepiece) echo assay/tokenizer/sentencepiece*.cpp ;;
-    chat_template) echo assay/tokenizer/chat_template*.cpp assay/tokenizer/jinja*.cpp ;;
+    tokenizer_json) echo assay/tokenizer/{tokenizer_json,vocabulary,normalizer,pre_tokenizer,added_tokens}.cpp ;;
+    sentencepiece) echo assay/tokenizer/{sentencepiece_guard,sentencepiece_tokenizer,protobuf_walk}.cpp ;;
+    chat_template) echo assay/tokenizer/chat_template.cpp assay/tokenizer/jinja/*.cpp ;;
     *) echo "no reader is named for fuzz target $1" >&2; return 1 ;;
   esac
 }
