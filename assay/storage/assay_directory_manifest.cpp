@@ -109,7 +109,7 @@ Json read_manifest(const std::string& path) {
 
 std::string manifest_container(const Json& manifest, const std::string& directory) {
   const std::string path = manifest_path(directory);
-  const auto name = json_get<std::string>(manifest, "container", path);
+  auto name = json_get<std::string>(manifest, "container", path);
   for (const Container container :
        {Container::assay, Container::mlx, Container::lattice, Container::huggingface})
     if (container_name(container) == name) return name;
