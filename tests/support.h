@@ -87,7 +87,7 @@ inline std::string shared(const std::string& relative) {
     statement;                                                             \
     ADD_FAILURE() << "no Error thrown";                                    \
   } catch (const assay::Error& problem) {                                  \
-    for (const char* part : {__VA_ARGS__})                                 \
+    for (const std::string& part : std::vector<std::string>{__VA_ARGS__})  \
       EXPECT_NE(std::string(problem.what()).find(part), std::string::npos) \
           << "message: " << problem.what() << "\nlacks: " << part;         \
   }                                                                        \

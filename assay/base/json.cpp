@@ -1,7 +1,7 @@
 #include "assay/base/json.h"
 
-#include <limits>
 #include <set>
+#include <utility>
 #include <vector>
 
 #include "assay/base/error.h"
@@ -12,6 +12,9 @@ namespace assay {
 Json parse_json(std::string_view text, const std::string& origin, const JsonLimits& limits) {
   if (text.size() > limits.bytes)
     fail("{}: JSON of {} bytes, at most {} expected", origin, text.size(), limits.bytes);
+  // The parser takes a zero byte for the end of the text and would ignore what follows.
+  if (const std::size_t zero = text.find('\0'); zero != std::string_view::npos)
+    fail("{}: not valid JSON: a zero byte at offset {}", origin, zero);
   std::vector<std::set<std::string>> keys;  // of every object still open
   const Json::parser_callback_t guard = [&](int depth, Json::parse_event_t event, Json& parsed) {
     switch (event) {
@@ -61,15 +64,13 @@ T json_get(const Json& object, const char* key, const std::string& origin) {
     return value.get<std::string>();
   } else if constexpr (std::is_integral_v<T>) {
     if (!value.is_number_integer()) mismatch("an integer");
+    // The parser keeps non-negative integers unsigned; integers made in memory may be signed all the same.
     if (value.is_number_unsigned()) {
-      const auto number = value.get<std::uint64_t>();
-      if (number > static_cast<std::uint64_t>(std::numeric_limits<T>::max())) mismatch("a smaller integer");
-      return static_cast<T>(number);
+      if (!std::in_range<T>(value.get<std::uint64_t>())) mismatch("a smaller integer");
+    } else if (!std::in_range<T>(value.get<std::int64_t>())) {
+      mismatch(value.get<std::int64_t>() < 0 ? "a larger integer" : "a smaller integer");
     }
-    const auto number = value.get<std::int64_t>();  // negative: the parser keeps the others unsigned
-    if (std::is_unsigned_v<T> || number < static_cast<std::int64_t>(std::numeric_limits<T>::min()))
-      mismatch("a larger integer");
-    return static_cast<T>(number);
+    return value.get<T>();
   } else {
     if (!value.is_number()) mismatch("a number");
     return value.get<T>();

@@ -229,11 +229,6 @@ int floor_bits(Role role) {
   }
 }
 
-bool is_w3_mlp(std::string_view name) {
-  const auto role = classify_tensor(name);
-  return role == Role::mlp_gate || role == Role::mlp_up || role == Role::mlp_down;
-}
-
 int layer_of(std::string_view name) {
   if (name.starts_with(kMultiTokenPredictionPrefix)) return -1;
   for (std::string_view prefix : kPrefixes) {

@@ -54,8 +54,6 @@ bool is_block_matrix(Role role);
 /// May this role be low-bit at all, and from how many bits on (the floors of FORMATS.md)? 0 = any; 16 =
 /// never.
 int floor_bits(Role role);
-/// The dense-MLP gate of W3 recipes (FORMATS.md, "W3 role gate").
-bool is_w3_mlp(std::string_view name);
 /// Layer number in "...layers.{n}....", or -1.
 int layer_of(std::string_view name);
 

@@ -23,20 +23,24 @@ struct Job {
   MatrixShape shape() const { return as_matrix(source.shape); }
 };
 
-void write_planes(const Job& job, const Layout& layout, const RowBlock& block, const UnitBuffer& buffer) {
+void write_planes(const Job& job, const Layout& layout, const RowBlock& block,
+                  std::span<const Bytes> planes) {
   for (std::size_t p = 0; p < layout.planes.size(); ++p)
-    job.writer.write(job.index, p, block.first_unit * layout.planes[p].bytes_per_unit, buffer.planes[p]);
+    job.writer.write(job.index, p, block.first_unit * layout.planes[p].bytes_per_unit, planes[p]);
 }
 
-/// Stored bytes as they are, checked on the way.
+void pack_and_write(const Job& job, const Layout& layout, const RowBlock& block, UnitBuffer& buffer) {
+  job.format.pack(buffer.params, buffer.codes, buffer.plane_views());
+  write_planes(job, layout, block, std::vector<Bytes>(buffer.planes.begin(), buffer.planes.end()));
+}
+
+/// Stored bytes as they are (so formats that are only read can be copied too), checked on the way.
 void copy_tensor(const Job& job) {
   const Layout layout = job.format.layout(job.shape().columns);
   const auto blocks = row_blocks(job.format, job.shape());
   parallel_for(blocks.size(), [&](std::size_t b) {
     UnitBuffer buffer(layout, blocks[b].units);
-    read_units(job.source, blocks[b], buffer);
-    job.format.pack(buffer.params, buffer.codes, buffer.plane_views());
-    write_planes(job, layout, blocks[b], buffer);
+    write_planes(job, layout, blocks[b], read_units(job.source, blocks[b], buffer));
     job.progress.advance(blocks[b].rows * job.shape().columns);
   });
 }
@@ -52,8 +56,7 @@ void transcode_tensor(const Job& job) {
     if (!transcode_units(*job.source.format, source.params, source.codes, job.format, target.params,
                          target.codes, &why))
       fail("{}: tensor {}: not lossless as {}: {}", job.source.file, job.source.name, job.format.name(), why);
-    job.format.pack(target.params, target.codes, target.plane_views());
-    write_planes(job, to, blocks[b], target);
+    pack_and_write(job, to, blocks[b], target);
     job.progress.advance(blocks[b].rows * job.shape().columns);
   });
 }
@@ -74,8 +77,7 @@ RoundingError round_to_nearest(const Job& job) {
       fail("{}: tensor {}: rows from {}: {}", job.source.file, job.source.name, blocks[b].first_row,
            problem.what());
     }
-    job.format.pack(buffer.params, buffer.codes, buffer.plane_views());
-    write_planes(job, layout, blocks[b], buffer);
+    pack_and_write(job, layout, blocks[b], buffer);
     job.format.decode(buffer.params, buffer.codes, stored);
     errors[b].add(weights, stored);
     job.progress.advance(weights.size());

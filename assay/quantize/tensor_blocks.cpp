@@ -4,7 +4,6 @@
 #include <cstring>
 
 #include "assay/base/checked.h"
-#include "assay/base/error.h"
 
 namespace assay {
 
@@ -38,7 +37,7 @@ std::vector<MutableBytes> UnitBuffer::plane_views() {
   return views;
 }
 
-void read_units(const Tensor& tensor, const RowBlock& block, UnitBuffer& buffer) {
+std::vector<Bytes> read_units(const Tensor& tensor, const RowBlock& block, UnitBuffer& buffer) {
   const MatrixShape shape = as_matrix(tensor.shape);
   const Layout layout = tensor.format->layout(shape.columns);
   std::vector<Bytes> views;
@@ -57,15 +56,8 @@ void read_units(const Tensor& tensor, const RowBlock& block, UnitBuffer& buffer)
     }
     views.emplace_back(buffer.planes[p]);
   }
-  tensor.format->unpack(views, buffer.params, buffer.codes);
-  static constexpr Params kNone;
-  std::string why;
-  const std::size_t checked = layout.has_params ? block.units : 1;
-  const std::size_t run = layout.has_params ? layout.run : buffer.codes.size();
-  for (std::size_t u = 0; u < checked; ++u)
-    if (!tensor.format->valid(layout.has_params ? buffer.params[u] : kNone,
-                              std::span<const Code>(buffer.codes).subspan(u * run, run), &why))
-      fail("{}: tensor {}: block {}: {}", tensor.file, tensor.name, block.first_unit + u, why);
+  unpack_units(tensor, layout, block.first_unit, views, buffer.params, buffer.codes);
+  return views;
 }
 
 }  // namespace assay

@@ -30,7 +30,8 @@ struct UnitBuffer {
   std::vector<MutableBytes> plane_views();
 };
 
-/// Parameters and codes of a block as stored, rows in logical order; every unit is checked.
-void read_units(const Tensor& tensor, const RowBlock& block, UnitBuffer& buffer);
+/// Parameters and codes of a block as stored, rows in logical order; every unit is checked. Returns the bytes
+/// of each plane, which lie in the tensor's file or, where rows are reordered, in the buffer.
+std::vector<Bytes> read_units(const Tensor& tensor, const RowBlock& block, UnitBuffer& buffer);
 
 }  // namespace assay

@@ -65,21 +65,8 @@ class UnitDecoder {
       const std::size_t bytes = layout_.planes[i].bytes_per_unit;
       planes_[i] = tensor_.planes[i].subspan(first * bytes, units * bytes);
     }
-    tensor_.format->unpack(planes_, params, codes);
-    check(first, units, params, codes);
+    unpack_units(tensor_, layout_, first, planes_, params, codes);
     tensor_.format->decode(params, codes, out);
-  }
-
-  void check(std::uint64_t first, std::size_t units, std::span<const Params> params,
-             std::span<const Code> codes) {
-    // Without parameters a unit is one weight: ask for all at once, and one by one only to name the culprit.
-    std::string why;
-    if (!layout_.has_params && tensor_.format->valid({}, codes, &why)) return;
-    for (std::size_t i = 0; i < units; ++i) {
-      const Params unit_params = layout_.has_params ? params[i] : Params{};
-      if (!tensor_.format->valid(unit_params, codes.subspan(i * layout_.run, layout_.run), &why))
-        fail("{}: tensor {}: {} {}: {}", tensor_.file, tensor_.name, unit_word(layout_), first + i, why);
-    }
   }
 
   const Tensor& tensor_;
@@ -106,9 +93,9 @@ std::string shape_text(const Shape& shape) {
 
 std::uint64_t RowOrder::stored_row(std::uint64_t logical_row, std::uint64_t rows) const {
   if (heads == 0) return logical_row;
-  const std::uint64_t per_head = rows / heads;
-  const std::uint64_t half = per_head / 2;
-  const std::uint64_t in_head = logical_row % per_head;
+  const std::uint64_t half = rows / heads / 2;
+  assert(half > 0 && rows % (2 * heads) == 0);
+  const std::uint64_t in_head = logical_row % (2 * half);
   return logical_row - in_head + in_head % half * 2 + in_head / half;
 }
 
@@ -120,6 +107,24 @@ std::uint64_t Tensor::stored_bytes() const {
   std::uint64_t bytes = 0;
   for (const Bytes& plane : planes) bytes += plane.size();
   return bytes;
+}
+
+void unpack_units(const Tensor& tensor, const Layout& layout, std::uint64_t first,
+                  std::span<const Bytes> planes, std::span<Params> params, std::span<Code> codes) {
+  try {
+    tensor.format->unpack(planes, params, codes);
+  } catch (const Error& problem) {
+    fail("{}: tensor {}: from {} {} on: {}", tensor.file, tensor.name, unit_word(layout), first,
+         problem.what());
+  }
+  // Without parameters a unit is one weight: ask for all at once, and one by one only to name the culprit.
+  std::string why;
+  if (!layout.has_params && tensor.format->valid({}, codes, &why)) return;
+  for (std::size_t i = 0; i * layout.run < codes.size(); ++i) {
+    const Params unit = layout.has_params ? params[i] : Params{};
+    if (!tensor.format->valid(unit, codes.subspan(i * layout.run, layout.run), &why))
+      fail("{}: tensor {}: {} {}: {}", tensor.file, tensor.name, unit_word(layout), first + i, why);
+  }
 }
 
 void decode_rows(const Tensor& tensor, std::uint64_t first, std::uint64_t rows, std::span<float> out) {

@@ -40,6 +40,11 @@ struct Tensor {
   std::uint64_t stored_bytes() const;  // of all planes
 };
 
+/// Parameters and codes of the units from `first` on, whose plane bytes are given: unpacked, and every unit
+/// checked. A bad one is an Error with path, tensor and unit.
+void unpack_units(const Tensor& tensor, const Layout& layout, std::uint64_t first,
+                  std::span<const Bytes> planes, std::span<Params> params, std::span<Code> codes);
+
 /// Decodes `rows` logical rows from `first` on into out (rows * K floats). Every unit's parameters and codes
 /// are checked; a bad one is an Error with path, tensor, unit index, found and expected.
 void decode_rows(const Tensor& tensor, std::uint64_t first, std::uint64_t rows, std::span<float> out);

@@ -52,6 +52,7 @@ TEST(Json, RefusesDepthDuplicatesAndSize) {
   EXPECT_ERROR(parse_json("{\"a\":" + std::string(1000, '{'), "f.json"), "f.json");
   EXPECT_ERROR(parse_json("[1,", "f.json"), "f.json", "not valid JSON");
   EXPECT_ERROR(parse_json("[1, 2, 3]", "f.json", {.bytes = 4}), "9 bytes, at most 4");
+  EXPECT_ERROR(parse_json(std::string("[1]\0[2]", 7), "f.json"), "f.json", "zero byte at offset 3");
 }
 
 TEST(Json, TypedAccessNamesKeyAndValue) {
@@ -63,6 +64,10 @@ TEST(Json, TypedAccessNamesKeyAndValue) {
   EXPECT_EQ(json_get_or<int>(object, "absent", 7, "f"), 7);
   EXPECT_ERROR(json_get<std::uint64_t>(object, "neg", "f"), "neg");
   EXPECT_ERROR(json_get<int>(object, "big", "f"), "big");
+  const Json made = {{"n", 3}, {"neg", -1}, {"big", std::int64_t{1} << 40}};  // signed, unlike parsed ones
+  EXPECT_EQ(json_get<std::uint64_t>(made, "n", "f"), 3u);
+  EXPECT_ERROR(json_get<std::uint64_t>(made, "neg", "f"), "neg", "larger");
+  EXPECT_ERROR(json_get<int>(made, "big", "f"), "big", "smaller");
   EXPECT_ERROR(json_get<int>(object, "x", "f"), "\"x\"", "1.5", "integer");
   EXPECT_ERROR(json_get<bool>(object, "s", "f"), "true or false");
   EXPECT_ERROR(json_get<int>(object, "absent", "config.json"), "config.json", "missing");

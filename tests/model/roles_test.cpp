@@ -125,12 +125,16 @@ TEST(Roles, RefusesAdapters) {
   }
 }
 
-TEST(Roles, W3GateAcceptsDenseMlpMatricesOnly) {
+TEST(Roles, DenseMlpMatricesAreNoOthers) {
+  const auto is_dense_mlp = [](std::string_view name) {
+    const auto role = classify_tensor(name);
+    return role == Role::mlp_gate || role == Role::mlp_up || role == Role::mlp_down;
+  };
   for (const char* layer : {"0", "5", "12"})
     for (const char* projection : {"gate", "up", "down"}) {
       const std::string name =
           std::string("model.language_model.layers.") + layer + ".mlp." + projection + "_proj.weight";
-      EXPECT_TRUE(is_w3_mlp(name)) << name;
+      EXPECT_TRUE(is_dense_mlp(name)) << name;
     }
   for (const char* name :
        {"model.language_model.layers.0.mlp.experts.gate_proj.weight",
@@ -143,7 +147,7 @@ TEST(Roles, W3GateAcceptsDenseMlpMatricesOnly) {
         "model.language_model.layers.0.linear_attn.in_proj_z.weight", "embed_tokens.weight", "lm_head.weight",
         "model.language_model.layers.0.mlp.norm.weight", "model.language_model.layers.0.mlp.gate_proj.bias",
         "x.mlp.gate_proj.lora_A.weight", "mtp.layers.0.mlp.gate_proj.weight"})
-    EXPECT_FALSE(is_w3_mlp(name)) << name;
+    EXPECT_FALSE(is_dense_mlp(name)) << name;
 }
 
 TEST(Roles, FloorsAreThoseOfTheFormatsDocument) {

@@ -13,21 +13,34 @@ namespace assay::test {
 struct GeneratedTensor {
   std::string name;
   Shape shape;
+  std::string format = "bf16";  // or one that is only read: random legal bytes
 };
 
-/// Writes bf16 tensors of normal values (standard deviation 0.02) with the config as a Hugging Face folder.
+/// Writes bf16 tensors of normal values (standard deviation 0.02) with the config as a Hugging Face folder,
+/// or as another container where the formats need one.
 inline void write_model(const std::string& path, const Json& config,
-                        const std::vector<GeneratedTensor>& tensors, unsigned seed = 1) {
+                        const std::vector<GeneratedTensor>& tensors, unsigned seed = 1,
+                        Container container = Container::huggingface) {
   WriterInput input;
   for (const auto& tensor : tensors)
-    input.tensors.push_back({tensor.name, tensor.shape, find_format("bf16")});
+    input.tensors.push_back({tensor.name, tensor.shape, find_format(tensor.format)});
   input.config = config;
   AtomicDirectory directory(path);
-  const auto writer = make_writer(Container::huggingface, directory.staging(), input);
+  const auto writer = make_writer(container, directory.staging(), input);
   std::mt19937 random(seed);
   std::normal_distribution<float> normal(0, 0.02f);
   for (std::size_t t = 0; t < tensors.size(); ++t) {
     const MatrixShape shape = as_matrix(tensors[t].shape);
+    if (tensors[t].format != "bf16") {
+      const Layout layout = find_format(tensors[t].format)->layout(shape.columns);
+      for (std::size_t p = 0; p < layout.planes.size(); ++p) {
+        std::vector<std::byte> plane(unit_count(layout, shape.rows, shape.columns) *
+                                     layout.planes[p].bytes_per_unit);
+        for (std::byte& byte : plane) byte = static_cast<std::byte>(random() % 0x78);
+        writer->write(t, p, 0, plane);
+      }
+      continue;
+    }
     std::vector<std::uint16_t> values(shape.rows * shape.columns);
     for (auto& value : values) value = f32_to_bf16(normal(random));
     writer->write(t, 0, 0, std::as_bytes(std::span(values)));

@@ -215,6 +215,26 @@ TEST_F(Quantize, PackedSourcesAreTranscodedNotRoundedTwice) {
   }
 }
 
+// Such formats have no packer: their bytes are copied, not made again.
+TEST_F(Quantize, FormatsThatAreOnlyReadAreCopied) {
+  auto tensors = llama_tensors(128, 256, 96);
+  for (const auto& [index, format] : {std::pair{2, "mxfp4"}, {3, "mxfp8"}, {4, "nvfp4"}, {5, "khq4-v1"}})
+    tensors[static_cast<std::size_t>(index)].format = format;
+  write_model(source, llama_config(128, 256, 96), tensors, 1, Container::assay);
+  test::write_bytes(folder.file("mlp.json"),
+                    R"({"name": "mlp", "rules": [{"roles": ["mlp"], "format": "khq4"}]})");
+  quantize(folder.file("mlp.json"), "out");
+  const auto before = open_model(source), after = open_model(folder.file("out"));
+  for (const std::size_t index : {2u, 3u, 4u, 5u}) {
+    const Tensor &from = before->at(tensors[index].name), &to = after->at(tensors[index].name);
+    EXPECT_EQ(to.format->name(), tensors[index].format);
+    ASSERT_EQ(to.planes.size(), from.planes.size());
+    for (std::size_t p = 0; p < to.planes.size(); ++p)
+      EXPECT_TRUE(std::ranges::equal(to.planes[p], from.planes[p]))
+          << tensors[index].format << " plane " << p;
+  }
+}
+
 TEST_F(Quantize, ConvertKeepsEveryWeightOrRefuses) {
   make(64, 96);
   quantize("q4", "q4");

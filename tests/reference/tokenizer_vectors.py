@@ -41,7 +41,7 @@ LLAMA3 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[
 VARIANT_TEXTS = [
     "", "the ababab the", "abababab babab", "12345 123 1 12", "don't", "\u00e9t\u00e9", "e\u0301", "a    b", "x the\n\nthe", "\u00bd\u0664\u0665 5\u00b2",
     "wordy word word's", "word", "a word", "sword <mask> x", "<mask>", "a  <mask>  b", "a <end>  b", "<end> <end>", "<m> <mas",
-    "\u00e9word", "word\u0301", "_word word_", "lr", "x  lr  y", "caf\u00e9", "cafe\u0301", "the caf\u00e9 lr the", "hello", "ll he ll", "<m><mask><m",
+    "\u00e9word", "word\u0301", "_word word_", "lr", "x  lr  y", "caf\u00e9", "cafe\u0301", "the caf\u00e9 lr the", "hello", "ll he ll", "<m><mask><m", "r\u00e9 re\u0301",
 ]
 
 
@@ -98,10 +98,11 @@ def variants():
     nfc = {"type": "NFC"}
     many = [added(272, "<mask>", True, lstrip=True), added(273, "<end>", True, rstrip=True), added(274, "<m"),
             added(275, "lr", normalized=True, lstrip=True, rstrip=True), added(276, "caf\u00e9", normalized=True),
-            added(270, "word", single_word=True)]
+            added(270, "word", single_word=True), added(277, "re\u0301", normalized=True)]
     yield "gpt2", byte_level_variant(byte_level())
     yield "gpt2 with prefix space", byte_level_variant(byte_level(add_prefix_space=True))
     yield "no regex with prefix space", byte_level_variant(byte_level(True, False), merges=[" ".join(m) for m in MERGES])
+    yield "split, then prefix space", byte_level_variant(sequence(split("b"), byte_level(True)))
     yield "smollm", byte_level_variant(sequence({"type": "Digits", "individual_digits": True}, byte_level()))
     yield "digit runs", byte_level_variant(sequence({"type": "Digits", "individual_digits": False}, byte_level()))
     yield "llama3", byte_level_variant(sequence(split(LLAMA3), byte_level(False, False)), ignore_merges=True)

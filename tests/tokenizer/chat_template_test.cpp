@@ -141,13 +141,25 @@ TEST(ChatTemplate, WorkMemoryAndRecursionAreBounded) {
   refuse("{{ " + std::string(200, '(') + "1" + std::string(200, ')') + " }}", "nested deeper");
   refuse("{{ " + std::string(200, '[') + std::string(200, ']') + " }}", "nested deeper");
   refuse("{{ " + std::string(200, '-') + "1 }}", "nested deeper");
-  std::string chain = "{{ 1", nots = "{{ ", ifs;
+  // Just below the limits, and just above.
+  const auto nest = [](int times) {
+    return "{% set n = namespace(x=[]) %}{% for i in range(" + std::to_string(times) +
+           ") %}{% set n.x = [n.x] %}{% endfor %}";
+  };
+  EXPECT_EQ(render(nest(63)), "");
+  refuse(nest(64), "nested deeper than 64 levels");
+  const auto sum = [](int terms) {
+    std::string source = "{{ 1";
+    for (int i = 1; i < terms; ++i) source += " + 1";
+    return source + " }}";
+  };
+  EXPECT_EQ(render(sum(128)), "128");
+  refuse(sum(129), "more than 128 levels");
+  std::string nots = "{{ ", ifs;
   for (int i = 0; i < 1000; ++i) {
-    chain += " + 1";
     nots += "not ";
     ifs += "{% if true %}";
   }
-  refuse(chain + " }}", "levels");
   refuse(nots + "1 }}", "levels");
   refuse(ifs, "nested deeper");
 }

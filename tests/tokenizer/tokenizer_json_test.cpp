@@ -158,6 +158,11 @@ TEST(TokenizerJson, BrokenVocabulariesAndMergesAreRefused) {
   refuse([](Json& json) { json["model"]["vocab"]["he"] = 1.5; }, "1.5");
   refuse([](Json& json) { json["model"]["vocab"]["he"] = 4294967296; }, "4294967296");
   refuse([](Json& json) { json["model"]["vocab"]["he"] = 2147483647; }, "far beyond");
+  // 261 tokens: ids below 4 * 261 + 65536 are legal.
+  refuse([](Json& json) { json["model"]["vocab"]["he"] = 66580; }, "far beyond");
+  Json sparse = small_tokenizer();
+  sparse["model"]["vocab"]["he"] = 66579;
+  EXPECT_EQ(load_json(sparse)->vocabulary_size(), 66580U);
   refuse([](Json& json) { json["model"]["vocab"]["he"] = 97; }, "same id 97");
   refuse([](Json& json) { json["model"]["merges"][1] = "onlyone"; }, "merge 1");
   refuse([](Json& json) { json["model"]["merges"][1] = "a b c"; }, "merge 1");
