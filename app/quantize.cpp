@@ -14,7 +14,9 @@ namespace {
 
 struct Options : Common {
   std::string model, out, recipe, embed, config_directory;
-  std::string container = "assay", method = "rtn";
+  std::string container = "assay", method, calibration;
+  std::size_t calibration_tokens = 32768;
+  CalibratedRoundingOptions rounding;
   std::string measure = "self";
   std::size_t measure_tokens = 4096;
   std::uint64_t seed = 1;
@@ -54,8 +56,10 @@ void print_size(const Plan& plan, const Checkpoint& source) {
 /// How the staged model is measured against its source; the description of the model names where it will lie.
 class LossMeasurer {
  public:
-  LossMeasurer(const Options& options, LoadedModel source) : options_(options), source_(std::move(source)) {
+  LossMeasurer(const Options& options, LoadedModel source, const std::optional<Calibration>& calibration)
+      : options_(options), source_(std::move(source)) {
     corpus_ = load_corpus(source_, {options.measure, options.measure_tokens, options.seed});
+    if (calibration) refuse_overlap(calibration->text, corpus_.tokens, corpus_.label);
   }
 
   OrderedJson operator()(const std::string& staged) const {
@@ -72,6 +76,15 @@ class LossMeasurer {
   Corpus corpus_;
 };
 
+void prepare_calibration(const Options& options, QuantizeRequest& request) {
+  if (!request.plan.calibration) return;
+  const LoadedModel source =
+      load_model(options.model, {.linear = {Residency::automatic}}, options.config_directory);
+  request.calibration = Calibration{
+      load_calibration_text(source, {options.calibration, options.calibration_tokens, 512, options.seed}),
+      options.rounding};
+}
+
 /// Measuring by default needs an architecture that runs; asked for by name, it must.
 void prepare_measurement(const Options& options, QuantizeRequest& request) {
   if (options.measure == "none") {
@@ -80,7 +93,7 @@ void prepare_measurement(const Options& options, QuantizeRequest& request) {
   }
   try {
     auto measurer = std::make_shared<LossMeasurer>(
-        options, load_model(options.model, {.linear = {Residency::automatic}}));
+        options, load_model(options.model, {.linear = {Residency::automatic}}), request.calibration);
     request.measure = [measurer](const std::string& staged) { return (*measurer)(staged); };
   } catch (const Error& problem) {
     if (options.measure_given) throw;
@@ -120,7 +133,10 @@ void run(const Options& options) {
   QuantizeRequest request;
   request.source = open_model(options.model, options.config_directory);
   request.recipe = load_recipe(options.recipe);
-  request.plan = {parse_writable_container(options.container), options.embed};
+  request.plan = {parse_writable_container(options.container), options.embed, options.method,
+                  !options.calibration.empty() && options.calibration_tokens > 0};
+  if (options.method == "gptq" && options.calibration.empty())
+    fail("--method gptq needs a text to calibrate on: --calib FILE, or --calib self");
   request.out = options.out;
   const Plan plan = make_plan(request.source, request.recipe, request.plan);  // refuses before any work
   if (!options.json)
@@ -134,6 +150,7 @@ void run(const Options& options) {
     print_size(plan, *request.source);
     return;
   }
+  prepare_calibration(options, request);
   prepare_measurement(options, request);
   const QuantizeResult result = quantize_model(request);
   if (options.json)
@@ -156,8 +173,27 @@ void add_quantize(CLI::App& app) {
   command->add_option("--container", options->container, "assay, lattice or mlx")
       ->check(CLI::IsMember({"assay", "lattice", "mlx"}))
       ->capture_default_str();
-  command->add_option("--method", options->method, "How codes are chosen")
-      ->check(CLI::IsMember({"rtn"}))
+  command
+      ->add_option(
+          "--method", options->method,
+          "How codes are chosen where the recipe does not say: rtn (the format's own rule), search (best "
+          "scales) or gptq (error feedback on calibration text)")
+      ->check(CLI::IsMember({"rtn", "search", "gptq"}));
+  command->add_option(
+      "--calib", options->calibration,
+      "Text to calibrate on: a file, or self (sampled from the model). Never the text you measure on");
+  command
+      ->add_option("--calib-tokens", options->calibration_tokens, "Tokens of that text; 0 rounds to nearest")
+      ->capture_default_str();
+  command
+      ->add_option("--damping", options->rounding.damping,
+                   "Damping of the Hessian, in parts of its mean diagonal")
+      ->check(CLI::Range(0.0, 1.0))
+      ->capture_default_str();
+  command
+      ->add_option("--refine", options->rounding.refinements,
+                   "Rounds of refitting scales and moving single codes after error feedback")
+      ->check(CLI::Range(0, 100))
       ->capture_default_str();
   auto* measure =
       command->add_option("--measure", options->measure,
@@ -166,7 +202,8 @@ void add_quantize(CLI::App& app) {
   command->add_option("--measure-tokens", options->measure_tokens, "Tokens of that text")
       ->check(CLI::Range(std::size_t{2048}, std::size_t{1} << 40))
       ->capture_default_str();
-  command->add_option("--seed", options->seed, "Seed of the self-sampled text")->capture_default_str();
+  command->add_option("--seed", options->seed, "Seed of self-sampled text and of the calibration windows")
+      ->capture_default_str();
   command->add_flag("--dry-run", options->dry_run, "Print the plan and its size, write nothing");
   command->add_option("--config-dir", options->config_directory,
                       "Where config and tokenizer lie, for old lattice folders");
@@ -174,6 +211,7 @@ void add_quantize(CLI::App& app) {
              "  assay quantize Qwen3-0.6B Qwen3-0.6B-q4 --recipe q4\n"
              "  assay quantize model.gguf out --recipe mlx4 --embed q8_0 --measure wiki.test.raw\n"
              "  assay quantize model out --recipe w3-mlp --container lattice\n"
+             "  assay quantize model out --recipe w3 --method gptq --calib train.txt --calib-tokens 131072\n"
              "  assay quantize model out --recipe my-recipe.json --dry-run");
   command->callback([options, measure] {
     options->measure_given = measure->count() > 0;

@@ -1,6 +1,6 @@
-(* The factors that every other file assumes are there, and are what one expects: a symmetric positive definite H has
-   exactly one pair V, D with H = V diag(D) V^T and V unit upper triangular, its D is positive, and it has a Cholesky
-   factor. Columns are eliminated from the last to the first. *)
+(* The factors that every other file assumes are there, and are what one expects: a symmetric positive
+   definite H has exactly one pair V, D with H = V diag(D) V^T and V unit upper triangular, its D is
+   positive, and it has a Cholesky factor. Columns are eliminated from the last to the first. *)
 
 From Coq Require Import Reals Lra Lia Arith.
 From Assay Require Import FiniteSums Quadratic Sweep LossIdentity.
@@ -11,7 +11,8 @@ Lemma quadratic_last : forall n H e,
 Proof.
   intros n H e. unfold quadratic. simpl. rewrite sum_plus.
   rewrite (sum_scale_right n (e n) (fun i => e i * H i n)).
-  rewrite (sum_ext n (fun j => e n * H n j * e j) (fun j => e n * (e j * H n j))), sum_scale by (intros; ring).
+  rewrite (sum_ext n (fun j => e n * H n j * e j) (fun j => e n * (e j * H n j))), sum_scale
+    by (intros; ring).
   rewrite (sum_ext n (fun i => e i * (H i n + H n i)) (fun i => e i * H i n + e i * H n i)), sum_plus
     by (intros; ring).
   ring.
@@ -88,9 +89,10 @@ Proof.
 Qed.
 
 Corollary cholesky_exists : forall n H,
-  symmetric n H -> positive_definite n H -> exists R, cholesky n H R.
+  symmetric n H -> positive_definite n H -> exists root, cholesky n H root.
 Proof.
-  intros n H balanced positive. destruct (factors_exist n H balanced positive) as [V [D [[unit upper same] above]]].
+  intros n H balanced positive.
+  destruct (factors_exist n H balanced positive) as [V [D [[unit upper same] above]]].
   exists (fun i j => V i j * sqrt (D j)). split.
   - intros j ?. rewrite unit, Rmult_1_l by assumption. apply sqrt_lt_R0, above; assumption.
   - intros i j ?. rewrite upper by assumption. ring.
@@ -144,19 +146,20 @@ Theorem pivots_of_positive_definite : forall n H V D,
 Proof.
   intros n H V D F. split.
   - intros positive j inside.
-    (* Codes whose error times V is the j-th unit vector: the loss identity then says that their loss is D_j. *)
+    (* A row whose error times V is the j-th unit vector: by the loss identity its loss is D_j. *)
     pose (hit := fun k => if (k =? j)%nat then 1 else 0).
     pose (s := sweep V (fun k x => x - hit k) (fun _ => 0) n).
-    assert (gap : forall k, (k < n)%nat -> work V (fun _ => 0) (code s) k - code s k = hit k).
+    assert (gap : forall k, (k < n)%nat -> work V (fun _ => 0) (decoded s) k - decoded s k = hit k).
     { intros k below. assert (C := sweep_is_the_recursion V (fun k x => x - hit k) (fun _ => 0) n k below).
       fold s in C. simpl in C. lra. }
-    assert (P : quadratic n H (fun k => 0 - code s k) = D j).
+    assert (P : quadratic n H (fun k => 0 - decoded s k) = D j).
     { rewrite (loss_identity n H V D) by assumption. rewrite (sum_only n _ j).
       - rewrite gap by assumption. unfold hit. rewrite Nat.eqb_refl. ring.
       - assumption.
-      - intros k ? ?. rewrite gap by assumption. unfold hit. destruct (Nat.eqb_spec k j); [contradiction|ring]. }
+      - intros k ? ?. rewrite gap by assumption. unfold hit.
+        destruct (Nat.eqb_spec k j); [contradiction|ring]. }
     rewrite <- P. apply positive.
-    assert (before : forall k, (k < j)%nat -> code s k = 0).
+    assert (before : forall k, (k < j)%nat -> decoded s k = 0).
     { intros k. induction k as [k earlier] using lt_wf_ind. intros ?.
       assert (G := gap k ltac:(lia)). unfold work, hit in G. destruct (Nat.eqb_spec k j); [lia|].
       rewrite sum_zero in G by (intros i ?; rewrite earlier by lia; ring). lra. }

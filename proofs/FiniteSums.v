@@ -1,7 +1,7 @@
 (* Sums over 0 .. n-1 of a function nat -> R, and the few facts about them that the other files use.
 
-   Vectors are functions nat -> R and matrices nat -> nat -> R. A size is given apart from them, and nothing is ever
-   assumed about entries at or beyond it: one proof then serves every size. *)
+   Vectors are functions nat -> R and matrices nat -> nat -> R. A size is given apart from them, and
+   nothing is ever assumed about entries at or beyond it: one proof then serves every size. *)
 
 From Coq Require Import Reals Lra Lia Arith.
 Open Scope R_scope.

@@ -2,8 +2,8 @@
 
      (w - q) H (w - q)^T = sum_j D_j (work_j - q_j)^2,     work_j = w_j + sum_{i<j} (w_i - q_i) V_ij,
 
-   for every number of columns and whatever the codes q are. So the sum that the sweep adds up on its way is the loss
-   of its result, for any quantiser at all, in every row and hence for the layer. *)
+   for every number of columns and whatever the decoded weights q are. So the sum that the sweep adds up
+   on its way is the loss of its result, for any quantiser at all, in every row and hence for the layer. *)
 
 From Coq Require Import Reals Lra Lia Arith.
 From Assay Require Import FiniteSums Quadratic Sweep.
@@ -33,32 +33,32 @@ Proof.
   apply sum_ext; intros k ?. rewrite (coordinate n H V D) by assumption. reflexivity.
 Qed.
 
-(* For the program: its own working values and codes. *)
+(* For the sweep: its own working values and decoded weights. *)
 Theorem loss_identity_of_the_sweep : forall n H V D w Q,
   factors n H V D ->
   let s := sweep V Q w n in
-  quadratic n H (fun j => w j - code s j) = \sum_(j < n) (D j * (working s j - code s j) ^ 2).
+  quadratic n H (fun j => w j - decoded s j) = \sum_(j < n) (D j * (working s j - decoded s j) ^ 2).
 Proof.
   intros n H V D w Q F s. rewrite (loss_identity n H V D) by assumption.
   apply sum_ext; intros j _. unfold s. rewrite working_is_work. reflexivity.
 Qed.
 
-(* From a Cholesky factor, as the program has it. *)
-Corollary loss_identity_from_cholesky : forall n H R w Q,
-  cholesky n H R ->
-  let s := sweep (fun i j => R i j / R j j) Q w n in
-  quadratic n H (fun j => w j - code s j) = \sum_(j < n) ((R j j) ^ 2 * (working s j - code s j) ^ 2).
+(* From a Cholesky factor instead of V and D. *)
+Corollary loss_identity_from_cholesky : forall n H root w Q,
+  cholesky n H root ->
+  let s := sweep (fun i j => root i j / root j j) Q w n in
+  quadratic n H (fun j => w j - decoded s j) = \sum_(j < n) (root j j ^ 2 * (working s j - decoded s j) ^ 2).
 Proof.
-  intros n H R w Q C s.
-  apply (loss_identity_of_the_sweep n H _ (fun j => (R j j) ^ 2)), factors_of_cholesky, C.
+  intros n H root w Q C s.
+  apply (loss_identity_of_the_sweep n H _ (fun j => root j j ^ 2)), factors_of_cholesky, C.
 Qed.
 
 (* A layer: every row may have its own quantiser, and its own in every column. *)
 Theorem loss_identity_of_a_layer : forall rows n H V D W (Q : nat -> nat -> R -> R),
   factors n H V D ->
   let s r := sweep V (Q r) (W r) n in
-  layer_loss rows n H (fun r j => W r j - code (s r) j)
-  = \sum_(r < rows) \sum_(j < n) (D j * (working (s r) j - code (s r) j) ^ 2).
+  layer_loss rows n H (fun r j => W r j - decoded (s r) j)
+  = \sum_(r < rows) \sum_(j < n) (D j * (working (s r) j - decoded (s r) j) ^ 2).
 Proof.
   intros rows n H V D W Q F s. rewrite layer_loss_by_rows.
   apply sum_ext; intros r _. apply (loss_identity_of_the_sweep n H V D), F.

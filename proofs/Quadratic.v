@@ -1,6 +1,7 @@
-(* The loss of one row, e H e^T, and what it becomes when H = V diag(D) V^T with V upper triangular and ones on its
-   diagonal. The Cholesky form H = R R^T, R upper triangular with positive diagonal, is the same thing with
-   V_ij = R_ij / R_jj and D_j = R_jj^2; the form without square roots is rational, hence the one to reason with. *)
+(* The loss of one row, e H e^T, and what it becomes when H = V diag(D) V^T with V upper triangular and
+   ones on its diagonal. The Cholesky form H = R R^T, R upper triangular with positive diagonal, is the
+   same thing with V_ij = R_ij / R_jj and D_j = R_jj^2; the form without square roots is rational, hence
+   the one to reason with. *)
 
 From Coq Require Import Reals Lra Lia Arith.
 From Assay Require Import FiniteSums.
@@ -21,11 +22,11 @@ Record factors (n : nat) (H V : nat -> nat -> R) (D : nat -> R) : Prop := {
   factors_upper : forall i j, (j < i < n)%nat -> V i j = 0;
   factors_product : forall i j, (i < n)%nat -> (j < n)%nat -> H i j = \sum_(k < n) (V i k * D k * V j k) }.
 
-(* H = R R^T with R upper triangular and a positive diagonal. *)
-Record cholesky (n : nat) (H R : nat -> nat -> R) : Prop := {
-  cholesky_positive : forall j, (j < n)%nat -> 0 < R j j;
-  cholesky_upper : forall i j, (j < i < n)%nat -> R i j = 0;
-  cholesky_product : forall i j, (i < n)%nat -> (j < n)%nat -> H i j = \sum_(k < n) (R i k * R j k) }.
+(* H = R R^T with R upper triangular and a positive diagonal; called root here, since R is the reals. *)
+Record cholesky (n : nat) (H root : nat -> nat -> R) : Prop := {
+  cholesky_positive : forall j, (j < n)%nat -> 0 < root j j;
+  cholesky_upper : forall i j, (j < i < n)%nat -> root i j = 0;
+  cholesky_product : forall i j, (i < n)%nat -> (j < n)%nat -> H i j = \sum_(k < n) (root i k * root j k) }.
 
 (* Rows of a layer: the loss is tr(E H E^T). *)
 Definition product (n : nat) (A B : nat -> nat -> R) (i j : nat) : R := \sum_(k < n) (A i k * B k j).
@@ -70,10 +71,15 @@ Proof.
   apply (factors_product _ _ _ _ F).
 Qed.
 
-Lemma factors_of_cholesky : forall n H R,
-  cholesky n H R -> factors n H (fun i j => R i j / R j j) (fun j => (R j j) ^ 2).
+Lemma factors_symmetric : forall n H V D, factors n H V D -> symmetric n H.
 Proof.
-  intros n H R [positive upper same]. split.
+  intros n H V D F i j ? ?. rewrite !(factors_product n H V D F) by assumption. apply sum_ext; intros; ring.
+Qed.
+
+Lemma factors_of_cholesky : forall n H root,
+  cholesky n H root -> factors n H (fun i j => root i j / root j j) (fun j => root j j ^ 2).
+Proof.
+  intros n H root [positive upper same]. split.
   - intros j ?. field. apply Rgt_not_eq, positive; assumption.
   - intros i j ?. rewrite upper by assumption. unfold Rdiv. ring.
   - intros i j ? ?. rewrite same by assumption. apply sum_ext; intros k ?. field.

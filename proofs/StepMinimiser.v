@@ -1,17 +1,17 @@
 (* The step is the exact minimiser of what remains.
 
-   Columns before j are rounded, the others are free reals. Among all such rows the loss is least for the relaxed row,
-   in which every free column keeps its working value; its loss is what the sweep has added up so far. With D_j > 0 no
-   other row reaches it. So the next column's target, work_j, is the j-th entry of the best continuation, and rounding
-   it to the nearest grid point is the best one step can do. *)
+   Columns before j are rounded, the others are free reals. Among all such rows the loss is least for the
+   relaxed row, in which every free column keeps its working value; its loss is what the sweep has added
+   up so far. With D_j > 0 no other row reaches it. So the next column's target, work_j, is the j-th
+   entry of the best continuation, and rounding it to the nearest grid point is the best one step can do. *)
 
 From Coq Require Import Reals Lra Lia Arith.
 From Assay Require Import FiniteSums Quadratic Sweep LossIdentity Factors.
 Open Scope R_scope.
 
-(* The sweep that is told the codes before column j and rounds nothing from there on. *)
+(* The sweep that is told the weights before column j and rounds nothing from there on. *)
 Definition relaxed (n : nat) (V : nat -> nat -> R) (w q : nat -> R) (j : nat) : nat -> R :=
-  code (sweep V (fun k x => if (k <? j)%nat then q k else x) w n).
+  decoded (sweep V (fun k x => if (k <? j)%nat then q k else x) w n).
 
 Definition agree (j : nat) (x q : nat -> R) : Prop := forall k, (k < j)%nat -> x k = q k.
 
@@ -21,7 +21,7 @@ Definition spent (V : nat -> nat -> R) (D w q : nat -> R) (j : nat) : R :=
 
 Lemma relaxed_agrees : forall n V w q j, (j <= n)%nat -> agree j (relaxed n V w q j) q.
 Proof.
-  intros n V w q j below k before. unfold relaxed. rewrite code_is_final by lia.
+  intros n V w q j below k before. unfold relaxed. rewrite decoded_is_final by lia.
   rewrite (proj2 (Nat.ltb_lt k j)) by assumption. reflexivity.
 Qed.
 
@@ -42,8 +42,8 @@ Qed.
 Lemma spent_next : forall V D w q j, spent V D w q (S j) = spent V D w q j + D j * (work V w q j - q j) ^ 2.
 Proof. reflexivity. Qed.
 
-(* The next column's target is the relaxed row's entry; further entries differ from the working values, because each
-   relaxed entry feeds the ones after it. *)
+(* The next column's target is the relaxed row's entry; further entries differ from the working values,
+   because each relaxed entry feeds the ones after it. *)
 Theorem next_target_is_relaxed : forall n V w q j, (j < n)%nat -> relaxed n V w q j j = work V w q j.
 Proof.
   intros n V w q j inside. rewrite relaxed_tail by lia. apply work_ext, relaxed_agrees. lia.
@@ -81,7 +81,8 @@ Theorem step_is_the_exact_minimiser : forall n H V D w q j,
 Proof.
   intros n H V D w q j positive F below best.
   assert (above := proj1 (pivots_of_positive_definite n H V D F) positive).
-  assert (value : quadratic n H (fun k => w k - best k) = spent V D w q j) by (apply relaxed_loss; assumption).
+  assert (value : quadratic n H (fun k => w k - best k) = spent V D w q j)
+    by (apply relaxed_loss; assumption).
   split; [apply relaxed_agrees; assumption|]. split; [assumption|]. intros x same. rewrite value. split.
   - apply step_lower_bound; try assumption. intros; apply Rlt_le, above; assumption.
   - intros reached.
@@ -94,11 +95,12 @@ Proof.
         apply Rmult_le_pos; [apply Rlt_le, above; lia|apply pow2_ge_0]. }
       assert (0 < D k) by (apply above; lia). unfold gap in T. simpl in T. rewrite Rmult_1_r in T.
       apply Rmult_integral in T. destruct T as [T|T]; [lra|]. apply Rmult_integral in T. lra. }
-    apply recursion_is_unique. intros k ?. destruct (Nat.ltb_spec k j); [apply same; assumption|apply rest; lia].
+    apply recursion_is_unique. intros k ?.
+    destruct (Nat.ltb_spec k j); [apply same; assumption|apply rest; lia].
 Qed.
 
-(* The same row by its normal equations: over the free columns (w - x) H = 0, that is, the free part of x is
-   w_F + (w - q)_done H_done,F H_FF^-1. Positive definiteness is not needed. *)
+(* The same row by its normal equations: over the free columns (w - x) H = 0, that is, the free part of x
+   is w_F + (w - q)_done H_done,F H_FF^-1. Positive definiteness is not needed. *)
 Theorem relaxed_normal_equations : forall n H V D w q j f,
   factors n H V D -> (j <= f < n)%nat ->
   \sum_(i < n) ((w i - relaxed n V w q j i) * H i f) = 0.
@@ -124,11 +126,13 @@ Proof.
   intros grid Q x g near on. rewrite <- !Rsqr_pow2. apply Rsqr_le_abs_1. apply near, on.
 Qed.
 
-(* Given the codes before column j, the nearest grid point costs least once the columns after j are relaxed. *)
+(* Given what stands before column j, the nearest grid point costs least once the columns after j are
+   relaxed. *)
 Theorem greedy_rounding : forall n H V D w q j grid Q x,
   factors n H V D -> (j < n)%nat -> 0 <= D j ->
   nearest grid Q -> q j = Q (work V w q j) -> agree j x q -> grid (x j) ->
-  quadratic n H (fun k => w k - relaxed n V w q (S j) k) <= quadratic n H (fun k => w k - relaxed n V w x (S j) k).
+  quadratic n H (fun k => w k - relaxed n V w q (S j) k)
+  <= quadratic n H (fun k => w k - relaxed n V w x (S j) k).
 Proof.
   intros n H V D w q j grid Q x F inside nonneg near chosen same on.
   rewrite !(relaxed_loss n H V D), !spent_next, (spent_ext V D w x q j same) by (try assumption; lia).

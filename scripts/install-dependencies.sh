@@ -3,7 +3,7 @@
 set -euo pipefail
 
 build=(g++ cmake ninja-build pkg-config ca-certificates
-  libcli11-dev nlohmann-json3-dev libfmt-dev libopenblas-openmp-dev
+  libcli11-dev nlohmann-json3-dev libfmt-dev libeigen3-dev libopenblas-openmp-dev
   libpcre2-dev libsentencepiece-dev libutf8proc-dev libssl-dev libzip-dev libboost-dev
   libgtest-dev libgmock-dev libbenchmark-dev)
 lint=(clang-14 clang-format-14 clang-tidy-14 libomp-14-dev)

@@ -13,14 +13,15 @@ namespace assay {
 class Mixer {
  public:
   virtual ~Mixer() = default;
-  /// out[tokens, hidden] of x[tokens, hidden]; appends to the states of the batch's chunks, does not commit.
+  /// out[tokens, hidden] of x[tokens, hidden], which may be the same memory; appends to the states of the
+  /// batch's chunks, does not commit.
   virtual void forward(const Batch& batch, std::span<const float> x, std::span<float> out) const = 0;
 };
 
 class FeedForward {
  public:
   virtual ~FeedForward() = default;
-  /// out[tokens, hidden] of x[tokens, hidden].
+  /// out[tokens, hidden] of x[tokens, hidden], which may be the same memory.
   virtual void forward(std::size_t tokens, std::span<const float> x, std::span<float> out) const = 0;
 };
 

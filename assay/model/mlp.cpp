@@ -17,6 +17,7 @@ void DenseMlp::forward(std::size_t tokens, std::span<const float> x, std::span<f
   gate_.forward(x, tokens, gate);
   up_.forward(x, tokens, up);
   silu_multiply(gate, up);
+  up = {};  // with many tokens these are the largest activations of all
   down_.forward(gate, tokens, out);
 }
 

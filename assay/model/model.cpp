@@ -24,6 +24,8 @@ class Transformer final : public Model {
   Transformer(ModelConfig config, WeightLoader& loader);
 
   const ModelConfig& config() const override { return config_; }
+  void embed(std::span<const Chunk> chunks, std::span<float> hidden) const override;
+  void forward_block(int block, std::span<const Chunk> chunks, std::span<float> hidden) const override;
   void forward(std::span<const Chunk> chunks, std::vector<float>& hidden) const override;
   void logits(std::span<const float> hidden, std::vector<float>& out) const override;
   std::vector<std::string> kernel_report() const override { return kernel_report_; }
@@ -32,7 +34,8 @@ class Transformer final : public Model {
 
  private:
   Batch lay_out(std::span<const Chunk> chunks) const;
-  void embed(std::span<const Chunk> chunks, std::span<float> x) const;
+  void run_block(const Block& block, const Batch& batch, std::span<float> hidden,
+                 std::span<float> scratch) const;
 
   ModelConfig config_;
   std::vector<double> frequencies_;
@@ -93,12 +96,28 @@ Batch Transformer::lay_out(std::span<const Chunk> chunks) const {
   return batch;
 }
 
-void Transformer::embed(std::span<const Chunk> chunks, std::span<float> x) const {
-  const auto hidden = static_cast<std::size_t>(config_.hidden);
+void Transformer::embed(std::span<const Chunk> chunks, std::span<float> hidden) const {
+  const auto width = static_cast<std::size_t>(config_.hidden);
   std::size_t row = 0;
   for (const Chunk& chunk : chunks)
     for (const std::int32_t token : chunk.tokens)
-      embedding_->row(static_cast<std::uint64_t>(token), x.subspan(row++ * hidden, hidden));
+      embedding_->row(static_cast<std::uint64_t>(token), hidden.subspan(row++ * width, width));
+}
+
+/// `scratch` is as large as `hidden`: a mixer and a feed-forward may write over what they read.
+void Transformer::run_block(const Block& block, const Batch& batch, std::span<float> hidden,
+                            std::span<float> scratch) const {
+  rms_norm(hidden, block.mixer_norm, config_.norm_epsilon, scratch);
+  block.mixer->forward(batch, scratch, scratch);
+  add(hidden, scratch);
+  rms_norm(hidden, block.feed_forward_norm, config_.norm_epsilon, scratch);
+  block.feed_forward->forward(batch.tokens, scratch, scratch);
+  add(hidden, scratch);
+}
+
+void Transformer::forward_block(int block, std::span<const Chunk> chunks, std::span<float> hidden) const {
+  std::vector<float> scratch(hidden.size());
+  run_block(blocks_[static_cast<std::size_t>(block)], lay_out(chunks), hidden, scratch);
 }
 
 void Transformer::forward(std::span<const Chunk> chunks, std::vector<float>& hidden) const {
@@ -106,15 +125,8 @@ void Transformer::forward(std::span<const Chunk> chunks, std::vector<float>& hid
   const std::size_t size = batch.tokens * static_cast<std::size_t>(config_.hidden);
   hidden.resize(size);
   embed(chunks, hidden);
-  std::vector<float> normed(size), delta(size);
-  for (const Block& block : blocks_) {
-    rms_norm(hidden, block.mixer_norm, config_.norm_epsilon, normed);
-    block.mixer->forward(batch, normed, delta);
-    add(hidden, delta);
-    rms_norm(hidden, block.feed_forward_norm, config_.norm_epsilon, normed);
-    block.feed_forward->forward(batch.tokens, normed, delta);
-    add(hidden, delta);
-  }
+  std::vector<float> scratch(size);
+  for (const Block& block : blocks_) run_block(block, batch, hidden, scratch);
   rms_norm(hidden, final_norm_, config_.norm_epsilon, hidden);
   for (const BatchChunk& chunk : batch.chunks) chunk.state->commit(static_cast<int>(chunk.count));
 }
@@ -146,7 +158,7 @@ std::shared_ptr<const Model> Model::load(CheckpointPtr checkpoint, const LoadOpt
   ModelConfig config = read_config(*checkpoint);
   LinearOptions linear = options.linear;
   linear.residency = resolve_residency(linear.residency, *checkpoint);
-  WeightLoader loader(std::move(checkpoint), linear);
+  WeightLoader loader(std::move(checkpoint), linear, options.factory);
   return std::make_shared<Transformer>(std::move(config), loader);
 }
 

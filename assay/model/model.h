@@ -6,9 +6,9 @@
 #include <string>
 #include <vector>
 
-#include "assay/kernels/linear.h"
 #include "assay/model/config.h"
 #include "assay/model/sequence_state.h"
+#include "assay/model/weights.h"
 #include "assay/storage/checkpoint.h"
 
 namespace assay {
@@ -19,7 +19,8 @@ struct Chunk {
 };
 
 struct LoadOptions {
-  LinearOptions linear;  // which kernel holds the matrices
+  LinearOptions linear;        // which kernel holds the matrices
+  LinearFactory factory = {};  // empty: the kernels that `linear` asks for
 };
 
 class Model {
@@ -29,6 +30,11 @@ class Model {
   virtual ~Model() = default;
 
   virtual const ModelConfig& config() const = 0;
+  /// The steps of forward(), for who stops between blocks: hidden rows [total tokens, hidden] of the
+  /// embedding, and one block over them in place. Keys and values are written behind each state's length,
+  /// which only forward() moves on.
+  virtual void embed(std::span<const Chunk> batch, std::span<float> hidden) const = 0;
+  virtual void forward_block(int block, std::span<const Chunk> batch, std::span<float> hidden) const = 0;
   /// Hidden rows after the final norm, [total tokens, hidden] row-major, chunks in order.
   virtual void forward(std::span<const Chunk> batch, std::vector<float>& hidden) const = 0;
   /// Logits [rows, vocabulary] of hidden rows [rows, hidden].

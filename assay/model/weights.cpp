@@ -66,8 +66,11 @@ void Projection::forward(std::span<const float> x, std::size_t tokens, std::span
   if (!bias.empty()) add_bias(out, bias);
 }
 
-WeightLoader::WeightLoader(CheckpointPtr checkpoint, const LinearOptions& options)
-    : checkpoint_(std::move(checkpoint)), options_(options), prefix_(find_prefix(*checkpoint_)) {}
+WeightLoader::WeightLoader(CheckpointPtr checkpoint, const LinearOptions& options, LinearFactory factory)
+    : checkpoint_(std::move(checkpoint)),
+      options_(options),
+      factory_(std::move(factory)),
+      prefix_(find_prefix(*checkpoint_)) {}
 
 const Tensor& WeightLoader::take(const std::string& name, const Shape& shape) {
   const Tensor& tensor = checkpoint_->at(name);
@@ -87,8 +90,9 @@ std::vector<float> WeightLoader::vector(const std::string& name, std::uint64_t s
 std::shared_ptr<const Linear> WeightLoader::matrix(const std::string& name, std::uint64_t rows,
                                                    std::uint64_t columns) {
   const Tensor& tensor = take(name, {rows, columns});
+  auto source = std::make_shared<TensorRows>(checkpoint_, tensor);
   std::shared_ptr<const Linear> linear =
-      make_linear(std::make_shared<TensorRows>(checkpoint_, tensor), options_);
+      factory_ ? factory_(name, std::move(source)) : make_linear(source, options_);
   ++kernels_[tensor.format->name() + ": " + linear->kernel()];
   return linear;
 }

@@ -3,6 +3,7 @@
 // the end everything must have been taken: a tensor that nobody asked for means that the config and the file
 // disagree.
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <set>
@@ -16,6 +17,10 @@
 
 namespace assay {
 
+/// Makes what multiplies by one matrix of the model: calibration puts its own in the kernels' place.
+using LinearFactory = std::function<std::shared_ptr<const Linear>(const std::string& tensor,
+                                                                  std::shared_ptr<const RowSource> rows)>;
+
 /// A matrix and, where the architecture has one, its bias.
 struct Projection {
   std::shared_ptr<const Linear> weight;
@@ -27,7 +32,8 @@ struct Projection {
 
 class WeightLoader {
  public:
-  WeightLoader(CheckpointPtr checkpoint, const LinearOptions& options);
+  /// Matrices become what `factory` makes of them; without one, the kernels that `options` ask for.
+  WeightLoader(CheckpointPtr checkpoint, const LinearOptions& options, LinearFactory factory = {});
 
   /// "model." or another legal prefix: what stands before "embed_tokens.weight" in this checkpoint.
   const std::string& prefix() const { return prefix_; }
@@ -52,6 +58,7 @@ class WeightLoader {
 
   CheckpointPtr checkpoint_;
   LinearOptions options_;
+  LinearFactory factory_;
   std::string prefix_;
   std::set<std::string, std::less<>> taken_;
   std::map<std::string, int> kernels_;  // "format: kernel" -> matrices

@@ -38,6 +38,7 @@ OrderedJson make_manifest(const ManifestInput& input) {
         {"method", report.method},
         {"relative_rms_error", report.error.relative_rms()},
         {"largest_error", report.error.largest}};
+    if (report.calibration) tensors[planned.source->name]["calibration"] = report.calibration->to_json();
   }
   const SizeSummary size = planned_size(input.plan);
   return {{"assay", ASSAY_VERSION},

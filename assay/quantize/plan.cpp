@@ -7,6 +7,7 @@
 
 #include "assay/base/error.h"
 #include "assay/formats/table.h"
+#include "assay/storage/tensor_planes.h"
 
 namespace assay {
 namespace {
@@ -41,6 +42,16 @@ double code_bits(const Format& format, const Tensor& tensor) {
   }
   const MatrixShape shape = as_matrix(tensor.shape);
   return bits_per_weight(format, shape.rows, shape.columns);
+}
+
+/// Which matrices more than plain rounding is for: error feedback knows the inputs of linear layers inside
+/// blocks.
+void decide_method(TensorPlan& planned, const PlanOptions& options) {
+  if (planned.method == "copy" || is_plain_float(*planned.format)) return;
+  if (planned.method == "rtn" && !options.method.empty()) planned.method = options.method;
+  const bool has_inputs = is_block_matrix(planned.role);
+  if (planned.method == "gptq" && !(has_inputs && options.calibration)) planned.method = "rtn";
+  planned.calibrated = has_inputs && options.calibration && planned.method != "rtn";
 }
 
 }  // namespace
@@ -101,6 +112,7 @@ Plan make_plan(CheckpointPtr source, const Recipe& recipe, const PlanOptions& op
       planned.method = "copy";
     else if (planned.method == "copy")
       planned.method = "rtn";  // a float kept under the container's own float format
+    decide_method(planned, options);
     if (const auto problem = container_misfit(options.container, {tensor.name, tensor.shape, planned.format}))
       fail("{}: tensor {}: format {} cannot be stored in a {} directory: {}", checkpoint.path, tensor.name,
            planned.format->name(), container_name(options.container), *problem);

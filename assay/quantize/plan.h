@@ -13,13 +13,17 @@ namespace assay {
 struct TensorPlan {
   const Tensor* source = nullptr;
   Role role = Role::norm;
-  FormatPtr format;    // of the output
-  std::string method;  // "rtn"; "copy" when the stored bytes are kept
+  FormatPtr format;         // of the output
+  std::string method;       // as in recipes; "copy" when the stored bytes are kept
+  bool calibrated = false;  // "search" or "gptq" that looks at the layer's inputs
 };
 
 struct PlanOptions {
   Container container = Container::assay;
-  std::string embed;  // format for embedding and head, over the recipe; "" = as the recipe says
+  std::string embed;   // format for embedding and head, over the recipe; "" = as the recipe says
+  std::string method;  // for matrices that the recipe rounds by "rtn"; "" = as the recipe says
+  bool calibration =
+      false;  // is there calibration text? Without it "gptq" is "rtn", as with no tokens at all
 };
 
 struct Plan {

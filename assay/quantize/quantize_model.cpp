@@ -6,6 +6,7 @@
 #include "assay/base/file.h"
 #include "assay/quantize/transcode.h"
 #include "assay/storage/assay_directory.h"
+#include "assay/version.h"
 
 namespace assay {
 namespace {
@@ -43,6 +44,29 @@ Json finish_with_manifest(CheckpointWriter& writer, const std::filesystem::path&
   return complete;
 }
 
+OrderedJson describe_calibration(const Calibration& calibration) {
+  const CalibratedRoundingOptions& rounding = calibration.rounding;
+  OrderedJson json = calibration.text.to_json();
+  json["damping"] = rounding.damping;
+  json["refinements"] = rounding.refinements;
+  json["search"] = {{"smallest", rounding.search.smallest},
+                    {"largest", rounding.search.largest},
+                    {"points", rounding.search.points},
+                    {"refinements", rounding.search.refinements}};
+  return json;
+}
+
+/// Everything that the calibrated bytes depend on: what a killed run left is good for no other request.
+OrderedJson describe_request(const QuantizeRequest& request, const Plan& plan) {
+  OrderedJson tensors = OrderedJson::array();
+  for (const TensorPlan& tensor : plan.tensors)
+    tensors.push_back({tensor.source->name, tensor.format->name(), tensor.method});
+  return {{"revision", ASSAY_REVISION},
+          {"source", hash_files(request.source->files)},
+          {"tensors", std::move(tensors)},
+          {"calibration", describe_calibration(*request.calibration)}};
+}
+
 }  // namespace
 
 QuantizeResult quantize_model(const QuantizeRequest& request) {
@@ -51,9 +75,14 @@ QuantizeResult quantize_model(const QuantizeRequest& request) {
   result.plan = make_plan(request.source, request.recipe, request.plan);
   AtomicDirectory directory(request.out);
   const auto writer = make_writer(container, directory.staging(), writer_input(result.plan));
-  result.reports = quantize_tensors(result.plan, *writer);
+  std::optional<ResumeStore> store;
+  if (std::ranges::any_of(result.plan.tensors, &TensorPlan::calibrated))
+    store.emplace(request.out + ".calibration", describe_request(request, result.plan));
+  result.reports = quantize_tensors(
+      result.plan, *writer, request.calibration ? &*request.calibration : nullptr, store ? &*store : nullptr);
   const ManifestInput input{request.recipe, result.plan, result.reports, container};
   OrderedJson manifest = make_manifest(input);
+  if (store) manifest["calibration"] = describe_calibration(*request.calibration);
   if (!request.measure) manifest["not_measured"] = request.why_not_measured;
   result.manifest = finish_with_manifest(*writer, directory.staging(), manifest, input);
   if (request.measure) {
@@ -62,6 +91,7 @@ QuantizeResult quantize_model(const QuantizeRequest& request) {
     writer->add_file(kManifestFile, result.manifest.dump(1));
   }
   directory.commit();
+  if (store) store->remove();
   return result;
 }
 

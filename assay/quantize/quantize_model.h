@@ -13,6 +13,7 @@ struct QuantizeRequest {
   Recipe recipe;
   PlanOptions plan;
   std::string out;
+  std::optional<Calibration> calibration;  // needed where the plan calibrates
   /// Measures the finished model where it is staged, before it appears at `out`; its answer goes into the
   /// manifest's "measurements". Empty: nothing is measured, and the manifest's "not_measured" says
   /// `why_not_measured`.

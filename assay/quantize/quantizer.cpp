@@ -61,8 +61,9 @@ void transcode_tensor(const Job& job) {
   });
 }
 
-/// The format's own published rule.
-RoundingError round_to_nearest(const Job& job) {
+/// Rounds by blocks of rows; `method` is given weights and fills parameters and codes.
+template <class Method>
+RoundingError round_tensor(const Job& job, const Method& method) {
   const std::uint64_t columns = job.shape().columns;
   const Layout layout = job.format.layout(columns);
   const auto blocks = row_blocks(job.format, job.shape());
@@ -72,7 +73,7 @@ RoundingError round_to_nearest(const Job& job) {
     decode_rows(job.source, blocks[b].first_row, blocks[b].rows, weights);
     UnitBuffer buffer(layout, blocks[b].units);
     try {
-      job.format.reference(weights, buffer.params, buffer.codes);
+      method(weights, buffer.params, buffer.codes);
     } catch (const Error& problem) {
       fail("{}: tensor {}: rows from {}: {}", job.source.file, job.source.name, blocks[b].first_row,
            problem.what());
@@ -87,6 +88,23 @@ RoundingError round_to_nearest(const Job& job) {
   return total;
 }
 
+/// The format's own published rule.
+RoundingError round_to_nearest(const Job& job) {
+  return round_tensor(job, [&](std::span<const float> weights, std::span<Params> params,
+                               std::span<Code> codes) { job.format.reference(weights, params, codes); });
+}
+
+/// The scales that lose least of the weights themselves. Nothing is known of the inputs: large weights may
+/// sit on large ones, so from 4 bits on no scale may clip them by more than a fifth.
+RoundingError search_scales(const Job& job) {
+  ScaleSearchOptions options;
+  if (const auto view = job.format.affine(); view && view->codes >= 15) options.smallest = 0.8;
+  return round_tensor(job,
+                      [&](std::span<const float> weights, std::span<Params> params, std::span<Code> codes) {
+                        search_units(job.format, weights, {}, params, codes, options);
+                      });
+}
+
 std::uint64_t weight_count(const Plan& plan) {
   std::uint64_t count = 0;
   for (const TensorPlan& tensor : plan.tensors) count += tensor.source->elements();
@@ -99,23 +117,37 @@ bool is_packed(const Tensor& tensor) {
 
 }  // namespace
 
-std::vector<TensorReport> quantize_tensors(const Plan& plan, CheckpointWriter& writer) {
-  Progress progress("quantise " + plan.source->path, weight_count(plan), "weights");
-  std::vector<TensorReport> reports;
-  for (std::size_t i = 0; i < plan.tensors.size(); ++i) {
-    const TensorPlan& tensor = plan.tensors[i];
-    const Job job{*tensor.source, *tensor.format, i, writer, progress};
-    if (tensor.method == "copy") {
-      copy_tensor(job);
-      reports.push_back({"copy", {}});
-    } else if (is_packed(*tensor.source) && !transcode_misfit(*tensor.source, *tensor.format)) {
-      transcode_tensor(job);
-      reports.push_back({"transcode", {}});
-    } else {
-      assert(tensor.method == "rtn");
-      reports.push_back({"rtn", round_to_nearest(job)});
+std::vector<TensorReport> quantize_tensors(Plan& plan, CheckpointWriter& writer,
+                                           const Calibration* calibration, ResumeStore* store) {
+  std::vector<TensorReport> reports(plan.tensors.size());
+  {
+    Progress progress("quantise " + plan.source->path, weight_count(plan), "weights");
+    for (std::size_t i = 0; i < plan.tensors.size(); ++i) {
+      TensorPlan& tensor = plan.tensors[i];
+      const Job job{*tensor.source, *tensor.format, i, writer, progress};
+      if (tensor.method != "copy" && is_packed(*tensor.source) &&
+          !transcode_misfit(*tensor.source, *tensor.format)) {
+        tensor.method = "transcode";
+        tensor.calibrated = false;
+      }
+      reports[i].method = tensor.method;
+      if (tensor.method == "copy")
+        copy_tensor(job);
+      else if (tensor.method == "transcode")
+        transcode_tensor(job);
+      else if (!tensor.calibrated)
+        reports[i].error = tensor.method == "search" ? search_scales(job) : round_to_nearest(job);
     }
   }
+  if (std::ranges::none_of(plan.tensors, &TensorPlan::calibrated)) return reports;
+  assert(calibration != nullptr);
+  calibrate_tensors(plan, calibration->text, calibration->rounding, store,
+                    [&](std::size_t i, const CalibratedTensor& tensor) {
+                      for (std::size_t p = 0; p < tensor.planes.size(); ++p)
+                        writer.write(i, p, 0, tensor.planes[p]);
+                      reports[i].error = tensor.error;
+                      reports[i].calibration = tensor.report;
+                    });
   return reports;
 }
 

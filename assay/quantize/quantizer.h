@@ -1,9 +1,11 @@
 #pragma once
 // The quantise journey's middle: planned tensors, block by block, through their method and format into a
 // writer. Memory: a few megabytes a thread, whatever the model's size.
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "assay/quantize/calibrated_model.h"
 #include "assay/quantize/plan.h"
 #include "assay/quantize/rounding_error.h"
 #include "assay/storage/writer.h"
@@ -11,13 +13,23 @@
 namespace assay {
 
 struct TensorReport {
-  std::string method;   // as carried out: "copy", "transcode" (packed source, same weights) or "rtn"
+  std::string method;   // as carried out: that of the plan, or "transcode" (packed source, same weights)
   RoundingError error;  // against the source as stored
+  std::optional<CalibratedRoundingReport> calibration = std::nullopt;
+};
+
+/// What calibrated tensors need beside the plan.
+struct Calibration {
+  CalibrationText text;
+  CalibratedRoundingOptions rounding;
 };
 
 /// Writes every tensor of the plan (in the plan's order, which must be the writer's). Returns one report a
 /// tensor. A packed source that the target format can hold without loss is transcoded, never rounded twice.
-std::vector<TensorReport> quantize_tensors(const Plan& plan, CheckpointWriter& writer);
+/// `calibration` is needed where a tensor of the plan is calibrated; with a store it can go on after a kill.
+std::vector<TensorReport> quantize_tensors(Plan& plan, CheckpointWriter& writer,
+                                           const Calibration* calibration = nullptr,
+                                           ResumeStore* store = nullptr);
 
 /// Writes a model's tensors unchanged in value under the formats planned (`convert`). Throws if one would
 /// change.

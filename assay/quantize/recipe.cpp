@@ -140,7 +140,8 @@ Rule parse_rule(const Json& json, const std::string& origin) {
           "{}: unknown role \"{}\"; a role such as mlp.gate or a group (matrices, linear, attention, mlp, "
           "experts, ends, routers) expected",
           origin, role);
-  if (rule.method != "rtn") fail("{}: unknown method \"{}\", rtn expected", origin, rule.method);
+  if (!is_rounding_method(rule.method))
+    fail("{}: unknown method \"{}\"; rtn, search or gptq expected", origin, rule.method);
   return rule;
 }
 
@@ -192,6 +193,10 @@ OrderedJson recipe_to_json(const Recipe& recipe) {
       {"name", recipe.name}, {"description", recipe.description}, {"rules", std::move(rules)}};
   if (recipe.dense_only) json["dense_only"] = true;
   return json;
+}
+
+bool is_rounding_method(std::string_view method) {
+  return method == "rtn" || method == "search" || method == "gptq";
 }
 
 bool rule_matches(const Rule& rule, const std::string& tensor, Role role) {

@@ -16,7 +16,7 @@ struct Rule {
                                    // "mlp", "experts", "ends" = embedding and head)
   std::vector<std::string> names;  // patterns over the whole tensor name; * matches any run of characters
   std::string format;              // as typed: "khq4", "mlx4-g64"; "source" keeps the tensor as it is
-  std::string method = "rtn";      // "rtn": the format's published rule
+  std::string method = "rtn";      // see is_rounding_method
   std::string otherwise;           // format for a matrix that does not fit `format`; empty: that is an error
   bool optional = false;           // may match nothing (a model with a tied head has no lm_head)
 };
@@ -36,6 +36,10 @@ Recipe load_recipe(const std::string& name_or_path);
 
 Recipe parse_recipe(const Json& json, const std::string& origin);
 OrderedJson recipe_to_json(const Recipe& recipe);
+
+/// "rtn": the format's published rule; "search": the best scales for the weights (weighted by their inputs
+/// where there is calibration text); "gptq": error feedback, which needs calibration text.
+bool is_rounding_method(std::string_view method);
 
 /// Does the rule speak of this tensor?
 bool rule_matches(const Rule& rule, const std::string& tensor, Role role);

@@ -25,6 +25,8 @@ class FakeModel : public Model {
   }
 
   const ModelConfig& config() const override { return config_; }
+  void embed(std::span<const Chunk>, std::span<float>) const override {}
+  void forward_block(int, std::span<const Chunk>, std::span<float>) const override {}
   void forward(std::span<const Chunk> batch, std::vector<float>& hidden) const override {
     hidden.clear();
     for (const Chunk& chunk : batch) {

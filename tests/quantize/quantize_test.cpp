@@ -28,8 +28,14 @@ struct Fixture : testing::Test {
   }
   QuantizeResult quantize(const std::string& recipe, const std::string& out,
                           Container container = Container::assay, const std::string& embed = "") {
-    return quantize_model(
-        {open_model(source), load_recipe(recipe), {container, embed}, folder.file(out), {}, "test"});
+    QuantizeRequest request;
+    request.source = open_model(source);
+    request.recipe = load_recipe(recipe);
+    request.plan.container = container;
+    request.plan.embed = embed;
+    request.out = folder.file(out);
+    request.why_not_measured = "test";
+    return quantize_model(request);
   }
 };
 

@@ -1,0 +1,265 @@
+#include "assay/quantize/calibrated_model.h"
+
+#include <algorithm>
+#include <cassert>
+#include <mutex>
+
+#include "assay/base/checked.h"
+#include "assay/base/error.h"
+#include "assay/base/progress.h"
+#include "assay/formats/table.h"
+#include "assay/model/model.h"
+
+namespace assay {
+namespace {
+
+std::vector<std::size_t> plane_sizes(const Format& format, const MatrixShape& shape) {
+  const Layout layout = format.layout(shape.columns);
+  const std::uint64_t units = unit_count(layout, shape.rows, shape.columns);
+  std::vector<std::size_t> sizes;
+  for (const Plane& plane : layout.planes) sizes.push_back(units * plane.bytes_per_unit);
+  return sizes;
+}
+
+/// A matrix that lies decoded in memory.
+class ValueRows final : public RowSource {
+ public:
+  ValueRows(std::vector<float> values, const MatrixShape& shape)
+      : values_(std::move(values)), shape_(shape), format_(find_format("f32")) {}
+  std::uint64_t rows() const override { return shape_.rows; }
+  std::uint64_t columns() const override { return shape_.columns; }
+  const Format& format() const override { return *format_; }
+  void decode(std::uint64_t first, std::uint64_t count, std::span<float> out) const override {
+    std::copy_n(values_.begin() + static_cast<std::ptrdiff_t>(first * shape_.columns), count * shape_.columns,
+                out.begin());
+  }
+
+ private:
+  std::vector<float> values_;
+  MatrixShape shape_;
+  FormatPtr format_;
+};
+
+/// A matrix as its format's own rule rounds it, rounded where it is read.
+class PlainlyRoundedRows final : public RowSource {
+ public:
+  PlainlyRoundedRows(std::shared_ptr<const RowSource> source, FormatPtr format)
+      : source_(std::move(source)),
+        format_(std::move(format)),
+        layout_(format_->layout(source_->columns())),
+        granule_(format_->row_granule(source_->columns())) {}
+  std::uint64_t rows() const override { return source_->rows(); }
+  std::uint64_t columns() const override { return source_->columns(); }
+  const Format& format() const override { return *format_; }
+  void decode(std::uint64_t first, std::uint64_t count, std::span<float> out) const override {
+    // Whole units only: rows around the ones asked for come along.
+    const std::uint64_t begin = first / granule_ * granule_;
+    const std::uint64_t end = std::min(rows(), ceil_divide(first + count, granule_) * granule_);
+    std::vector<float> weights((end - begin) * columns()), stored(weights.size());
+    source_->decode(begin, end - begin, weights);
+    const std::uint64_t units = unit_count(layout_, end - begin, columns());
+    std::vector<Params> params(layout_.has_params ? units : 0);
+    std::vector<Code> codes(units * layout_.run);
+    format_->reference(weights, params, codes);
+    format_->decode(params, codes, stored);
+    std::copy_n(stored.begin() + static_cast<std::ptrdiff_t>((first - begin) * columns()), out.size(),
+                out.begin());
+  }
+
+ private:
+  std::shared_ptr<const RowSource> source_;
+  FormatPtr format_;
+  Layout layout_;
+  std::uint64_t granule_;
+};
+
+/// Hands out the Hessian of inputs; matrices with the same inputs (q, k, v; gate, up) follow one another and
+/// share one.
+class HessianCache {
+ public:
+  const Hessian& of(std::span<const float> x, std::size_t tokens, std::size_t columns) {
+    const std::uint64_t hash = content_hash(x);
+    if (hessian_.columns != columns || hessian_.tokens != tokens || hash != hash_)
+      hessian_ = make_hessian(x, tokens, columns);
+    hash_ = hash;
+    return hessian_;
+  }
+
+ private:
+  static std::uint64_t content_hash(std::span<const float> x) {
+    std::uint64_t lanes[4] = {1, 2, 3, 4};
+    for (std::size_t i = 0; i < x.size(); ++i)
+      lanes[i % 4] = (lanes[i % 4] ^ std::bit_cast<std::uint32_t>(x[i])) * 0x9e3779b97f4a7c15u;
+    return (lanes[0] * 31 + lanes[1]) * 961 + lanes[2] * 31 + lanes[3];
+  }
+
+  Hessian hessian_;
+  std::uint64_t hash_ = 0;
+};
+
+/// Everything that the matrices of one calibration share.
+struct Run {
+  const Plan& plan;
+  const CalibratedRoundingOptions& options;
+  ResumeStore* store;
+  const std::function<void(std::size_t, const CalibratedTensor&)>& finished;
+  HessianCache hessians;
+  Progress progress;
+};
+
+OrderedJson stored_report(const CalibratedTensor& tensor) {
+  OrderedJson json = tensor.report.to_json();
+  json["weights"] = tensor.report.weights;
+  json["squared_error"] = tensor.error.squared_error;
+  json["squared_weight"] = tensor.error.squared_weight;
+  json["largest_error"] = tensor.error.largest;
+  return json;
+}
+
+CalibratedTensor read_stored(const ResumeStore::Entry& entry, const std::string& origin) {
+  CalibratedTensor tensor;
+  tensor.planes = entry.planes;
+  const auto number = [&](const char* key) { return json_get<double>(entry.report, key, origin); };
+  const auto count = [&](const char* key) { return json_get<std::uint64_t>(entry.report, key, origin); };
+  tensor.report = {number("plain_loss"),        number("loss"),    count("rows"),
+                   count("rows_plain"),         number("damping"), number("predicted_gain"),
+                   number("tokens_per_column"), count("clipped"),  count("weights")};
+  tensor.error = {number("squared_error"), number("squared_weight"), number("largest_error")};
+  return tensor;
+}
+
+/// A linear layer that is rounded when its inputs are first seen, and multiplies by what it became.
+class CalibratedLinear final : public Linear {
+ public:
+  CalibratedLinear(Run& run, std::size_t tensor, std::shared_ptr<const RowSource> source)
+      : run_(run), tensor_(tensor), source_(std::move(source)) {}
+
+  void forward(std::span<const float> x, std::size_t tokens, std::span<float> y) const override {
+    if (!rounded_) round(x, tokens);
+    rounded_->forward(x, tokens, y);
+  }
+  std::uint64_t rows() const override { return source_->rows(); }
+  std::uint64_t columns() const override { return source_->columns(); }
+  void row(std::uint64_t, std::span<float>) const override { assert(false && "no embedding is calibrated"); }
+  std::string kernel() const override { return "calibration"; }
+
+  /// Forgets the rounded matrix: its block is done.
+  void release() const { rounded_.reset(); }
+
+ private:
+  void round(std::span<const float> x, std::size_t tokens) const {
+    const TensorPlan& planned = run_.plan.tensors[tensor_];
+    const MatrixShape shape{rows(), columns()};
+    const Hessian& hessian = run_.hessians.of(x, tokens, shape.columns);
+    std::vector<float> weights(shape.rows * shape.columns), stored(weights.size());
+    source_->decode(0, shape.rows, weights);
+    CalibratedTensor done;
+    RoundedMatrix matrix;
+    try {
+      CalibratedRoundingOptions options = run_.options;
+      options.feedback = planned.method == "gptq";
+      matrix = round_calibrated(*planned.format, weights, shape.rows, hessian, options, done.report);
+    } catch (const Error& problem) {
+      fail("{}: tensor {}: {}", planned.source->file, planned.source->name, problem.what());
+    }
+    std::vector<MutableBytes> views;
+    for (const std::size_t bytes : plane_sizes(*planned.format, shape)) done.planes.emplace_back(bytes);
+    for (auto& plane : done.planes) views.emplace_back(plane);
+    planned.format->pack(matrix.params, matrix.codes, views);
+    planned.format->decode(matrix.params, matrix.codes, stored);
+    done.error.add(weights, stored);
+    if (run_.store) run_.store->put_tensor(tensor_, done.planes, stored_report(done));
+    run_.finished(tensor_, done);
+    run_.progress.advance(1);
+    rounded_ = make_linear(std::make_shared<ValueRows>(std::move(stored), shape), {Residency::decoded});
+  }
+
+  Run& run_;
+  std::size_t tensor_;
+  std::shared_ptr<const RowSource> source_;
+  mutable std::shared_ptr<const Linear> rounded_;
+};
+
+/// Keys and values of the block at hand only: every window starts from nothing in every block.
+class OneBlockState final : public SequenceState {
+ public:
+  explicit OneBlockState(std::size_t width) : width_(width) {}
+  int length() const override { return 0; }
+  void reserve(int count) override {
+    keys_.resize(static_cast<std::size_t>(count) * width_);
+    values_.resize(keys_.size());
+  }
+  void commit(int) override {}
+  std::span<float> keys(int) override { return keys_; }
+  std::span<float> values(int) override { return values_; }
+
+ private:
+  std::size_t width_;
+  std::vector<float> keys_, values_;
+};
+
+std::size_t count_calibrated(const Plan& plan) {
+  return static_cast<std::size_t>(std::ranges::count_if(plan.tensors, &TensorPlan::calibrated));
+}
+
+}  // namespace
+
+void calibrate_tensors(const Plan& plan, const CalibrationText& text,
+                       const CalibratedRoundingOptions& options, ResumeStore* store,
+                       const std::function<void(std::size_t, const CalibratedTensor&)>& finished) {
+  Run run{plan, options, store, finished, {}, Progress("calibrate", count_calibrated(plan), "matrices")};
+  std::map<int, std::vector<std::shared_ptr<const CalibratedLinear>>> blocks;
+  std::map<int, std::vector<std::size_t>> tensors;
+  LoadOptions load;
+  load.factory = [&](const std::string& name,
+                     std::shared_ptr<const RowSource> rows) -> std::shared_ptr<const Linear> {
+    const auto found =
+        std::ranges::find_if(plan.tensors, [&](const auto& t) { return t.source->name == name; });
+    assert(found != plan.tensors.end());
+    const auto index = static_cast<std::size_t>(found - plan.tensors.begin());
+    if (found->calibrated) {
+      auto linear = std::make_shared<const CalibratedLinear>(run, index, std::move(rows));
+      blocks[layer_of(name)].push_back(linear);
+      tensors[layer_of(name)].push_back(index);
+      return linear;
+    }
+    if (found->method != "copy" && found->format->can_encode())
+      rows = std::make_shared<PlainlyRoundedRows>(std::move(rows), found->format);
+    return make_linear(rows, {Residency::packed});
+  };
+  const auto model = Model::load(plan.source, load);
+  const ModelConfig& config = model->config();
+
+  std::vector<OneBlockState> states;
+  std::vector<Chunk> batch;
+  const std::size_t width =
+      static_cast<std::size_t>(config.kv_heads) * static_cast<std::size_t>(config.head_dim);
+  states.reserve(text.windows.size());
+  for (const auto& window : text.windows) {
+    states.emplace_back(width);
+    batch.push_back({&states.back(), window});
+  }
+  std::vector<float> hidden(text.tokens() * static_cast<std::size_t>(config.hidden));
+  const int done = store ? store->finished_blocks() : 0;
+  if (done > 0)
+    hidden = store->hidden(hidden.size());
+  else
+    model->embed(batch, hidden);
+  for (int block = 0; block < done; ++block)
+    for (const std::size_t index : tensors[block]) {
+      const TensorPlan& planned = plan.tensors[index];
+      const auto entry = store->tensor(index, plane_sizes(*planned.format, as_matrix(planned.source->shape)));
+      if (!entry)
+        fail("calibration: tensor {} of a finished block is missing; remove the folder to start over",
+             planned.source->name);
+      finished(index, read_stored(*entry, planned.source->name));
+      run.progress.advance(1);
+    }
+  for (int block = done; block < config.layers; ++block) {
+    model->forward_block(block, batch, hidden);
+    for (const auto& linear : blocks[block]) linear->release();
+    if (store) store->finish_block(block + 1, hidden);
+  }
+}
+
+}  // namespace assay

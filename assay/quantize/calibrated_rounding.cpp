@@ -1,0 +1,227 @@
+#include "assay/quantize/calibrated_rounding.h"
+
+#include <algorithm>
+#include <cassert>
+
+#include "assay/base/checked.h"
+#include "assay/parallel/threads.h"
+#include "assay/quantize/refine.h"
+
+namespace assay {
+namespace {
+
+constexpr std::size_t kPanelRows =
+    64;  // a multiple of every row granule; fixed, so that threads change nothing
+
+/// Parameters and codes of a panel that a method proposes, and the loss of each row.
+struct Candidate {
+  std::vector<Params> params;
+  std::vector<Code> codes;
+  std::vector<double> loss;
+};
+
+/// The factors that sweeps need, made once for all panels.
+struct Factors {
+  std::optional<GptqFactor> grouped;  // for parameters fitted on the way
+  std::optional<GptqFactor> free;     // any order, for parameters that stand before the sweep
+};
+
+class PanelRounding {
+ public:
+  PanelRounding(const Format& format, std::span<const float> weights, std::size_t rows,
+                const Hessian& hessian, const Factors& factors, const CalibratedRoundingOptions& options)
+      : format_(format),
+        layout_(format.layout(hessian.columns)),
+        weights_(weights),
+        rows_(rows),
+        hessian_(hessian),
+        factors_(factors),
+        options_(options),
+        units_(unit_count(layout_, rows, hessian.columns)) {}
+
+  /// Writes the best rows into params and codes.
+  CalibratedRoundingReport run(std::span<Params> params, std::span<Code> codes) {
+    const Candidate plain =
+        propose([&](const Panel& panel) { format_.reference(panel.weights, panel.params, panel.codes); });
+    best_ = plain;
+    Candidate searched = propose([&](const Panel& panel) {
+      std::vector<float> importance(panel.weights.size());
+      for (std::size_t i = 0; i < importance.size(); ++i) {
+        const std::size_t column = i % panel.columns;
+        importance[i] = static_cast<float>(hessian_.at(column, column));
+      }
+      search_units(format_, panel.weights, importance, panel.params, panel.codes, options_.search);
+    });
+    keep_better_rows(searched);
+    if (factors_.grouped) {
+      Candidate swept = propose([&](const Panel& panel) {
+        std::vector<double> damped(rows_);
+        gptq_sweep(panel, *factors_.grouped, GroupFit::on_start, options_.search, damped);
+      });
+      keep_better_rows(swept);
+    }
+    if (factors_.free) {
+      Candidate swept = propose([&](const Panel& panel) {
+        std::vector<double> damped(rows_);
+        std::ranges::copy(searched.params, panel.params.begin());
+        gptq_sweep(panel, *factors_.free, GroupFit::kept, options_.search, damped);
+      });
+      keep_better_rows(swept);
+    }
+    if (options_.feedback) refine();
+
+    CalibratedRoundingReport report;
+    const std::size_t granule = format_.row_granule(hessian_.columns);
+    for (std::size_t first = 0; first < rows_; first += granule)
+      for (std::size_t r = first; r < std::min(rows_, first + granule); ++r) {
+        report.plain_loss += plain.loss[r];
+        report.loss += best_.loss[r];
+        if (plain.loss[r] > 0 && !(best_.loss[r] < plain.loss[r])) ++report.rows_plain;
+      }
+    report.rows = rows_;
+    count_clipped(report);
+    std::ranges::copy(best_.params, params.begin());
+    std::ranges::copy(best_.codes, codes.begin());
+    return report;
+  }
+
+ private:
+  Panel panel(Candidate& candidate) const {
+    return {format_, layout_, rows_, hessian_.columns, weights_, candidate.params, candidate.codes};
+  }
+
+  template <class Method>
+  Candidate propose(const Method& method) const {
+    Candidate candidate;
+    candidate.params.resize(layout_.has_params ? units_ : 0);
+    candidate.codes.resize(units_ * layout_.run);
+    method(panel(candidate));
+    candidate.loss = PanelError(panel(candidate), hessian_).row_loss();
+    return candidate;
+  }
+
+  /// Rows that share units go together.
+  void keep_better_rows(const Candidate& candidate) {
+    const std::size_t granule = format_.row_granule(hessian_.columns), columns = hessian_.columns;
+    for (std::size_t first = 0; first < rows_; first += granule) {
+      const std::size_t last = std::min(rows_, first + granule);
+      double old_loss = 0, new_loss = 0;
+      for (std::size_t r = first; r < last; ++r) {
+        old_loss += best_.loss[r];
+        new_loss += candidate.loss[r];
+      }
+      if (!(new_loss < old_loss)) continue;
+      const std::size_t first_unit = first * columns / layout_.run;
+      const std::size_t last_unit = last == rows_ ? units_ : last * columns / layout_.run;
+      const auto copy = [](const auto& from, auto& to, std::size_t begin, std::size_t end) {
+        std::copy(from.begin() + static_cast<std::ptrdiff_t>(begin),
+                  from.begin() + static_cast<std::ptrdiff_t>(end),
+                  to.begin() + static_cast<std::ptrdiff_t>(begin));
+      };
+      if (layout_.has_params) copy(candidate.params, best_.params, first_unit, last_unit);
+      copy(candidate.codes, best_.codes, first_unit * layout_.run, last_unit * layout_.run);
+      copy(candidate.loss, best_.loss, first, last);
+    }
+  }
+
+  void refine() {
+    Candidate refined = best_;
+    for (int round = 0; round < options_.refinements; ++round) {
+      refit_parameters(panel(refined), hessian_);
+      descend_coordinates(panel(refined), hessian_);
+    }
+    code_padding(panel(refined));
+    refined.loss = PanelError(panel(refined), hessian_).row_loss();
+    keep_better_rows(refined);
+  }
+
+  void count_clipped(CalibratedRoundingReport& report) const {
+    report.weights = weights_.size();
+    if (!layout_.has_params) return;
+    for (std::size_t u = 0; u < units_; ++u) {
+      const auto [low, high] = format_.range(best_.params[u]);
+      const std::size_t end = std::min(weights_.size(), (u + 1) * layout_.run);
+      for (std::size_t i = u * layout_.run; i < end; ++i)
+        report.clipped += weights_[i] < low || weights_[i] > high;
+    }
+  }
+
+  const Format& format_;
+  Layout layout_;
+  std::span<const float> weights_;
+  std::size_t rows_;
+  const Hessian& hessian_;
+  const Factors& factors_;
+  const CalibratedRoundingOptions& options_;
+  std::size_t units_;
+  Candidate best_;
+};
+
+/// Parameters can be fitted on the way where a unit lies within a row, holds several of its columns but not
+/// all, and may be moved at all.
+bool fits_on_the_way(const Format& format, const Layout& layout, std::size_t columns) {
+  const auto view = format.affine();
+  return layout.has_params && view && view->searchable && layout.run < columns && columns % layout.run == 0;
+}
+
+}  // namespace
+
+void CalibratedRoundingReport::add(const CalibratedRoundingReport& panel) {
+  plain_loss += panel.plain_loss;
+  loss += panel.loss;
+  rows += panel.rows;
+  rows_plain += panel.rows_plain;
+  clipped += panel.clipped;
+  weights += panel.weights;
+}
+
+OrderedJson CalibratedRoundingReport::to_json() const {
+  return {{"plain_loss", plain_loss},
+          {"loss", loss},
+          {"rows", rows},
+          {"rows_plain", rows_plain},
+          {"damping", damping},
+          {"predicted_gain", predicted_gain},
+          {"tokens_per_column", tokens_per_column},
+          {"clipped", clipped}};
+}
+
+RoundedMatrix round_calibrated(const Format& format, std::span<const float> weights, std::size_t rows,
+                               const Hessian& hessian, const CalibratedRoundingOptions& options,
+                               CalibratedRoundingReport& report) {
+  const std::size_t columns = hessian.columns;
+  assert(weights.size() == rows * columns);
+  const Layout layout = format.layout(columns);
+  Factors factors;
+  if (options.feedback) {
+    if (fits_on_the_way(format, layout, columns))
+      factors.grouped = factor_hessian(hessian, ColumnOrder::groups, layout.run, options.damping);
+    else
+      factors.free = factor_hessian(hessian, ColumnOrder::activation, 1, options.damping);
+    const GptqFactor& factor = factors.grouped ? *factors.grouped : *factors.free;
+    report.damping = factor.damping;
+    report.predicted_gain = factor.predicted_gain;
+  }
+  report.tokens_per_column = static_cast<double>(hessian.tokens) / static_cast<double>(columns);
+
+  RoundedMatrix rounded;
+  const std::size_t units = unit_count(layout, rows, columns);
+  rounded.params.resize(layout.has_params ? units : 0);
+  rounded.codes.resize(units * layout.run);
+  std::vector<CalibratedRoundingReport> reports(ceil_divide(rows, kPanelRows));
+  parallel_for(reports.size(), [&](std::size_t p) {
+    const std::size_t first = p * kPanelRows, count = std::min(kPanelRows, rows - first);
+    const std::size_t first_unit = first * columns / layout.run,
+                      panel_units = unit_count(layout, count, columns);
+    PanelRounding panel(format, weights.subspan(first * columns, count * columns), count, hessian, factors,
+                        options);
+    reports[p] =
+        panel.run(std::span(rounded.params)
+                      .subspan(layout.has_params ? first_unit : 0, layout.has_params ? panel_units : 0),
+                  std::span(rounded.codes).subspan(first_unit * layout.run, panel_units * layout.run));
+  });
+  for (const CalibratedRoundingReport& panel : reports) report.add(panel);
+  return rounded;
+}
+
+}  // namespace assay

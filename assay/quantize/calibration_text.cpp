@@ -1,0 +1,145 @@
+#include "assay/quantize/calibration_text.h"
+
+#include <algorithm>
+#include <unordered_set>
+
+#include "assay/base/error.h"
+#include "assay/base/file.h"
+
+namespace assay {
+namespace {
+
+constexpr std::size_t kTextLimit = std::size_t{4} << 30;
+constexpr std::size_t kShingle = 64;          // tokens
+constexpr std::uint64_t kManifestShare = 64;  // one shingle in so many is written down
+constexpr std::uint64_t kSelfSeed =
+    0x5eedca11b0000;  // self-sampled text other than what is measured on by default
+
+/// SplitMix64 (Steele, Lea and Flood 2014): one number for each draw, whatever was drawn before.
+std::uint64_t mix(std::uint64_t value) {
+  value += 0x9e3779b97f4a7c15u;
+  value = (value ^ (value >> 30)) * 0xbf58476d1ce4e5b9u;
+  value = (value ^ (value >> 27)) * 0x94d049bb133111ebu;
+  return value ^ (value >> 31);
+}
+
+/// The start of the line behind `offset`, so that a window begins like a document would.
+std::size_t next_line(std::string_view text, std::size_t offset) {
+  if (offset == 0) return 0;
+  const std::size_t end = text.find('\n', offset);
+  return end == std::string_view::npos ? text.size() : end + 1;
+}
+
+std::vector<TokenId> draw_window(const LoadedModel& model, std::string_view text, std::size_t wanted,
+                                 std::uint64_t draw) {
+  constexpr int kTries = 64;  // a draw near the end of the text is too short
+  for (int attempt = 0; attempt < kTries; ++attempt) {
+    const std::size_t start =
+        next_line(text, mix(draw ^ mix(static_cast<std::uint64_t>(attempt))) % text.size());
+    for (std::size_t bytes = wanted * 8;; bytes *= 2) {
+      // The last token of a cut text may be a part of a longer one: it is dropped with the rest.
+      const std::string_view part = text.substr(start, bytes);
+      std::vector<TokenId> ids = model.tokenizer->encode(part);
+      const bool whole = part.size() < bytes;
+      if (ids.size() > wanted || (whole && ids.size() == wanted)) {
+        ids.resize(wanted);
+        return ids;
+      }
+      if (whole) break;
+    }
+  }
+  return {};
+}
+
+void draw_windows(const LoadedModel& model, CalibrationText& calibration) {
+  const CalibrationTextOptions& options = calibration.options;
+  const std::string text = read_file(options.text, kTextLimit);
+  if (text.empty()) fail("{}: the file is empty, text expected", options.text);
+  calibration.text_sha256 = sha256_hex(std::as_bytes(std::span<const char>(text.data(), text.size())));
+  const bool bos = model.tokenizer->adds_bos && model.tokenizer->bos.has_value();
+  for (std::size_t i = 0; i * options.window < options.tokens; ++i) {
+    std::vector<TokenId> window =
+        draw_window(model, text, options.window - (bos ? 1 : 0), mix(options.seed) ^ i);
+    if (window.empty())
+      fail("{}: found no run of {} tokens to calibrate on; give a longer text", options.text, options.window);
+    if (bos) window.insert(window.begin(), *model.tokenizer->bos);
+    calibration.windows.push_back(std::move(window));
+  }
+}
+
+void sample_windows(const LoadedModel& model, CalibrationText& calibration) {
+  const CalibrationTextOptions& options = calibration.options;
+  const std::size_t count = (options.tokens + options.window - 1) / options.window;
+  const std::vector<TokenId> ids = sample_self_text(model, count * options.window, options.seed + kSelfSeed);
+  const std::string text = model.tokenizer->decode(ids);
+  calibration.text_sha256 = sha256_hex(std::as_bytes(std::span<const char>(text.data(), text.size())));
+  for (std::size_t i = 0; i < count; ++i) {
+    const auto first = ids.begin() + static_cast<std::ptrdiff_t>(i * options.window);
+    calibration.windows.emplace_back(first, first + static_cast<std::ptrdiff_t>(options.window));
+  }
+}
+
+}  // namespace
+
+std::size_t CalibrationText::tokens() const {
+  std::size_t total = 0;
+  for (const auto& window : windows) total += window.size();
+  return total;
+}
+
+OrderedJson CalibrationText::to_json() const {
+  OrderedJson marks = OrderedJson::array();
+  for (const auto& window : windows)
+    for (const std::uint64_t shingle : shingles(window, kManifestShare))
+      marks.push_back(fmt::format("{:016x}", shingle));
+  return {{"text", options.text},     {"text_sha256", text_sha256}, {"tokens", tokens()},
+          {"window", options.window}, {"seed", options.seed},       {"shingles", std::move(marks)}};
+}
+
+CalibrationText load_calibration_text(const LoadedModel& model, const CalibrationTextOptions& options) {
+  CalibrationText calibration;
+  calibration.options = options;
+  if (options.tokens == 0) return calibration;
+  if (options.window < 2 || options.window > static_cast<std::size_t>(model.model->config().max_positions))
+    fail("calibration windows of {} tokens: 2 to {} expected", options.window,
+         model.model->config().max_positions);
+  if (options.text == "self")
+    sample_windows(model, calibration);
+  else
+    draw_windows(model, calibration);
+  return calibration;
+}
+
+std::vector<std::uint64_t> shingles(std::span<const TokenId> tokens, std::uint64_t share) {
+  std::vector<std::uint64_t> found;
+  if (tokens.size() < kShingle) return found;
+  // A polynomial over a window that slides: each step adds one token and takes one away.
+  constexpr std::uint64_t kBase = 0x9e3779b97f4a7c15u;
+  std::uint64_t power = 1, hash = 0;
+  for (std::size_t i = 0; i + 1 < kShingle; ++i) power *= kBase;
+  for (std::size_t i = 0; i < tokens.size(); ++i) {
+    if (i >= kShingle) hash -= (static_cast<std::uint64_t>(tokens[i - kShingle]) + 1) * power;
+    hash = hash * kBase + static_cast<std::uint64_t>(tokens[i]) + 1;
+    if (i + 1 < kShingle) continue;
+    const std::uint64_t mixed = mix(hash);
+    if (mixed % share == 0) found.push_back(mixed);
+  }
+  return found;
+}
+
+void refuse_overlap(const CalibrationText& calibration, std::span<const TokenId> measured,
+                    const std::string& label) {
+  std::unordered_set<std::uint64_t> seen;
+  for (const auto& window : calibration.windows)
+    for (const std::uint64_t shingle : shingles(window, 1)) seen.insert(shingle);
+  std::size_t shared = 0;
+  for (const std::uint64_t shingle : shingles(measured, 1)) shared += seen.contains(shingle);
+  if (shared > 0)
+    fail(
+        "{}: {} runs of {} tokens also occur in the calibration text {}: a model must not be measured on "
+        "what it was "
+        "calibrated on",
+        label, shared, kShingle, calibration.options.text);
+}
+
+}  // namespace assay
