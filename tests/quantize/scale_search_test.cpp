@@ -69,8 +69,8 @@ double weighted_loss(const std::vector<float>& weights, const std::vector<float>
 }
 
 std::vector<float> log_normal(std::size_t n, unsigned seed, float sigma) {
-  std::vector<float> values = gaussian(n, seed, sigma);
-  for (float& value : values) value = std::exp(value);
+  std::vector<float> values = gaussian(n, seed);
+  for (float& value : values) value = std::exp(sigma * value);
   return values;
 }
 
@@ -429,34 +429,35 @@ TEST(ScaleSearch, PermutesWithTheWeights) {
   });
 }
 
-// Property 7. A short last unit is a whole one whose other weights, inside its range, do not matter. Zero
-// lies outside the range of two of the three, so padding would show.
+// Property 7. A short last unit, here after a whole one, is a whole one whose other weights, inside its
+// range, do not matter. Zero lies outside the range of two of the three, so padding would show.
 TEST(ScaleSearch, PaddingTakesNoPart) {
   const auto flat = [](const Format& f) { return searchable(f) && f.layout(1).share == Share::run_flat; };
   for_each_format(flat, [](const Format& format) {
     const std::size_t run = format.layout(1).run;
     for (const float shift : {0.0f, 6.0f, -6.0f})
       for (std::size_t n = 1; n < run; ++n) {
-        std::vector<float> tail = gaussian(n, static_cast<unsigned>(100 + n));
-        for (float& weight : tail) weight += shift;
-        std::vector<float> whole = tail, importance = log_normal(n, static_cast<unsigned>(200 + n), 1.0f);
-        const Found found = search(format, tail, n, importance);
-        whole.resize(run, tail[0]);
-        importance.resize(run, 0.0f);
-        const Found other = search(format, whole, run, importance, {.importance_floor = 0.0});
-        ASSERT_EQ(found.params.size(), 1u);
-        ASSERT_EQ(found.codes.size(), run);
-        EXPECT_EQ(found.params[0].scale, other.params[0].scale) << n << " weights around " << shift;
-        EXPECT_EQ(found.params[0].bias, other.params[0].bias) << n << " weights around " << shift;
-        EXPECT_TRUE(std::equal(found.codes.begin(), found.codes.begin() + static_cast<std::ptrdiff_t>(n),
-                               other.codes.begin()));
-        if (found.report.improved == 0) continue;
-        std::vector<Code> pads(run - n);
+        SCOPED_TRACE(std::to_string(n) + " weights around " + std::to_string(shift));
+        std::vector<float> weights = gaussian(run + n, static_cast<unsigned>(100 + n));
+        for (float& weight : weights) weight += shift;
+        std::vector<float> importance = log_normal(run + n, static_cast<unsigned>(200 + n), 1.0f);
+        const Found found = search(format, weights, run + n, importance);
+        ASSERT_EQ(found.params.size(), 2u);
+        ASSERT_EQ(found.codes.size(), 2 * run);
+        weights.resize(2 * run, weights[run]);
+        importance.resize(2 * run, 0.0f);
+        const Found whole = search(format, weights, run, importance, {.importance_floor = 0.0});
+        EXPECT_EQ(found.params[1].scale, whole.params[1].scale);
+        EXPECT_EQ(found.params[1].bias, whole.params[1].bias);
+        const auto pads = found.codes.end() - static_cast<std::ptrdiff_t>(run - n);
+        EXPECT_TRUE(std::equal(found.codes.begin(), pads, whole.codes.begin()));
+        EXPECT_NEAR(found.report.loss, whole.report.loss, 1e-12 * whole.report.loss);
+        if (found.report.improved < 2) continue;
+        std::vector<Code> of_zero(run - n);
         std::vector<float> ignored(run - n);
-        format.round(std::vector<Params>(run - n, found.params[0]), std::vector<float>(run - n, 0.0f), pads,
-                     ignored);
-        EXPECT_TRUE(
-            std::equal(pads.begin(), pads.end(), found.codes.begin() + static_cast<std::ptrdiff_t>(n)));
+        format.round(std::vector<Params>(run - n, found.params[1]), std::vector<float>(run - n, 0.0f),
+                     of_zero, ignored);
+        EXPECT_TRUE(std::equal(pads, found.codes.end(), of_zero.begin()));
       }
   });
 }
