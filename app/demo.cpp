@@ -17,8 +17,9 @@ namespace {
 
 struct Options : Common {
   std::string model, out = "out/demo", text = "self";
-  std::vector<std::string> recipes = {"q8", "int6-row", "mlx4", "q4", "w3-mlp", "w3", "mlx3", "mlx2"};
-  std::size_t tokens = 8192;
+  std::vector<std::string> recipes = {"q8",          "int6-row", "q4",   "mlx4", "w3-mlp",
+                                      "w3-mlp+gptq", "w3",       "mlx3", "mlx2", "mlx2+gptq"};
+  std::size_t tokens = 8192, calibration_tokens = 16384;
   std::uint64_t seed = 1;
   bool keep = false;
 };
@@ -54,6 +55,48 @@ class Workspace {
   bool keep_;
 };
 
+/// "w3-mlp+gptq": a recipe, and the method for what it would round to nearest.
+struct Variant {
+  std::string label, recipe, method;
+};
+
+Variant parse_variant(const std::string& label) {
+  const std::size_t plus = label.rfind('+');
+  if (plus == std::string::npos || !is_rounding_method(label.substr(plus + 1))) return {label, label, ""};
+  return {label, label.substr(0, plus), label.substr(plus + 1)};
+}
+
+/// Quantises by variants; those that calibrate share one text, sampled from the model itself.
+class VariantQuantiser {
+ public:
+  VariantQuantiser(const Options& options, const LoadedModel& original)
+      : options_(options), original_(original) {}
+
+  QuantizeResult operator()(const Variant& variant, const std::string& out) {
+    QuantizeRequest request;
+    request.source = original_.checkpoint;
+    request.recipe = load_recipe(variant.recipe);
+    request.plan.method = variant.method;
+    request.plan.calibration = !variant.method.empty();
+    if (request.plan.calibration) request.calibration = calibration();
+    request.out = out;
+    request.why_not_measured = "a demo's model: measured in its report";
+    return quantize_model(request);
+  }
+
+ private:
+  const Calibration& calibration() {
+    if (!calibration_)
+      calibration_ = Calibration{
+          load_calibration_text(original_, {"self", options_.calibration_tokens, 512, options_.seed}), {}};
+    return *calibration_;
+  }
+
+  const Options& options_;
+  const LoadedModel& original_;
+  std::optional<Calibration> calibration_;
+};
+
 std::vector<Comparison> decided_against_original(const Measurement& measurement) {
   std::vector<Comparison> family;
   for (const ModelMeasurement& model : measurement.models) family.push_back(*model.against_reference);
@@ -63,10 +106,10 @@ std::vector<Comparison> decided_against_original(const Measurement& measurement)
 
 void print_table(const Measurement& measurement, const std::vector<std::string>& recipes,
                  const std::vector<Comparison>& verdicts) {
-  fmt::print("\n{:<10} {:>7} {:>7} {:>10} {:>17} {:>19} {:>6}  {}\n", "recipe", "linear", "file", "bytes",
+  fmt::print("\n{:<11} {:>7} {:>7} {:>10} {:>17} {:>19} {:>6}  {}\n", "recipe", "linear", "file", "bytes",
              "perplexity", "mean KLD [95 %]", "top-1", "verdict");
   const ModelMeasurement& original = *measurement.reference;
-  fmt::print("{:<10} {:>7.3f} {:>7.3f} {:>10} {:>17.3f} {:>19} {:>6}\n", "original",
+  fmt::print("{:<11} {:>7.3f} {:>7.3f} {:>10} {:>17.3f} {:>19} {:>6}\n", "original",
              original.facts.linear_bits_per_weight, original.facts.file_bits_per_weight, original.facts.bytes,
              original.perplexity, "", "");
   for (std::size_t i = 0; i < measurement.models.size(); ++i) {
@@ -78,7 +121,7 @@ void print_table(const Measurement& measurement, const std::vector<std::string>&
             ? fmt::format("worse by {:.1f} % [{:.1f}, {:.1f}]", 100 * (verdicts[i].perplexity_ratio() - 1),
                           100 * (ratio.low - 1), 100 * (ratio.high - 1))
             : std::string(decision_name(verdicts[i].decision));
-    fmt::print("{:<10} {:>7.3f} {:>7.3f} {:>10} {:>17.3f} {:>7.4f} [{:.4f}, {:.4f}] {:>4.1f}%  {}\n",
+    fmt::print("{:<11} {:>7.3f} {:>7.3f} {:>10} {:>17.3f} {:>7.4f} [{:.4f}, {:.4f}] {:>4.1f}%  {}\n",
                recipes[i], model.facts.linear_bits_per_weight, model.facts.file_bits_per_weight,
                model.facts.bytes, model.perplexity, divergence.mean, divergence.mean_interval.low,
                divergence.mean_interval.high, 100 * divergence.top1_agreement, verdict);
@@ -104,17 +147,14 @@ void run(const Options& options) {
   if (!options.json)
     fmt::print("{}: {} recipes, measured on {} tokens {}\n", model, options.recipes.size(), options.tokens,
                options.text == "self" ? "sampled from the model itself" : "of " + options.text);
+  VariantQuantiser quantise(options, original);
   std::vector<LoadedModel> quantised;
   for (const std::string& recipe : options.recipes) {
-    QuantizeRequest request;
-    request.source = original.checkpoint;
-    request.recipe = load_recipe(recipe);
-    request.out = workspace.path(std::filesystem::path(recipe).stem().string());
-    request.why_not_measured = "a demo's model: measured in its report";
-    const QuantizeResult result = quantize_model(request);
+    const std::string out = workspace.path(std::filesystem::path(recipe).stem().string());
+    const QuantizeResult result = quantise(parse_variant(recipe), out);
     if (!options.json)
       for (const std::string& note : result.plan.notes) fmt::print("note: {}: {}\n", recipe, note);
-    quantised.push_back(load_model(request.out, {.linear = {Residency::automatic}}));
+    quantised.push_back(load_model(out, {.linear = {Residency::automatic}}));
   }
   const Corpus corpus = load_corpus(original, {options.text, options.tokens, options.seed});
   const Measurement measurement = measure(quantised, &original, corpus, {});
@@ -147,14 +187,21 @@ void add_demo(CLI::App& app) {
       app.add_subcommand("demo", "Quantise a model several ways, measure each, write report.html");
   auto options = std::make_shared<Options>();
   command->add_option("--model", options->model, "Model (default: the bundled one)");
-  command->add_option("--recipes", options->recipes, "Recipes, separated by commas")
+  command
+      ->add_option("--recipes", options->recipes,
+                   "Recipes, separated by commas; RECIPE+gptq and RECIPE+search calibrate")
       ->delimiter(',')
       ->capture_default_str();
   command->add_option("--text", options->text, "Text to measure on: a file or self")->capture_default_str();
   command->add_option("--tokens", options->tokens, "Tokens to measure on")
       ->check(CLI::Range(std::size_t{1024}, std::size_t{1} << 40))
       ->capture_default_str();
-  command->add_option("--seed", options->seed, "Seed of the self-sampled text")->capture_default_str();
+  command
+      ->add_option("--calib-tokens", options->calibration_tokens,
+                   "Tokens sampled from the model to calibrate on")
+      ->check(CLI::Range(std::size_t{512}, std::size_t{1} << 40))
+      ->capture_default_str();
+  command->add_option("--seed", options->seed, "Seed of the self-sampled texts")->capture_default_str();
   command->add_option("--out", options->out, "Folder for report.html")->capture_default_str();
   command->add_flag("--keep", options->keep, "Keep the quantised models in OUT/models");
   add_common(command, options.get(),

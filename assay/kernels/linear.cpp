@@ -144,9 +144,9 @@ std::unique_ptr<Linear> make_kernel(const std::shared_ptr<const RowSource>& sour
   return std::make_unique<Kernel>(source);
 }
 
-constexpr LinearKernel kDecoded{"decoded to f32, OpenBLAS sgemm", "", Residency::decoded, any_machine,
+constexpr LinearKernel kDecoded{"decoded to f32, OpenBLAS", "", Residency::decoded, any_machine,
                                 make_kernel<DecodedLinear>};
-constexpr LinearKernel kPacked{"packed, decoded by panels, OpenBLAS sgemm", "", Residency::packed,
+constexpr LinearKernel kPacked{"packed, decoded by panels, OpenBLAS", "", Residency::packed,
                                any_machine, make_kernel<PackedLinear>};
 constexpr std::array kLinearKernels = {kDecoded, kPacked};
 

@@ -39,7 +39,7 @@ class Model {
   virtual void forward(std::span<const Chunk> batch, std::vector<float>& hidden) const = 0;
   /// Logits [rows, vocabulary] of hidden rows [rows, hidden].
   virtual void logits(std::span<const float> hidden, std::vector<float>& out) const = 0;
-  /// One line per kernel in use: "khq4: decoded to f32, OpenBLAS sgemm (42 matrices)".
+  /// One line per kernel in use: "khq4: decoded to f32, OpenBLAS (42 matrices)".
   virtual std::vector<std::string> kernel_report() const = 0;
   /// Multiply-add flops per token of the linear layers, head excluded / of the head: for rate reports.
   virtual double linear_flops_per_token() const = 0;

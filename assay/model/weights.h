@@ -50,7 +50,7 @@ class WeightLoader {
   /// Throws Error naming the first tensor that was never taken, parts that a text model may leave out
   /// excepted.
   void finish();
-  /// "khq4: decoded to f32, OpenBLAS sgemm (42 matrices)", and a line on what was left out.
+  /// "khq4: decoded to f32, OpenBLAS (42 matrices)", and a line on what was left out.
   std::vector<std::string> report() const;
 
  private:

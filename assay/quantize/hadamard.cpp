@@ -54,7 +54,8 @@ void walsh_hadamard(std::span<double> x, std::size_t width) {
       }
     }
   }
-  const double scale = 1 / std::sqrt(static_cast<double>(x.size() / width));
+  const std::size_t size = x.size() / width;
+  const double scale = 1 / std::sqrt(static_cast<double>(size));
   for (double& value : x) value *= scale;
 }
 

@@ -145,14 +145,20 @@ void descend_coordinates(const Panel& panel, const Hessian& hessian) {
     for (std::size_t j = 0; j < count; ++j) {
       const std::size_t column = begin + j;
       const double weight = hessian.at(column, column);
-      if (!(weight > 0)) continue;  // inputs that were never seen: nothing to gain
+      const bool seen = weight > 0;
       for (std::size_t r = 0; r < rows; ++r) {
         const double original = static_cast<double>(panel.weights[r * columns + column]);
         const double others = block[j * rows + r] - error[column * rows + r] * weight;
-        values[r] = static_cast<float>(original + others / weight);
+        values[r] = static_cast<float>(seen ? original + others / weight : original);
         if (!params.empty()) params[r] = panel.params[(r * columns + column) / panel.layout.run];
       }
       panel.format.round(params, values, codes, rounded);
+      if (!seen) {
+        // Inputs that calibration never saw cost nothing here, but may be alive elsewhere: the nearest codes,
+        // which refitted parameters may have moved.
+        for (std::size_t r = 0; r < rows; ++r) panel.codes[r * columns + column] = codes[r];
+        continue;
+      }
       bool moved = false;
       for (std::size_t r = 0; r < rows; ++r) {
         const double old_error = error[column * rows + r];

@@ -286,8 +286,7 @@ CheckpointPtr rotate_checkpoint(const CheckpointPtr& source, const RotationOptio
     made.untied_weights = source->at(step.source).elements();
     made.untied_bytes = source->at(step.source).stored_bytes();
   }
-  const CheckpointPtr rotated =
-      apply_rotation(source, plan, rotation, options.scratch_directory, &made.tensors);
+  CheckpointPtr rotated = apply_rotation(source, plan, rotation, options.scratch_directory, &made.tensors);
   made.gate = check_rotation(*source, *rotated, plan, rotation);
   if (report != nullptr) *report = std::move(made);
   return rotated;

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
-#include <limits>
 
 #include "assay/base/checked.h"
 #include "assay/base/error.h"
@@ -50,9 +49,7 @@ class DeviationSums {
       squares += wanted[i] * wanted[i];
     }
     // A vector of zeros must come back as zeros; weights at the end of f32's range lose digits nobody misses.
-    double deviation = std::sqrt(difference) / std::max(std::sqrt(squares), kSmallestNorm);
-    if (!std::isfinite(deviation))
-      deviation = std::numeric_limits<double>::infinity();  // a NaN compares false
+    const double deviation = std::sqrt(difference) / std::max(std::sqrt(squares), kSmallestNorm);
     means_ += deviation;
     if (vectors_++ > 0 && deviation <= deviation_.largest) return;
     deviation_.largest = deviation;

@@ -253,8 +253,9 @@ TEST(GptqSweepTest, WorstCaseIsAQuarterStepOfEveryFactor) {
     for (const Inputs kind : kAllInputs) {
       const Hessian hessian = random_hessian(kind, n, static_cast<unsigned>(40 + n));
       const GptqFactor factor = factor_hessian(hessian, ColumnOrder::groups, 1, 0.01);
-      const double trace = damped(hessian, factor).trace();
-      if (kind == Inputs::diagonal || n == 1) {
+      const Matrix moments = damped(hessian, factor);
+      const double trace = moments.trace();
+      if (moments.isDiagonal()) {
         EXPECT_NEAR(sum(factor.d), trace, 1e-12 * trace) << input_name(kind) << " " << n;
       } else {
         EXPECT_LT(sum(factor.d), trace * (1 - 1e-6)) << input_name(kind) << " " << n;
@@ -288,7 +289,7 @@ TEST(GptqSweepTest, DitheredLossIsATwelfthOfTheFactors) {
     for (Eigen::Index i = 0; i < moments.rows(); ++i)
       for (Eigen::Index j = 0; j < i; ++j) naive_variance += 4 * moments(i, j) * moments(i, j) / 144;
     EXPECT_NEAR(naive, moments.trace() / 12, 5 * std::sqrt(naive_variance / kRows)) << input_name(kind);
-    EXPECT_LT(feedback, naive * (kind == Inputs::diagonal ? 1.05 : 1.0)) << input_name(kind);
+    EXPECT_LE(feedback, naive * (1 + 1e-6)) << input_name(kind);
   }
 }
 

@@ -109,6 +109,14 @@ TEST(Rotation, UntiesTheHeadWhereverTheConfigStatesIt) {
   EXPECT_TRUE(json["symmetry"].contains("lm_head.weight"));
 }
 
+TEST(Rotation, ReadsRowsInLogicalOrder) {
+  Checkpoint interleaved = *MemoryModel(config_of("llama", 32)).checkpoint();
+  for (Tensor& tensor : interleaved.tensors)
+    if (tensor.name.ends_with("q_proj.weight")) tensor.row_order.heads = 4;
+  const auto source = std::make_shared<const Checkpoint>(interleaved);
+  EXPECT_LT(difference(logits_of(source, kTokens), logits_of(rotate_checkpoint(source, {}), kTokens)), 1e-5);
+}
+
 TEST(Rotation, IdentityOnlyFuses) {
   const auto source = MemoryModel(tied_qwen()).checkpoint();
   const auto fused = rotate_checkpoint(source, {.kind = RotationKind::identity});

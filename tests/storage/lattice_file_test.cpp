@@ -107,6 +107,8 @@ TEST(LatticeFile, RefusesTheRank) {
 TEST(LatticeFile, RefusesACountThatIsNotTheShapes) {
   EXPECT_ERROR(parse(lattice_bytes("KHQ4", 2, 2, {2, 33}, 64, std::string(40, '\0'))),
                "dir/t.q4: element count is 64, shape [2, 33] has 66");
+  EXPECT_ERROR(parse(lattice_bytes("KHQ4", 2, 2, {2, 33}, 67, std::string(60, '\0'))),
+               "dir/t.q4: element count is 67, shape [2, 33] has 66");
 }
 
 TEST(LatticeFile, RefusesEveryTruncation) {
