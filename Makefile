@@ -3,7 +3,7 @@
 # make test      the test suite
 # make help      everything else
 .DEFAULT_GOAL := build
-.PHONY: help build demo test test-asan bench lint format fuzz mutants coverage smollm2 install clean dependencies
+.PHONY: help build demo test test-asan bench lint format fuzz mutants proofs smollm2 install clean dependencies
 PREFIX ?= /usr/local
 JOBS ?= $(shell nproc)
 FUZZ_SECONDS ?= 600
@@ -16,7 +16,8 @@ help:
 	  'make lint      clang-format, clang-tidy, warnings as errors with g++ and clang' \
 	  'make fuzz      every fuzz target for FUZZ_SECONDS (default 600) and its line coverage' \
 	  'make mutants   plants faults and sees the tests that they name turn red' \
-	  'make smollm2   a public model: fetch, ask, quantise, measure' \
+	  'make proofs    the theorems behind error feedback, checked by Coq' \
+  'make smollm2   a public model: fetch, ask, quantise, measure' \
 	  'make install   to PREFIX (default /usr/local)'
 
 dependencies:
@@ -59,6 +60,10 @@ fuzz:
 
 mutants: build/build.ninja
 	scripts/mutants.sh
+
+proofs:
+	@scripts/install-dependencies.sh build proofs
+	$(MAKE) -C proofs check
 
 smollm2: build
 	@scripts/install-dependencies.sh build python

@@ -54,6 +54,8 @@ OrderedJson as_json(const Checkpoint& checkpoint, const SizeSummary& size, bool 
   if (checkpoint.manifest && checkpoint.manifest->contains("measurements"))
     json["measurements"] = (*checkpoint.manifest)["measurements"];
   if (!with_tensors) return json;
+  if (checkpoint.manifest && checkpoint.manifest->contains("tensors"))
+    json["manifest_tensors"] = (*checkpoint.manifest)["tensors"];
   for (const Tensor& tensor : checkpoint.tensors) {
     const auto role = classify_tensor(tensor.name);
     json["tensor_list"].push_back({{"name", tensor.name},
@@ -75,6 +77,28 @@ void print_tensors(const Checkpoint& checkpoint) {
     fmt::print("{:<52} {:<16} {:<16} {:<22} {:>6.3f}  {}\n", tensor.name, shape_text(tensor.shape),
                format_name(tensor), role ? role_name(*role) : "UNKNOWN", tensor_bits(tensor),
                role ? kernel_of(tensor, *role) : "");
+  }
+}
+
+/// What calibration did to each tensor, as the manifest has it.
+void print_calibration(const Json& manifest, const std::string& origin) {
+  const auto tensors = manifest.find("tensors");
+  if (tensors == manifest.end() || !tensors->is_object()) return;
+  bool headed = false;
+  for (const auto& [name, tensor] : tensors->items()) {
+    const auto found = tensor.is_object() ? tensor.find("calibration") : tensor.end();
+    if (!tensor.is_object() || found == tensor.end()) continue;
+    const auto number = [&](const char* key) { return json_get<double>(*found, key, origin); };
+    if (!headed)
+      fmt::print("\n{:<52} {:<8} {:>10} {:>10} {:>7} {:>9} {:>10} {:>8} {:>7}\n", "tensor", "method",
+                 "plain loss", "loss", "ratio", "predicted", "rows plain", "damping", "n/d");
+    headed = true;
+    const double plain = number("plain_loss"), loss = number("loss");
+    fmt::print("{:<52} {:<8} {:>10.4g} {:>10.4g} {:>7.3f} {:>9.3f} {:>5}/{:<4} {:>8.4g} {:>7.1f}\n", name,
+               json_get<std::string>(tensor, "method", origin), plain, loss, plain > 0 ? loss / plain : 1.0,
+               number("predicted_gain"), json_get<std::uint64_t>(*found, "rows_plain", origin),
+               json_get<std::uint64_t>(*found, "rows", origin), number("damping"),
+               number("tokens_per_column"));
   }
 }
 
@@ -145,6 +169,8 @@ void add_inspect(CLI::App& app) {
     }
     print_text(*checkpoint, size);
     if (options->tensors) print_tensors(*checkpoint);
+    if (options->tensors && checkpoint->manifest)
+      print_calibration(*checkpoint->manifest, checkpoint->path + "/assay.json");
   });
 }
 

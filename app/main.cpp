@@ -23,6 +23,7 @@ int main(int argc, char** argv) {
   add_convert(app);
   add_formats(app);
   add_recipes(app);
+  add_allocate(app);
   add_demo(app);
   try {
     app.parse(argc, argv);

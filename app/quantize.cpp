@@ -1,6 +1,7 @@
 #include <fmt/core.h>
 
 #include <cmath>
+#include <filesystem>
 #include <memory>
 
 #include "app/command.h"
@@ -20,6 +21,8 @@ struct Options : Common {
   std::string measure = "self";
   std::size_t measure_tokens = 4096;
   std::uint64_t seed = 1;
+  std::string rotation;
+  std::uint64_t rotation_seed = kRotationSeed;
   bool measure_given = false, dry_run = false;
 };
 
@@ -129,12 +132,41 @@ void print_result(const Options& options, const QuantizeResult& result, const Ch
   fmt::print("wrote {}\n", options.out);
 }
 
+void print_rotation(const RotationReport& rotation) {
+  double fused = 0, rotated = 0;
+  for (const RotatedTensor& tensor : rotation.tensors) {
+    fused += tensor.fused.group_skew;
+    rotated += tensor.rotated.group_skew;
+  }
+  const auto count = static_cast<double>(rotation.tensors.size());
+  fmt::print(
+      "rotated by a Hadamard matrix in blocks of {} of {}; asymmetry of groups {:.1f} % before, {:.1f} % "
+      "after\n",
+      rotation.block, rotation.size, 100 * fused / count, 100 * rotated / count);
+  if (rotation.untied)
+    fmt::print("note: rotation unties the head from the embedding: {} bytes more as stored in the source\n",
+               rotation.untied_bytes);
+}
+
 void run(const Options& options) {
   QuantizeRequest request;
   request.source = open_model(options.model, options.config_directory);
+  if (!options.rotation.empty()) {
+    RotationOptions rotation;
+    rotation.seed = options.rotation_seed;
+    rotation.scratch_directory = std::filesystem::absolute(options.out).parent_path().string();
+    // Rotated weights are f32; scales keep the width that those of the source would have.
+    request.plan.parameters = DType::F16;
+    for (const Tensor& tensor : request.source->tensors)
+      if (is_float(tensor.dtype) && tensor.shape.size() == 2) request.plan.parameters = tensor.dtype;
+    request.source = rotate_checkpoint(request.source, rotation, &request.rotation.emplace());
+    if (!options.json) print_rotation(*request.rotation);
+  }
   request.recipe = load_recipe(options.recipe);
-  request.plan = {parse_writable_container(options.container), options.embed, options.method,
-                  !options.calibration.empty() && options.calibration_tokens > 0};
+  request.plan.container = parse_writable_container(options.container);
+  request.plan.embed = options.embed;
+  request.plan.method = options.method;
+  request.plan.calibration = !options.calibration.empty() && options.calibration_tokens > 0;
   if (options.method == "gptq" && options.calibration.empty())
     fail("--method gptq needs a text to calibrate on: --calib FILE, or --calib self");
   request.out = options.out;
@@ -184,6 +216,12 @@ void add_quantize(CLI::App& app) {
       "Text to calibrate on: a file, or self (sampled from the model). Never the text you measure on");
   command
       ->add_option("--calib-tokens", options->calibration_tokens, "Tokens of that text; 0 rounds to nearest")
+      ->capture_default_str();
+  command
+      ->add_option("--rotate", options->rotation,
+                   "Rotate the residual stream first (QuaRot's R1): hadamard, signs by --seed")
+      ->check(CLI::IsMember({"hadamard"}));
+  command->add_option("--rotate-seed", options->rotation_seed, "Signs of the rotation")
       ->capture_default_str();
   command
       ->add_option("--damping", options->rounding.damping,

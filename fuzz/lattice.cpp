@@ -3,6 +3,7 @@
 //   'd' a directory, named by its index;  'a' a directory, named by a fixed architecture.
 // A directory is a run of files: u8 length and name, u16 length and content.
 #include <cstdint>
+#include <cstdlib>
 #include <map>
 #include <string>
 #include <string_view>
@@ -62,22 +63,29 @@ void open_directory(std::string_view packed, bool with_architecture) {
     if (tensor.elements() <= kDecodedElements) decode_all(tensor);
 }
 
+/// A file that is accepted has the header that would be written for it.
+void parse_file(std::string_view file, const std::string& path) {
+  const LatticeHeader header = parse_lattice_file(bytes_of(file), path);
+  const LatticeKind* kind = lattice_kind_of_format(header.format->name());
+  if (kind != nullptr && lattice_header(*kind, header.shape) != file.substr(0, header.bytes)) std::abort();
+}
+
 void parse(char what, std::string_view rest) {
   switch (what) {
     case 'i':
       lattice_index_text(parse_lattice_index(rest, "index").tensors);
       break;
     case '4':
-      parse_lattice_file(bytes_of(rest), "t.q4");
+      parse_file(rest, "t.q4");
       break;
     case 'w':
-      parse_lattice_file(bytes_of(rest), "t.w3");
+      parse_file(rest, "t.w3");
       break;
     case '3':
-      parse_lattice_file(bytes_of(rest), "t.q3");
+      parse_file(rest, "t.q3");
       break;
     case 'f':
-      parse_lattice_file(bytes_of(rest), "t.f16");
+      parse_file(rest, "t.f16");
       break;
     default:
       open_directory(rest, what == 'a');

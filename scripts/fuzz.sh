@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs every fuzz target for SECONDS (default 600), two at a time, from its seeds; then prints the line coverage of
-# each target's reader. A finding stops the script with the input's name. The corpus stays in build/fuzz/corpus.
+# Runs every fuzz target for SECONDS (default 600), JOBS at a time (default: one a core), from its seeds; then prints
+# the line coverage of each target's reader. A finding stops the script with the input's name. The corpus stays in build/fuzz/corpus.
 #   scripts/fuzz.sh [SECONDS] [TARGET...]
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -22,13 +22,13 @@ readers() {
   esac
 }
 
-cmake --preset fuzz >/dev/null
-cmake --build build/fuzz -j "$(nproc)" | tail -n 1
 targets=("$@")
 [ ${#targets[@]} -gt 0 ] || for source in fuzz/*.cpp; do
   name=$(basename "$source" .cpp)
   [ "$name" = replay_main ] || targets+=("$name")
 done
+cmake --preset fuzz >/dev/null
+cmake --build build/fuzz -j "$(nproc)" --target "${targets[@]/#/fuzz_}" | tail -n 1
 
 run_target() {
   local name=$1 corpus=build/fuzz/corpus/$1 log=build/fuzz/$1.log
@@ -39,13 +39,13 @@ run_target() {
 }
 export -f run_target
 export seconds
-printf '%s\n' "${targets[@]}" | xargs -P "$(nproc)" -I{} bash -c 'run_target {}'
+printf '%s\n' "${targets[@]}" | xargs -P "${JOBS:-$(nproc)}" -I{} bash -c 'run_target {}'
 
 for name in "${targets[@]}"; do
   binary=build/fuzz/fuzz/fuzz_$name
   LLVM_PROFILE_FILE=build/fuzz/$name.profraw "$binary" -runs=0 build/fuzz/corpus/"$name" fuzz/seeds/"$name" >/dev/null 2>&1
   llvm-profdata-14 merge -sparse build/fuzz/"$name".profraw -o build/fuzz/"$name".profdata
-  runs=$(grep -o '^Done [0-9]* runs in [0-9]* second' build/fuzz/"$name".log || echo "no run")
+  runs=$(grep -a -o '^Done [0-9]* runs in [0-9]* second' build/fuzz/"$name".log || echo "no run")
   # shellcheck disable=SC2046
   coverage=$(llvm-cov-14 export -summary-only "$binary" -instr-profile=build/fuzz/"$name".profdata $(readers "$name") |
     grep -o '"lines":{"count":[0-9]*,"covered":[0-9]*,"percent":[0-9.]*}' | tail -n 1 |

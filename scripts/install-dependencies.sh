@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs, by name from Debian, what the given purpose needs and the machine lacks: build (default), lint, fuzz, report.
+# Installs, by name from Debian, what the given purpose needs and the machine lacks: build (default), lint, fuzz, proofs,
+# python.
 set -euo pipefail
 
 build=(g++ cmake ninja-build pkg-config ca-certificates
@@ -15,8 +16,9 @@ for purpose in "$@"; do
     build) ;;
     lint) wanted+=("${lint[@]}") ;;
     fuzz) wanted+=("${fuzz[@]}") ;;
+    proofs) wanted+=(coq python3) ;;
     python) wanted+=(python3 python3-venv) ;;
-    *) echo "$0: unknown purpose $purpose; build, lint, fuzz or python expected" >&2; exit 2 ;;
+    *) echo "$0: unknown purpose $purpose; build, lint, fuzz, proofs or python expected" >&2; exit 2 ;;
   esac
 done
 

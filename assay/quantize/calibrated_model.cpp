@@ -9,6 +9,8 @@
 #include "assay/base/progress.h"
 #include "assay/formats/table.h"
 #include "assay/model/model.h"
+#include "assay/quantize/block_run.h"
+#include "assay/quantize/plainly_rounded_rows.h"
 
 namespace assay {
 namespace {
@@ -38,63 +40,6 @@ class ValueRows final : public RowSource {
   std::vector<float> values_;
   MatrixShape shape_;
   FormatPtr format_;
-};
-
-/// A matrix as its format's own rule rounds it, rounded where it is read.
-class PlainlyRoundedRows final : public RowSource {
- public:
-  PlainlyRoundedRows(std::shared_ptr<const RowSource> source, FormatPtr format)
-      : source_(std::move(source)),
-        format_(std::move(format)),
-        layout_(format_->layout(source_->columns())),
-        granule_(format_->row_granule(source_->columns())) {}
-  std::uint64_t rows() const override { return source_->rows(); }
-  std::uint64_t columns() const override { return source_->columns(); }
-  const Format& format() const override { return *format_; }
-  void decode(std::uint64_t first, std::uint64_t count, std::span<float> out) const override {
-    // Whole units only: rows around the ones asked for come along.
-    const std::uint64_t begin = first / granule_ * granule_;
-    const std::uint64_t end = std::min(rows(), ceil_divide(first + count, granule_) * granule_);
-    std::vector<float> weights((end - begin) * columns()), stored(weights.size());
-    source_->decode(begin, end - begin, weights);
-    const std::uint64_t units = unit_count(layout_, end - begin, columns());
-    std::vector<Params> params(layout_.has_params ? units : 0);
-    std::vector<Code> codes(units * layout_.run);
-    format_->reference(weights, params, codes);
-    format_->decode(params, codes, stored);
-    std::copy_n(stored.begin() + static_cast<std::ptrdiff_t>((first - begin) * columns()), out.size(),
-                out.begin());
-  }
-
- private:
-  std::shared_ptr<const RowSource> source_;
-  FormatPtr format_;
-  Layout layout_;
-  std::uint64_t granule_;
-};
-
-/// Hands out the Hessian of inputs; matrices with the same inputs (q, k, v; gate, up) follow one another and
-/// share one.
-class HessianCache {
- public:
-  const Hessian& of(std::span<const float> x, std::size_t tokens, std::size_t columns) {
-    const std::uint64_t hash = content_hash(x);
-    if (hessian_.columns != columns || hessian_.tokens != tokens || hash != hash_)
-      hessian_ = make_hessian(x, tokens, columns);
-    hash_ = hash;
-    return hessian_;
-  }
-
- private:
-  static std::uint64_t content_hash(std::span<const float> x) {
-    std::uint64_t lanes[4] = {1, 2, 3, 4};
-    for (std::size_t i = 0; i < x.size(); ++i)
-      lanes[i % 4] = (lanes[i % 4] ^ std::bit_cast<std::uint32_t>(x[i])) * 0x9e3779b97f4a7c15u;
-    return (lanes[0] * 31 + lanes[1]) * 961 + lanes[2] * 31 + lanes[3];
-  }
-
-  Hessian hessian_;
-  std::uint64_t hash_ = 0;
 };
 
 /// Everything that the matrices of one calibration share.
@@ -180,24 +125,6 @@ class CalibratedLinear final : public Linear {
   mutable std::shared_ptr<const Linear> rounded_;
 };
 
-/// Keys and values of the block at hand only: every window starts from nothing in every block.
-class OneBlockState final : public SequenceState {
- public:
-  explicit OneBlockState(std::size_t width) : width_(width) {}
-  int length() const override { return 0; }
-  void reserve(int count) override {
-    keys_.resize(static_cast<std::size_t>(count) * width_);
-    values_.resize(keys_.size());
-  }
-  void commit(int) override {}
-  std::span<float> keys(int) override { return keys_; }
-  std::span<float> values(int) override { return values_; }
-
- private:
-  std::size_t width_;
-  std::vector<float> keys_, values_;
-};
-
 std::size_t count_calibrated(const Plan& plan) {
   return static_cast<std::size_t>(std::ranges::count_if(plan.tensors, &TensorPlan::calibrated));
 }
@@ -223,28 +150,19 @@ void calibrate_tensors(const Plan& plan, const CalibrationText& text,
       tensors[layer_of(name)].push_back(index);
       return linear;
     }
-    if (found->method != "copy" && found->format->can_encode())
+    if (found->method != "copy" && found->method != "transcode" && found->format->can_encode())
       rows = std::make_shared<PlainlyRoundedRows>(std::move(rows), found->format);
     return make_linear(rows, {Residency::packed});
   };
   const auto model = Model::load(plan.source, load);
   const ModelConfig& config = model->config();
 
-  std::vector<OneBlockState> states;
-  std::vector<Chunk> batch;
-  const std::size_t width =
-      static_cast<std::size_t>(config.kv_heads) * static_cast<std::size_t>(config.head_dim);
-  states.reserve(text.windows.size());
-  for (const auto& window : text.windows) {
-    states.emplace_back(width);
-    batch.push_back({&states.back(), window});
-  }
-  std::vector<float> hidden(text.tokens() * static_cast<std::size_t>(config.hidden));
+  BlockRun run_of_blocks(*model, text);
   const int done = store ? store->finished_blocks() : 0;
   if (done > 0)
-    hidden = store->hidden(hidden.size());
+    run_of_blocks.start_at(store->hidden(run_of_blocks.hidden().size()));
   else
-    model->embed(batch, hidden);
+    run_of_blocks.start();
   for (int block = 0; block < done; ++block)
     for (const std::size_t index : tensors[block]) {
       const TensorPlan& planned = plan.tensors[index];
@@ -256,9 +174,9 @@ void calibrate_tensors(const Plan& plan, const CalibrationText& text,
       run.progress.advance(1);
     }
   for (int block = done; block < config.layers; ++block) {
-    model->forward_block(block, batch, hidden);
+    run_of_blocks.forward(block);
     for (const auto& linear : blocks[block]) linear->release();
-    if (store) store->finish_block(block + 1, hidden);
+    if (store) store->finish_block(block + 1, run_of_blocks.hidden());
   }
 }
 

@@ -30,12 +30,18 @@ std::size_t next_line(std::string_view text, std::size_t offset) {
   return end == std::string_view::npos ? text.size() : end + 1;
 }
 
+/// `offset`, or where the character that it cuts ends: for text without lines.
+std::size_t next_character(std::string_view text, std::size_t offset) {
+  while (offset < text.size() && (static_cast<unsigned char>(text[offset]) & 0xc0) == 0x80) ++offset;
+  return offset;
+}
+
 std::vector<TokenId> draw_window(const LoadedModel& model, std::string_view text, std::size_t wanted,
                                  std::uint64_t draw) {
   constexpr int kTries = 64;  // a draw near the end of the text is too short
-  for (int attempt = 0; attempt < kTries; ++attempt) {
-    const std::size_t start =
-        next_line(text, mix(draw ^ mix(static_cast<std::uint64_t>(attempt))) % text.size());
+  for (int attempt = 0; attempt < 2 * kTries; ++attempt) {
+    const std::size_t offset = mix(draw ^ mix(static_cast<std::uint64_t>(attempt))) % text.size();
+    const std::size_t start = attempt < kTries ? next_line(text, offset) : next_character(text, offset);
     for (std::size_t bytes = wanted * 8;; bytes *= 2) {
       // The last token of a cut text may be a part of a longer one: it is dropped with the rest.
       const std::string_view part = text.substr(start, bytes);
@@ -51,18 +57,23 @@ std::vector<TokenId> draw_window(const LoadedModel& model, std::string_view text
   return {};
 }
 
+/// The token that every window starts with, where the model demands one.
+std::optional<TokenId> window_start(const LoadedModel& model) {
+  return model.tokenizer->adds_bos ? model.tokenizer->bos : std::nullopt;
+}
+
 void draw_windows(const LoadedModel& model, CalibrationText& calibration) {
   const CalibrationTextOptions& options = calibration.options;
   const std::string text = read_file(options.text, kTextLimit);
   if (text.empty()) fail("{}: the file is empty, text expected", options.text);
   calibration.text_sha256 = sha256_hex(std::as_bytes(std::span<const char>(text.data(), text.size())));
-  const bool bos = model.tokenizer->adds_bos && model.tokenizer->bos.has_value();
+  const auto bos = window_start(model);
   for (std::size_t i = 0; i * options.window < options.tokens; ++i) {
     std::vector<TokenId> window =
         draw_window(model, text, options.window - (bos ? 1 : 0), mix(options.seed) ^ i);
     if (window.empty())
       fail("{}: found no run of {} tokens to calibrate on; give a longer text", options.text, options.window);
-    if (bos) window.insert(window.begin(), *model.tokenizer->bos);
+    if (bos) window.insert(window.begin(), *bos);
     calibration.windows.push_back(std::move(window));
   }
 }
@@ -70,12 +81,15 @@ void draw_windows(const LoadedModel& model, CalibrationText& calibration) {
 void sample_windows(const LoadedModel& model, CalibrationText& calibration) {
   const CalibrationTextOptions& options = calibration.options;
   const std::size_t count = (options.tokens + options.window - 1) / options.window;
-  const std::vector<TokenId> ids = sample_self_text(model, count * options.window, options.seed + kSelfSeed);
+  const auto bos = window_start(model);
+  const std::size_t sampled = options.window - (bos ? 1 : 0);
+  const std::vector<TokenId> ids = sample_self_text(model, count * sampled, options.seed + kSelfSeed);
   const std::string text = model.tokenizer->decode(ids);
   calibration.text_sha256 = sha256_hex(std::as_bytes(std::span<const char>(text.data(), text.size())));
   for (std::size_t i = 0; i < count; ++i) {
-    const auto first = ids.begin() + static_cast<std::ptrdiff_t>(i * options.window);
-    calibration.windows.emplace_back(first, first + static_cast<std::ptrdiff_t>(options.window));
+    const auto first = ids.begin() + static_cast<std::ptrdiff_t>(i * sampled);
+    auto& window = calibration.windows.emplace_back(first, first + static_cast<std::ptrdiff_t>(sampled));
+    if (bos) window.insert(window.begin(), *bos);
   }
 }
 

@@ -26,8 +26,10 @@ FormatPtr kept_format(const Tensor& tensor, Container container, const std::stri
   return tensor.format;
 }
 
-FormatPtr checked_format(const std::string& name, const Tensor& tensor, const std::string& origin) {
-  FormatPtr format = resolve_format(name, is_float(tensor.dtype) ? tensor.dtype : DType::F16);
+FormatPtr checked_format(const std::string& name, const Tensor& tensor,
+                         const std::optional<DType>& parameters, const std::string& origin) {
+  FormatPtr format =
+      resolve_format(name, parameters.value_or(is_float(tensor.dtype) ? tensor.dtype : DType::F16));
   if (!format->can_encode())
     fail("{}: tensor {}: format {} can only be read, not written", origin, tensor.name, format->name());
   return format;
@@ -88,14 +90,15 @@ Plan make_plan(CheckpointPtr source, const Recipe& recipe, const PlanOptions& op
       decided = true;
       if (rules[i].format == "source") continue;
       planned.method = rules[i].method;
-      planned.format = checked_format(rules[i].format, tensor, checkpoint.path);
+      planned.format = checked_format(rules[i].format, tensor, options.parameters, checkpoint.path);
       auto problem = planned.format->misfit(shape.rows, shape.columns);
       if (problem && !rules[i].otherwise.empty()) {
         plan.notes.push_back(fmt::format("{}: {}; the rule's \"otherwise\" takes {}", tensor.name, *problem,
                                          rules[i].otherwise));
-        planned.format = rules[i].otherwise == "source"
-                             ? kept_format(tensor, options.container, checkpoint.path)
-                             : checked_format(rules[i].otherwise, tensor, checkpoint.path);
+        planned.format =
+            rules[i].otherwise == "source"
+                ? kept_format(tensor, options.container, checkpoint.path)
+                : checked_format(rules[i].otherwise, tensor, options.parameters, checkpoint.path);
         problem = planned.format->misfit(shape.rows, shape.columns);
       }
       if (problem)

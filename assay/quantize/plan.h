@@ -1,6 +1,7 @@
 #pragma once
 // A recipe held against a checkpoint: which tensor becomes what. Everything that can be refused is refused
 // here, before a byte is written.
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -24,6 +25,8 @@ struct PlanOptions {
   std::string method;  // for matrices that the recipe rounds by "rtn"; "" = as the recipe says
   bool calibration =
       false;  // is there calibration text? Without it "gptq" is "rtn", as with no tokens at all
+  std::optional<DType> parameters =
+      std::nullopt;  // of format families ("mlx4-g64"); none: as the tensor is stored
 };
 
 struct Plan {

@@ -64,6 +64,7 @@ OrderedJson describe_request(const QuantizeRequest& request, const Plan& plan) {
   return {{"revision", ASSAY_REVISION},
           {"source", hash_files(request.source->files)},
           {"tensors", std::move(tensors)},
+          {"rotation", request.source->config.value(kRotationKey, Json())},
           {"calibration", describe_calibration(*request.calibration)}};
 }
 
@@ -82,6 +83,7 @@ QuantizeResult quantize_model(const QuantizeRequest& request) {
       result.plan, *writer, request.calibration ? &*request.calibration : nullptr, store ? &*store : nullptr);
   const ManifestInput input{request.recipe, result.plan, result.reports, container};
   OrderedJson manifest = make_manifest(input);
+  if (request.rotation) manifest["rotation"] = rotation_json(*request.rotation);
   if (store) manifest["calibration"] = describe_calibration(*request.calibration);
   if (!request.measure) manifest["not_measured"] = request.why_not_measured;
   result.manifest = finish_with_manifest(*writer, directory.staging(), manifest, input);

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "assay/quantize/manifest.h"
+#include "assay/quantize/rotation.h"
 
 namespace assay {
 
@@ -13,6 +14,7 @@ struct QuantizeRequest {
   Recipe recipe;
   PlanOptions plan;
   std::string out;
+  std::optional<RotationReport> rotation;  // of the source, for the manifest
   std::optional<Calibration> calibration;  // needed where the plan calibrates
   /// Measures the finished model where it is staged, before it appears at `out`; its answer goes into the
   /// manifest's "measurements". Empty: nothing is measured, and the manifest's "not_measured" says

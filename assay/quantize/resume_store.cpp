@@ -30,6 +30,8 @@ ResumeStore::ResumeStore(std::string folder, const OrderedJson& request) : folde
   if (std::filesystem::exists(file(kRequest), ignored) && read_file(file(kRequest), 64u << 20) == wanted) {
     if (std::filesystem::exists(file(kProgress), ignored))
       finished_blocks_ = json_get<int>(read_json_file(file(kProgress)), "blocks", file(kProgress));
+    if (finished_blocks_ < 0)
+      fail("{}: {} finished blocks; remove the folder to start over", file(kProgress), finished_blocks_);
     return;
   }
   // Only what this class writes is removed: the folder may be a mistaken name of somebody's own.

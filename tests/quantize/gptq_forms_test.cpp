@@ -234,8 +234,8 @@ const std::vector<NamedForm>& wrong_forms() {
 // ---- Right forms agree, with each other and with what ships.
 
 TEST(GptqFormsTest, RightFormsChooseTheSameCodes) {
-  for (const Inputs kind : {Inputs::independent, Inputs::correlated, Inputs::low_rank, Inputs::diagonal,
-                            Inputs::blocks})
+  for (const Inputs kind :
+       {Inputs::independent, Inputs::correlated, Inputs::low_rank, Inputs::diagonal, Inputs::blocks})
     for (const std::size_t n : {1u, 2u, 5u, 64u}) {
       const Matrix moments = random_second_moments(kind, n, 21);
       const Matrix rows = random_rows(40, n, 22);

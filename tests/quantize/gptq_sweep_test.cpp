@@ -187,7 +187,8 @@ TEST(GptqSweepTest, NoOtherCodeLeavesALowerOptimum) {
         Eigen::RowVectorXd lost = e.row(index(r));
         const double chosen = relaxed_loss(moments, lost, index(j + 1));
         for (int code = -3; code <= 3; ++code) {
-          lost(index(j)) = weights(index(r), index(j)) - static_cast<double>(layer.stored.params[r].scale) * code;
+          lost(index(j)) =
+              weights(index(r), index(j)) - static_cast<double>(layer.stored.params[r].scale) * code;
           EXPECT_GE(relaxed_loss(moments, lost, index(j + 1)), chosen * (1 - 1e-6))
               << input_name(kind) << ", row " << r << ", step " << j << ", code " << code;
         }
@@ -316,9 +317,8 @@ TEST(GptqSweepTest, UncorrelatedInputsChangeNoCode) {
             const FormatPtr format = find_format(format_case.name);
             if (fit == GroupFit::on_start && !fits_groups(*format, columns, order)) continue;
             const std::size_t run = format->layout(columns).run, group = columns % run == 0 ? run : 1;
-            const Matrix moments =
-                equal ? Matrix(3.0 * Matrix::Identity(index(columns), index(columns)))
-                      : random_second_moments(Inputs::diagonal, columns, 70);
+            const Matrix moments = equal ? Matrix(3.0 * Matrix::Identity(index(columns), index(columns)))
+                                         : random_second_moments(Inputs::diagonal, columns, 70);
             Layer layer = random_layer(format, 7, columns, 71);
             sweep(layer, factor_hessian(to_hessian(moments), order, group, 0.01), fit);
             EXPECT_EQ(real_codes(layer), nearest_codes(layer)) << format->name() << " of " << columns;
@@ -403,15 +403,16 @@ TEST(GptqSweepTest, RowsDoNotKnowOfEachOther) {
   one.stored = encode(*one.format, one.weights, kColumns);
   sweep(all, factor, GroupFit::on_start);
   sweep(one, factor, GroupFit::on_start);
-  EXPECT_TRUE(std::equal(one.stored.codes.begin(), one.stored.codes.end(),
-                         all.stored.codes.begin() + 4 * kColumns));
+  EXPECT_TRUE(
+      std::equal(one.stored.codes.begin(), one.stored.codes.end(), all.stored.codes.begin() + 4 * kColumns));
 }
 
 TEST(GptqSweepTest, PaddingGetsTheCodeOfZero) {
   for (const char* name : {"khq4", "khw3", "khq4-sym"}) {
     Layer layer = random_layer(find_format(name), 5, 33, 92);  // 165 weights: 27 of the last 32 are padding
     std::fill(layer.stored.codes.begin() + 165, layer.stored.codes.end(), -77);
-    sweep(layer, factor_hessian(random_hessian(Inputs::correlated, 33, 93), ColumnOrder::activation, 1, 0.01));
+    sweep(layer,
+          factor_hessian(random_hessian(Inputs::correlated, 33, 93), ColumnOrder::activation, 1, 0.01));
     const std::vector<Params> params(1, layer.stored.params.back());
     Code zero = 0;
     float ignored = 0;

@@ -38,8 +38,8 @@ inline Matrix random_matrix(std::size_t rows, std::size_t columns, unsigned seed
   return matrix;
 }
 
-/// independent: a Wishart matrix of a few more tokens than columns. correlated: AR(.9). low_rank: a quarter of
-/// the columns and noise of 1 %. All but these two have channels of unlike size.
+/// independent: a Wishart matrix of a few more tokens than columns. correlated: AR(.9). low_rank: a quarter
+/// of the columns and noise of 1 %. All but these two have channels of unlike size.
 inline Matrix random_second_moments(Inputs kind, std::size_t columns, unsigned seed) {
   const Eigen::Index n = index(columns);
   const Matrix spread = random_matrix(columns, 1, seed + 1000);
@@ -56,7 +56,9 @@ inline Matrix random_second_moments(Inputs kind, std::size_t columns, unsigned s
   }
   for (Eigen::Index i = 0; i < n; ++i)
     for (Eigen::Index j = 0; j < n; ++j) {
-      const bool together = kind == Inputs::diagonal ? i == j : kind == Inputs::blocks ? i / 5 == j / 5 : true;
+      const bool together = kind == Inputs::diagonal ? i == j
+                            : kind == Inputs::blocks ? i / 5 == j / 5
+                                                     : true;
       const double scale = std::exp(0.7 * (spread(i, 0) + spread(j, 0)));
       moments(i, j) = together ? scale * std::pow(0.9, static_cast<double>(std::abs(i - j))) : 0.0;
     }
@@ -197,8 +199,8 @@ class Grid final : public Format {
     for (std::size_t i = 0; i < values.size(); ++i) {
       const double position =
           (static_cast<double>(values[i]) - static_cast<double>(params[i].bias)) / params[i].scale;
-      codes[i] = static_cast<Code>(rounding_ == Rounding::nearest ? std::nearbyint(position)
-                                                                   : std::trunc(position));
+      codes[i] =
+          static_cast<Code>(rounding_ == Rounding::nearest ? std::nearbyint(position) : std::trunc(position));
       out[i] = value(params[i], codes[i]);
     }
   }

@@ -1,0 +1,215 @@
+#include "assay/quantize/sensitivity.h"
+
+#include <algorithm>
+#include <cassert>
+#include <map>
+
+#include "assay/base/error.h"
+#include "assay/base/progress.h"
+#include "assay/formats/table.h"
+#include "assay/measure/evaluate.h"
+#include "assay/model/roles.h"
+#include "assay/quantize/block_run.h"
+#include "assay/quantize/plainly_rounded_rows.h"
+
+namespace assay {
+namespace {
+
+constexpr std::size_t kModelsTogether = 6;  // with one matrix rounded each; they share all others
+
+/// A matrix of the model with its kernel, and what has been found out about it.
+struct Subject {
+  std::string tensor;
+  std::shared_ptr<const RowSource> rows;
+  std::shared_ptr<const Linear> linear;
+  std::vector<FormatPtr> formats;
+  std::vector<double> losses;  // of each format, under the layer's inputs
+  double plain_loss_of_probe =
+      0;  // of the coarsest format by plain rounding: what the divergence is measured with
+  double divergence_of_probe = 0;  // nats a token
+  std::size_t probe = 0;
+};
+
+/// Multiplies as the model does, and weighs every format by the inputs on the way.
+class WeighedLinear final : public Linear {
+ public:
+  WeighedLinear(Subject& subject, HessianCache& hessians, const CalibratedRoundingOptions& options,
+                Progress& progress)
+      : subject_(subject), hessians_(hessians), options_(options), progress_(progress) {}
+
+  void forward(std::span<const float> x, std::size_t tokens, std::span<float> y) const override {
+    if (subject_.losses.empty()) weigh(hessians_.of(x, tokens, columns()));
+    subject_.linear->forward(x, tokens, y);
+  }
+  std::uint64_t rows() const override { return subject_.rows->rows(); }
+  std::uint64_t columns() const override { return subject_.rows->columns(); }
+  void row(std::uint64_t index, std::span<float> out) const override { subject_.linear->row(index, out); }
+  std::string kernel() const override { return subject_.linear->kernel(); }
+
+ private:
+  void weigh(const Hessian& hessian) const {
+    std::vector<float> weights(rows() * columns());
+    subject_.rows->decode(0, rows(), weights);
+    for (std::size_t f = 0; f < subject_.formats.size(); ++f) {
+      CalibratedRoundingReport report;
+      round_calibrated(*subject_.formats[f], weights, rows(), hessian, options_, report);
+      subject_.losses.push_back(options_.feedback ? report.loss : report.plain_loss);
+      if (f == subject_.probe) subject_.plain_loss_of_probe = report.plain_loss;
+      progress_.advance(1);
+    }
+  }
+
+  Subject& subject_;
+  HessianCache& hessians_;
+  const CalibratedRoundingOptions& options_;
+  Progress& progress_;
+};
+
+std::uint64_t bytes_of(const Format& format, const RowSource& rows) {
+  return packed_bytes(format, rows.rows(), rows.columns()).value();
+}
+
+/// Formats by name for one tensor; all must fit.
+std::vector<FormatPtr> formats_for(const Tensor& tensor, const std::vector<std::string>& names) {
+  const MatrixShape shape = as_matrix(tensor.shape);
+  std::vector<FormatPtr> formats;
+  for (const std::string& name : names) {
+    FormatPtr format = resolve_format(name, is_float(tensor.dtype) ? tensor.dtype : DType::F16);
+    if (!format->can_encode()) fail("format {} can only be read, not written", format->name());
+    if (const auto problem = format->misfit(shape.rows, shape.columns))
+      fail("{}: tensor {}: {}", tensor.file, tensor.name, *problem);
+    formats.push_back(std::move(format));
+  }
+  return formats;
+}
+
+double mean(const std::vector<double>& values) {
+  double sum = 0;
+  for (const double value : values) sum += value;
+  return sum / static_cast<double>(values.size());
+}
+
+}  // namespace
+
+Sensitivities measure_sensitivities(const LoadedModel& model, const CalibrationText& text,
+                                    const SensitivityOptions& options) {
+  const Checkpoint& checkpoint = *model.checkpoint;
+  std::vector<Subject> subjects;
+  for (const Tensor& tensor : checkpoint.tensors)
+    if (is_block_matrix(require_role(tensor.name, checkpoint.path))) {
+      Subject subject;
+      subject.tensor = tensor.name;
+      subject.formats = formats_for(tensor, options.formats);
+      subjects.push_back(std::move(subject));
+    }
+  std::map<std::string, Subject*> by_name;
+  for (Subject& subject : subjects) by_name[subject.tensor] = &subject;
+  std::map<std::string, std::shared_ptr<const Linear>> others;  // embedding and head
+
+  CalibratedRoundingOptions rounding;
+  rounding.feedback = options.feedback;
+  {
+    Progress progress("weigh formats", subjects.size() * options.formats.size(), "matrices");
+    HessianCache hessians;
+    LoadOptions load;
+    load.factory = [&](const std::string& name,
+                       std::shared_ptr<const RowSource> rows) -> std::shared_ptr<const Linear> {
+      std::shared_ptr<const Linear> linear = make_linear(rows, {Residency::decoded});
+      const auto found = by_name.find(name);
+      if (found == by_name.end()) return others[name] = linear;
+      Subject& subject = *found->second;
+      subject.rows = std::move(rows);
+      subject.linear = std::move(linear);
+      for (std::size_t f = 1; f < subject.formats.size(); ++f)
+        if (bytes_of(*subject.formats[f], *subject.rows) <
+            bytes_of(*subject.formats[subject.probe], *subject.rows))
+          subject.probe = f;
+      return std::make_shared<WeighedLinear>(subject, hessians, rounding, progress);
+    };
+    const auto weighed = Model::load(model.checkpoint, load);
+    BlockRun run(*weighed, text);
+    run.start();
+    for (int block = 0; block < weighed->config().layers; ++block) run.forward(block);
+  }
+
+  std::vector<TokenId> tokens;
+  for (std::size_t w = 0; w < std::min(options.divergence_windows, text.windows.size()); ++w)
+    tokens.insert(tokens.end(), text.windows[w].begin(), text.windows[w].end());
+  EvaluateOptions evaluation;
+  evaluation.windows = {Protocol::chunked, text.options.window, 0};
+  Progress progress("measure divergence", subjects.size(), "matrices");
+  for (std::size_t first = 0; first < subjects.size(); first += kModelsTogether) {
+    const std::size_t count = std::min(kModelsTogether, subjects.size() - first);
+    std::vector<std::shared_ptr<const Model>> models;
+    std::vector<EvaluatedModel> evaluated;
+    for (std::size_t i = first; i < first + count; ++i) {
+      LoadOptions load;
+      load.factory = [&](const std::string& name,
+                         const std::shared_ptr<const RowSource>& rows) -> std::shared_ptr<const Linear> {
+        const auto found = by_name.find(name);
+        if (found == by_name.end()) return others.at(name);
+        if (name != subjects[i].tensor) return found->second->linear;
+        return make_linear(std::make_shared<PlainlyRoundedRows>(rows, subjects[i].formats[subjects[i].probe]),
+                           {Residency::decoded});
+      };
+      models.push_back(Model::load(model.checkpoint, load));
+      evaluated.push_back({models.back().get(), subjects[i].tensor});
+    }
+    const Evaluation result =
+        evaluate(evaluated, EvaluatedModel{model.model.get(), checkpoint.path}, tokens, evaluation);
+    for (std::size_t i = 0; i < count; ++i)
+      subjects[first + i].divergence_of_probe = mean(result.models[i].divergence->kl);
+    progress.advance(count);
+  }
+
+  Sensitivities sensitivities;
+  sensitivities.formats = options.formats;
+  for (const Subject& subject : subjects) {
+    TensorSensitivity tensor{subject.tensor, subject.rows->rows() * subject.rows->columns(), {}};
+    const double per_loss =
+        subject.plain_loss_of_probe > 0 ? subject.divergence_of_probe / subject.plain_loss_of_probe : 0;
+    for (std::size_t f = 0; f < subject.formats.size(); ++f)
+      tensor.choices.push_back({bytes_of(*subject.formats[f], *subject.rows), subject.losses[f] * per_loss});
+    sensitivities.tensors.push_back(std::move(tensor));
+  }
+  return sensitivities;
+}
+
+OrderedJson Sensitivities::to_json() const {
+  OrderedJson list = OrderedJson::array();
+  for (const TensorSensitivity& tensor : tensors) {
+    OrderedJson choices = OrderedJson::array();
+    for (const Choice& choice : tensor.choices)
+      choices.push_back({{"bytes", choice.bytes}, {"damage", choice.damage}});
+    list.push_back({{"tensor", tensor.tensor}, {"weights", tensor.weights}, {"choices", std::move(choices)}});
+  }
+  return {{"formats", formats}, {"tensors", std::move(list)}};
+}
+
+Sensitivities Sensitivities::from_json(const Json& json, const std::string& origin) {
+  Sensitivities sensitivities;
+  const auto list = [&](const Json& object, const char* key) -> const Json& {
+    if (!object.is_object() || !object.contains(key) || !object.at(key).is_array())
+      fail("{}: a list \"{}\" expected", origin, key);
+    return object.at(key);
+  };
+  for (const Json& format : list(json, "formats")) {
+    if (!format.is_string()) fail("{}: \"formats\" holds something that is no name", origin);
+    sensitivities.formats.push_back(format.get<std::string>());
+  }
+  for (const Json& entry : list(json, "tensors")) {
+    TensorSensitivity tensor{json_get<std::string>(entry, "tensor", origin),
+                             json_get<std::uint64_t>(entry, "weights", origin),
+                             {}};
+    for (const Json& choice : list(entry, "choices"))
+      tensor.choices.push_back(
+          {json_get<std::uint64_t>(choice, "bytes", origin), json_get<double>(choice, "damage", origin)});
+    if (tensor.choices.size() != sensitivities.formats.size())
+      fail("{}: tensor {}: {} choices for {} formats", origin, tensor.tensor, tensor.choices.size(),
+           sensitivities.formats.size());
+    sensitivities.tensors.push_back(std::move(tensor));
+  }
+  return sensitivities;
+}
+
+}  // namespace assay

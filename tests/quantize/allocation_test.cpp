@@ -1,0 +1,102 @@
+#include "assay/quantize/allocation.h"
+
+#include <gtest/gtest.h>
+
+#include <numeric>
+#include <random>
+
+#include "assay/base/error.h"
+#include "tests/support.h"
+
+namespace assay {
+namespace {
+
+std::vector<std::vector<Choice>> random_items(std::mt19937& random, std::size_t count) {
+  std::vector<std::vector<Choice>> items(count);
+  for (auto& item : items)
+    for (int c = 0; c < 3; ++c)
+      item.push_back({100 + random() % 900, std::uniform_real_distribution<double>(0, 1)(random)});
+  return items;
+}
+
+struct Total {
+  std::uint64_t bytes = 0;
+  double damage = 0;
+};
+
+Total total(const std::vector<std::vector<Choice>>& items, const std::vector<std::size_t>& chosen) {
+  Total sum;
+  for (std::size_t i = 0; i < items.size(); ++i) {
+    sum.bytes += items[i][chosen[i]].bytes;
+    sum.damage += items[i][chosen[i]].damage;
+  }
+  return sum;
+}
+
+/// Every combination; infinity when none fits.
+double brute_force(const std::vector<std::vector<Choice>>& items, std::uint64_t budget) {
+  double best = std::numeric_limits<double>::infinity();
+  std::size_t combinations = 1;
+  for (const auto& item : items) combinations *= item.size();
+  for (std::size_t combination = 0; combination < combinations; ++combination) {
+    std::vector<std::size_t> chosen;
+    for (std::size_t rest = combination; const auto& item : items) {
+      chosen.push_back(rest % item.size());
+      rest /= item.size();
+    }
+    const Total sum = total(items, chosen);
+    if (sum.bytes <= budget) best = std::min(best, sum.damage);
+  }
+  return best;
+}
+
+TEST(Allocation, EqualsBruteForceAndKeepsTheBudget) {
+  std::mt19937 random(7);
+  for (int trial = 0; trial < 300; ++trial) {
+    const auto items = random_items(random, 1 + trial % 6);
+    std::uint64_t least = 0;
+    for (const auto& item : items) least += std::ranges::min(item, {}, &Choice::bytes).bytes;
+    const std::uint64_t budget = least + random() % 3000;
+    const Total sum = total(items, allocate(items, budget));
+    EXPECT_LE(sum.bytes, budget);
+    EXPECT_NEAR(sum.damage, brute_force(items, budget), 1e-12) << trial;
+  }
+}
+
+TEST(Allocation, MoreBytesNeverHurt) {
+  std::mt19937 random(11);
+  const auto items = random_items(random, 12);
+  double last = std::numeric_limits<double>::infinity();
+  for (std::uint64_t budget = 6000; budget < 12000; budget += 250) {
+    const Total sum = total(items, allocate(items, budget));
+    EXPECT_LE(sum.damage, last + 1e-12) << budget;
+    last = sum.damage;
+  }
+}
+
+TEST(Allocation, HugeBudgetsAreGriddedAndStillKept) {
+  const std::vector<std::vector<Choice>> items(40, {{1u << 28, 1.0}, {(1u << 28) + (1u << 26) + 1, 0.5}});
+  const std::uint64_t budget = 40ull * (1u << 28) + 10ull * ((1u << 26) + 1) + 100000000;
+  const Total sum = total(items, allocate(items, budget));
+  EXPECT_LE(sum.bytes, budget);
+  EXPECT_DOUBLE_EQ(sum.damage, 40 - 0.5 * 11);
+}
+
+TEST(Allocation, TiesGoToFewerBytes) {
+  EXPECT_EQ(allocate({{{200, 0.5}, {100, 0.5}}}, 1000), std::vector<std::size_t>{1});
+}
+
+TEST(Allocation, RefusesWhatCannotBeReached) {
+  EXPECT_ERROR(allocate({{{100, 1.0}}, {{200, 1.0}, {250, 0.0}}}, 299), "299", "300");
+}
+
+TEST(Allocation, NoiseIsPooledNotExploited) {
+  std::vector<Choice> choices = {{300, 0.2}, {100, 1.0}, {200, 0.1}};
+  make_monotone(choices);
+  EXPECT_DOUBLE_EQ(choices[1].damage, 1.0);
+  EXPECT_DOUBLE_EQ(choices[2].damage, 0.15);
+  EXPECT_DOUBLE_EQ(choices[0].damage, 0.15);
+}
+
+}  // namespace
+}  // namespace assay

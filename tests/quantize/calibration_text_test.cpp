@@ -1,0 +1,311 @@
+// Windows of calibration text: what they depend on and what they do not, what is refused, and the guard that
+// keeps them apart from the text that is measured.
+#include "assay/quantize/calibration_text.h"
+
+#include <gmock/gmock.h>
+
+#include <algorithm>
+#include <random>
+#include <set>
+
+#include "assay/base/error.h"
+#include "assay/base/file.h"
+#include "assay/model/roles.h"
+#include "tests/quantize/generated_model.h"
+#include "tests/support.h"
+
+namespace assay::test {
+namespace {
+
+using Tokens = std::vector<TokenId>;
+
+const LoadedModel& demo() {
+  static const LoadedModel model = load_model(demo_model());
+  return model;
+}
+
+/// A model of one small layer under the same tokenizer: text is sampled from it in no time.
+LoadedModel small_model(const std::string& path) {
+  Json config = llama_config(32, 64, 8192);
+  config["eos_token_id"] = 8189;
+  config["max_position_embeddings"] = 1024;
+  write_model(path, config, llama_tensors(32, 64, 8192));
+  const CheckpointPtr checkpoint = open_model(path);
+  return {checkpoint, Model::load(checkpoint), demo().tokenizer};
+}
+
+/// Lines of made-up words; no two texts of different seeds have a long passage in common.
+std::string made_up_text(unsigned seed, int lines) {
+  std::mt19937 random(seed);
+  std::string text;
+  for (int line = 0; line < lines; ++line) {
+    for (unsigned word = 0; word < 5 + random() % 10; ++word) {
+      for (unsigned letter = 0; letter < 2 + random() % 7; ++letter)
+        text += static_cast<char>('a' + random() % 26);
+      text += word % 6 == 5 ? ", " : " ";
+    }
+    text += "end.\n";
+  }
+  return text;
+}
+
+struct CalibrationTextTest : testing::Test {
+  TemporaryFolder folder;
+  std::string path = folder.file("train.txt");
+  std::string text = made_up_text(1, 300);
+
+  void SetUp() override { write_bytes(path, text); }
+  CalibrationText load(std::size_t tokens, std::size_t window = 64, std::uint64_t seed = 1) const {
+    return load_calibration_text(demo(), {path, tokens, window, seed});
+  }
+};
+
+TEST_F(CalibrationTextTest, WindowsAreRunsOfTheFileFromTheStartsOfLines) {
+  const CalibrationText calibration = load(1000, 50);
+  ASSERT_EQ(calibration.windows.size(), 20u);
+  EXPECT_EQ(calibration.tokens(), 1000u);
+  std::set<std::size_t> starts;
+  for (const Tokens& window : calibration.windows) {
+    EXPECT_EQ(window.size(), 50u);
+    const std::size_t at = text.find(demo().tokenizer->decode(window));
+    ASSERT_NE(at, std::string::npos);
+    EXPECT_TRUE(at == 0 || text[at - 1] == '\n') << at;
+    starts.insert(at);
+  }
+  EXPECT_GT(starts.size(), 15u);  // all over the text
+}
+
+TEST_F(CalibrationTextTest, TokensAreRoundedUpToWholeWindows) {
+  EXPECT_EQ(load(1).tokens(), 64u);
+  EXPECT_EQ(load(65).tokens(), 128u);
+  EXPECT_EQ(load(128).tokens(), 128u);
+}
+
+TEST_F(CalibrationTextTest, WindowsDependOnTheSeedAlone) {
+  EXPECT_EQ(load(640).windows, load(640).windows);
+  EXPECT_NE(load(640).windows, load(640, 64, 2).windows);
+  for (std::size_t i = 0; i < 10; ++i) EXPECT_NE(load(640).windows[i], load(640, 64, 2).windows[i]) << i;
+}
+
+TEST_F(CalibrationTextTest, MoreTokensContinueFewer) {
+  const auto few = load(320).windows, many = load(1280).windows;
+  ASSERT_EQ(many.size(), 20u);
+  EXPECT_TRUE(std::equal(few.begin(), few.end(), many.begin()));
+}
+
+TEST_F(CalibrationTextTest, TextIsKnownByItsHash) {
+  const std::string hash = sha256_hex(std::as_bytes(std::span<const char>(text)));
+  const CalibrationText calibration = load(640);
+  EXPECT_EQ(calibration.text_sha256, hash);
+  const OrderedJson json = calibration.to_json();
+  EXPECT_EQ(json["text"], path);
+  EXPECT_EQ(json["text_sha256"], hash);
+  EXPECT_EQ(json["tokens"], 640);
+  EXPECT_EQ(json["window"], 64);
+  EXPECT_EQ(json["seed"], 1);
+  EXPECT_TRUE(json["shingles"].is_array());
+}
+
+TEST_F(CalibrationTextTest, OtherScriptsAreCutBetweenCharacters) {
+  std::string greek;
+  for (int line = 0; line < 200; ++line)
+    greek += "αβγ δεζη " + std::to_string(line * 7919) + " θικλ 漢字かな 🙂\n";
+  write_bytes(path, greek);
+  for (const Tokens& window : load(2000, 100).windows)
+    EXPECT_NE(greek.find(demo().tokenizer->decode(window).substr(0, 60)), std::string::npos);
+}
+
+TEST_F(CalibrationTextTest, NothingIsReadForNoTokens) {
+  path = folder.file("absent.txt");
+  const CalibrationText calibration = load(0);
+  EXPECT_TRUE(calibration.windows.empty());
+  EXPECT_EQ(calibration.tokens(), 0u);
+}
+
+TEST_F(CalibrationTextTest, MissingEmptyAndShortFilesAreErrorsThatNameThem) {
+  write_bytes(path, "");
+  EXPECT_ERROR(load(64), path, "empty");
+  write_bytes(path, "Hello there,\nthis is far too short.\n");
+  EXPECT_ERROR(load(64), path, "64 tokens", "longer");
+  path = folder.file("absent.txt");
+  EXPECT_ERROR(load(64), path);
+}
+
+TEST_F(CalibrationTextTest, TextOfOneLongLineHasWindowsToo) {
+  std::ranges::replace(text, '\n', ' ');
+  write_bytes(path, text);
+  EXPECT_EQ(load(640).windows.size(), 10u);
+}
+
+TEST_F(CalibrationTextTest, WindowsMustFitTheModel) {
+  EXPECT_ERROR(load(64, 1), "windows of 1 tokens", "2 to 1024");
+  EXPECT_ERROR(load(64, 1025), "windows of 1025 tokens", "2 to 1024");
+  EXPECT_EQ(load(1024, 1024).tokens(), 1024u);
+  EXPECT_EQ(load(2, 2).tokens(), 2u);
+}
+
+/// Another tokenizer's ids under a beginning-of-text rule of its own.
+class WithBos final : public Tokenizer {
+ public:
+  WithBos(TokenizerPtr inner, std::optional<TokenId> beginning, bool added) : inner_(std::move(inner)) {
+    bos = beginning;
+    adds_bos = added;
+  }
+  Tokens encode(std::string_view text) const override { return inner_->encode(text); }
+  std::string decode(std::span<const TokenId> ids, bool skip_special) const override {
+    return inner_->decode(ids, skip_special);
+  }
+  std::size_t vocabulary_size() const override { return inner_->vocabulary_size(); }
+  bool is_special(TokenId id) const override { return inner_->is_special(id); }
+  std::optional<TokenId> find(std::string_view token) const override { return inner_->find(token); }
+
+ private:
+  TokenizerPtr inner_;
+};
+
+TEST_F(CalibrationTextTest, WindowsBeginWithTheTokenThatTheModelDemands) {
+  constexpr TokenId kBos = 8190;
+  LoadedModel model = small_model(folder.file("model"));
+  model.tokenizer = std::make_shared<WithBos>(demo().tokenizer, kBos, true);
+  for (const std::string& source : {path, std::string("self")}) {
+    const CalibrationText calibration = load_calibration_text(model, {source, 128, 64, 1});
+    EXPECT_EQ(calibration.tokens(), 128u) << source;
+    for (const Tokens& window : calibration.windows) {
+      EXPECT_EQ(window.size(), 64u) << source;
+      EXPECT_EQ(window.front(), kBos) << source;
+      EXPECT_EQ(std::ranges::count(window, kBos), 1) << source;
+    }
+  }
+  for (const auto& [bos, added] : {std::pair{std::optional(kBos), false}, {std::nullopt, true}}) {
+    model.tokenizer = std::make_shared<WithBos>(demo().tokenizer, bos, added);
+    EXPECT_EQ(load_calibration_text(model, {path, 128, 64, 1}).windows, load(128).windows);
+  }
+}
+
+// ---- Text sampled from the model.
+
+TEST_F(CalibrationTextTest, SampledTextDependsOnTheSeedAlone) {
+  const LoadedModel model = small_model(folder.file("model"));
+  const auto sampled = [&](std::size_t tokens, std::uint64_t seed) {
+    return load_calibration_text(model, {"self", tokens, 64, seed});
+  };
+  const CalibrationText one = sampled(512, 1), again = sampled(512, 1), more = sampled(1280, 1);
+  EXPECT_EQ(one.tokens(), 512u);
+  EXPECT_EQ(one.windows, again.windows);
+  EXPECT_EQ(one.text_sha256, again.text_sha256);
+  EXPECT_NE(one.windows, sampled(512, 2).windows);
+  ASSERT_EQ(more.windows.size(), 20u);
+  EXPECT_TRUE(std::equal(one.windows.begin(), one.windows.end(), more.windows.begin()));
+  EXPECT_NE(one.text_sha256, more.text_sha256);
+}
+
+TEST_F(CalibrationTextTest, SampledTextIsNotTheTextThatIsMeasuredByDefault) {
+  path = "self";
+  const CalibrationText calibration = load(128, 128);
+  EXPECT_EQ(calibration.tokens(), 128u);
+  EXPECT_NO_THROW(refuse_overlap(calibration, sample_self_text(demo(), 128, 1), "self"));
+}
+
+// ---- Shingles.
+
+Tokens random_tokens(std::size_t count, unsigned seed) {
+  std::mt19937 random(seed);
+  Tokens tokens(count);
+  for (TokenId& token : tokens) token = static_cast<TokenId>(random() % 8000);
+  return tokens;
+}
+
+Tokens joined(const Tokens& a, std::span<const TokenId> b) {
+  Tokens all = a;
+  all.insert(all.end(), b.begin(), b.end());
+  return all;
+}
+
+std::size_t shared_count(const std::vector<std::uint64_t>& a, const std::vector<std::uint64_t>& b) {
+  const std::set<std::uint64_t> known(a.begin(), a.end());
+  return static_cast<std::size_t>(
+      std::ranges::count_if(b, [&](std::uint64_t x) { return known.contains(x); }));
+}
+
+TEST(ShinglesTest, EveryRunOfSixtyFourTokensHasOne) {
+  EXPECT_TRUE(shingles(random_tokens(63, 1), 1).empty());
+  EXPECT_EQ(shingles(random_tokens(64, 1), 1).size(), 1u);
+  const auto all = shingles(random_tokens(1000, 1), 1);
+  EXPECT_EQ(all.size(), 937u);
+  EXPECT_EQ(std::set<std::uint64_t>(all.begin(), all.end()).size(), 937u);
+}
+
+TEST(ShinglesTest, HashIsOfTheRunAndNotOfWhereItStands) {
+  const Tokens text = random_tokens(300, 2);
+  const auto all = shingles(text, 1);
+  for (std::size_t start = 0; start + 64 <= text.size(); start += 7)
+    EXPECT_EQ(shingles(std::span(text).subspan(start, 64), 1), std::vector{all[start]}) << start;
+}
+
+TEST(ShinglesTest, OrderAndEveryTokenCount) {
+  const Tokens text = random_tokens(64, 3);
+  const auto original = shingles(text, 1);
+  for (std::size_t i = 0; i < 64; ++i) {
+    Tokens other = text;
+    other[i] += 1;
+    EXPECT_NE(shingles(other, 1), original) << i;
+  }
+  Tokens swapped = text;
+  std::swap(swapped[10], swapped[11]);
+  EXPECT_NE(shingles(swapped, 1), original);
+}
+
+TEST(ShinglesTest, SamplesFindHalfOfAFileAtAnyOffset) {
+  const Tokens file = random_tokens(4000, 4);
+  const auto sampled = shingles(file, 64);
+  EXPECT_GT(sampled.size(), 30u);
+  EXPECT_LT(sampled.size(), 100u);
+  const std::span<const TokenId> half = std::span(file).subspan(1000, 2000);
+  for (std::size_t offset = 0; offset < 70; ++offset) {
+    const Tokens other = joined(random_tokens(offset, 5), half);
+    EXPECT_GT(shared_count(sampled, shingles(other, 64)), 12u) << offset;
+    EXPECT_EQ(shared_count(shingles(file, 1), shingles(other, 1)), 2000u - 63u) << offset;
+  }
+  EXPECT_EQ(shared_count(shingles(file, 1), shingles(random_tokens(4000, 6), 1)), 0u);
+}
+
+TEST(ShinglesTest, ManifestHoldsTheSampledOnesOfEveryWindow) {
+  CalibrationText calibration;
+  std::vector<std::string> expected;
+  for (unsigned i = 0; i < 3; ++i) {
+    calibration.windows.push_back(random_tokens(512, 10 + i));
+    for (const std::uint64_t shingle : shingles(calibration.windows.back(), 64))
+      expected.push_back(fmt::format("{:016x}", shingle));
+  }
+  EXPECT_FALSE(expected.empty());
+  EXPECT_EQ(calibration.to_json()["shingles"], OrderedJson(expected));
+}
+
+TEST(RefuseOverlapTest, FiresOnOneSharedRunAndOnNothingLess) {
+  CalibrationText calibration;
+  calibration.options.text = "train.txt";
+  for (unsigned i = 0; i < 4; ++i) calibration.windows.push_back(random_tokens(512, 20 + i));
+  const std::span<const TokenId> window = calibration.windows[2];
+  const Tokens other = random_tokens(3000, 30);
+  EXPECT_NO_THROW(refuse_overlap(calibration, other, "wiki.test"));
+  EXPECT_NO_THROW(refuse_overlap(calibration, {}, "wiki.test"));
+  for (const std::size_t start : {0u, 100u, 448u}) {
+    EXPECT_ERROR(refuse_overlap(calibration, joined(other, window.subspan(start, 64)), "wiki.test"),
+                 "wiki.test", "1 runs of 64 tokens", "train.txt", "must not be measured");
+    EXPECT_NO_THROW(refuse_overlap(calibration, joined(other, window.subspan(start, 63)), "wiki.test"));
+  }
+  // Not across the border of two windows, which are no neighbours in the text.
+  EXPECT_NO_THROW(refuse_overlap(
+      calibration,
+      joined(Tokens(window.end() - 40, window.end()), std::span(calibration.windows[3]).first(40)),
+      "wiki.test"));
+}
+
+TEST_F(CalibrationTextTest, MeasuringOnTheSameFileIsRefused) {
+  const CalibrationText calibration = load(512, 128);
+  EXPECT_ERROR(refuse_overlap(calibration, demo().tokenizer->encode(text), "held out"), "held out", path);
+  EXPECT_NO_THROW(refuse_overlap(calibration, demo().tokenizer->encode(made_up_text(2, 300)), "held out"));
+}
+
+}  // namespace
+}  // namespace assay::test
