@@ -146,8 +146,8 @@ std::unique_ptr<Linear> make_kernel(const std::shared_ptr<const RowSource>& sour
 
 constexpr LinearKernel kDecoded{"decoded to f32, OpenBLAS", "", Residency::decoded, any_machine,
                                 make_kernel<DecodedLinear>};
-constexpr LinearKernel kPacked{"packed, decoded by panels, OpenBLAS", "", Residency::packed,
-                               any_machine, make_kernel<PackedLinear>};
+constexpr LinearKernel kPacked{"packed, decoded by panels, OpenBLAS", "", Residency::packed, any_machine,
+                               make_kernel<PackedLinear>};
 constexpr std::array kLinearKernels = {kDecoded, kPacked};
 
 std::string DecodedLinear::kernel() const {
