@@ -34,23 +34,26 @@ std::string kernel_of(const Tensor& tensor, Role role) {
 }
 
 OrderedJson as_json(const Checkpoint& checkpoint, const SizeSummary& size, bool with_tensors) {
-  OrderedJson json = {{"path", checkpoint.path},
-                      {"container", std::string(container_name(checkpoint.container))},
-                      {"model_type", checkpoint.config.value("model_type", "")},
-                      {"tensors", checkpoint.tensors.size()},
-                      {"bytes", size.file_bytes},
-                      {"linear_bits_per_weight", size.linear_bits()},
-                      {"file_bits_per_weight", size.file_bits()},
-                      {"warnings", checkpoint.warnings},
-                      {"formats", OrderedJson::object()}};
+  OrderedJson json = {
+      {"path", checkpoint.path},
+      {"container", std::string(container_name(checkpoint.container))},
+      {"model_type", json_get_or<std::string>(checkpoint.config, "model_type", "", checkpoint.path)},
+      {"tensors", checkpoint.tensors.size()},
+      {"bytes", size.file_bytes},
+      {"linear_bits_per_weight", size.linear_bits()},
+      {"file_bits_per_weight", size.file_bits()},
+      {"warnings", checkpoint.warnings},
+      {"formats", OrderedJson::object()}};
   std::uint64_t largest = 0;
   for (const Tensor& tensor : checkpoint.tensors) largest = std::max(largest, tensor.stored_bytes());
   json["largest_tensor_bytes"] = largest;
+  std::map<std::string, FormatRow> formats;
   for (const Tensor& tensor : checkpoint.tensors) {
-    OrderedJson& row = json["formats"][format_name(tensor)];
-    row["tensors"] = row.value("tensors", 0) + 1;
-    row["bytes"] = row.value("bytes", std::uint64_t{0}) + tensor.stored_bytes();
+    ++formats[format_name(tensor)].tensors;
+    formats[format_name(tensor)].bytes += tensor.stored_bytes();
   }
+  for (const auto& [name, row] : formats)
+    json["formats"][name] = {{"tensors", row.tensors}, {"bytes", row.bytes}};
   if (checkpoint.manifest && checkpoint.manifest->contains("measurements"))
     json["measurements"] = (*checkpoint.manifest)["measurements"];
   if (!with_tensors) return json;
@@ -111,8 +114,9 @@ void print_measurements(const Json& manifest) {
 }
 
 void print_text(const Checkpoint& checkpoint, const SizeSummary& size) {
-  fmt::print("{}: {} container, {}\n", checkpoint.path, container_name(checkpoint.container),
-             checkpoint.config.value("model_type", "unknown architecture"));
+  fmt::print(
+      "{}: {} container, {}\n", checkpoint.path, container_name(checkpoint.container),
+      json_get_or<std::string>(checkpoint.config, "model_type", "unknown architecture", checkpoint.path));
   fmt::print("  {} tensors, {} weights, {} bytes\n", checkpoint.tensors.size(), size.file_weights,
              size.file_bytes);
   fmt::print("  bits per weight: {:.3f} linear (matrices inside the blocks), {:.3f} file (everything)\n",

@@ -64,7 +64,7 @@ OrderedJson describe_request(const QuantizeRequest& request, const Plan& plan) {
   return {{"revision", ASSAY_REVISION},
           {"source", hash_files(request.source->files)},
           {"tensors", std::move(tensors)},
-          {"rotation", request.source->config.value(kRotationKey, Json())},
+          {"config", request.source->config},  // what weights alone do not say: norms, RoPE, a rotation
           {"calibration", describe_calibration(*request.calibration)}};
 }
 

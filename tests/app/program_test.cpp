@@ -41,8 +41,8 @@ class Program : public testing::Test {
   std::string demo = test::demo_model();
 };
 
-constexpr std::array kCommands = {"quantize", "inspect", "eval",    "compare", "gate",    "run", "parity",
-                                  "bench",    "logits",  "convert", "formats", "recipes", "demo"};
+constexpr std::array kCommands = {"quantize", "allocate", "inspect", "eval",    "compare", "gate",    "run",
+                                  "parity",   "bench",    "logits",  "convert", "formats", "recipes", "demo"};
 
 TEST_F(Program, EveryCommandHasHelpWithExamples) {
   const Outcome help = run("--help");
@@ -98,6 +98,43 @@ TEST_F(Program, DryRunWritesNothing) {
   EXPECT_FALSE(std::filesystem::exists(folder.file("o")));
 }
 
+TEST_F(Program, CalibratesAndAllocates) {
+  const std::string w3 = folder.file("w3"), mix = folder.file("mix.json");
+  expect_error("quantize " + demo + " " + w3 + " --recipe w3 --method gptq --measure none", {"--calib"});
+  Outcome outcome = run("quantize " + demo + " " + w3 +
+                        " --recipe w3 --method gptq --calib self --calib-tokens 512 --measure none --json");
+  ASSERT_EQ(outcome.code, 0) << outcome.error;
+  const Json manifest = Json::parse(outcome.out);
+  const Json& gate = manifest["tensors"]["model.layers.0.mlp.gate_proj.weight"];
+  EXPECT_EQ(gate["method"], "gptq");
+  EXPECT_LT(gate["calibration"]["loss"].get<double>(), gate["calibration"]["plain_loss"].get<double>());
+  EXPECT_EQ(manifest["calibration"]["tokens"], 512);
+  EXPECT_FALSE(std::filesystem::exists(w3 + ".calibration"));
+  EXPECT_THAT(run("inspect " + w3 + " --tensors").out, HasSubstr("rows plain"));
+
+  const std::string measured = folder.file("sensitivities.json"), allocate = "allocate " + demo;
+  outcome = run(allocate + " --target-bpw 4 --formats mlx2-g64,khq4 --plain --calib-tokens 512 --out " + mix +
+                " --save-sensitivities " + measured);
+  ASSERT_EQ(outcome.code, 0) << outcome.error;
+  outcome = run("quantize " + demo + " " + folder.file("mixed") + " --measure none --json --recipe " + mix);
+  ASSERT_EQ(outcome.code, 0) << outcome.error;
+  const double bits = Json::parse(outcome.out)["size"]["linear_bits_per_weight"];
+  EXPECT_LE(bits, 4);
+  EXPECT_GT(bits, 3.9);
+  expect_error(allocate + " --target-bpw 1.5 --sensitivities " + measured, {"cannot be reached"});
+  expect_error(allocate, {"--target-bpw"});
+}
+
+TEST_F(Program, RotatesBeforeItQuantises) {
+  const Outcome outcome = run("quantize " + demo + " " + folder.file("rotated") +
+                              " --recipe mlx4 --rotate hadamard --measure-tokens 2048 --json");
+  ASSERT_EQ(outcome.code, 0) << outcome.error;
+  const Json manifest = Json::parse(outcome.out);
+  EXPECT_EQ(manifest["rotation"]["kind"], "hadamard");
+  EXPECT_EQ(manifest["tensors"]["model.layers.0.mlp.gate_proj.weight"]["format"], "mlx4-g64-bf16");
+  EXPECT_LT(manifest["measurements"][0]["kld"]["mean"].get<double>(), 1);
+}
+
 TEST_F(Program, QuantiseMeasureGateConvert) {
   const std::string q4 = folder.file("q4");
   Outcome outcome = run("quantize " + demo + " " + q4 + " --recipe q4 --measure-tokens 2048 --json");
@@ -111,6 +148,12 @@ TEST_F(Program, QuantiseMeasureGateConvert) {
   EXPECT_EQ(outcome.code, 0) << outcome.error;
   EXPECT_THAT(outcome.out, HasSubstr("5.000 linear"));
   EXPECT_THAT(outcome.out, HasSubstr("kernel khq4"));
+
+  outcome = run("inspect " + q4 + " --json --tensors");
+  ASSERT_EQ(outcome.code, 0) << outcome.error;
+  const Json inspected = Json::parse(outcome.out);
+  EXPECT_EQ(inspected["formats"]["khq4"]["tensors"], 29);
+  EXPECT_EQ(inspected["tensor_list"].size(), inspected["tensors"]);
 
   outcome = run("eval " + q4 + " --text self --max-tokens 2048 --json --reference " + demo);
   ASSERT_EQ(outcome.code, 0) << outcome.error;

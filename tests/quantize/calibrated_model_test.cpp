@@ -354,26 +354,27 @@ TEST_F(CalibratedModelTest, ManifestHoldsTheCalibrationAndWhatItCost) {
   wanted.calibration->rounding.refinements = 1;
   quantize_model(wanted);
   const Json manifest = read_json_file(folder.file("out/assay.json"));
-  const Json& calibration = manifest["calibration"];
-  EXPECT_EQ(calibration["text"], "random.txt");
-  EXPECT_EQ(calibration["text_sha256"], "of no file");
-  EXPECT_EQ(calibration["tokens"], 540);
-  EXPECT_EQ(calibration["window"], 40);
-  EXPECT_EQ(calibration["seed"], 5);
-  EXPECT_EQ(calibration["damping"], 0.02);
-  EXPECT_EQ(calibration["refinements"], 1);
-  EXPECT_EQ(calibration["search"]["points"], 16);
-  EXPECT_EQ(calibration["shingles"], Json::parse(wanted.calibration->text.to_json()["shingles"].dump()));
-  for (const auto& [name, tensor] : manifest["tensors"].items()) {
+  const Json& calibration = manifest.at("calibration");
+  EXPECT_EQ(calibration.at("text"), "random.txt");
+  EXPECT_EQ(calibration.at("text_sha256"), "of no file");
+  EXPECT_EQ(calibration.at("tokens"), 540);
+  EXPECT_EQ(calibration.at("window"), 40);
+  EXPECT_EQ(calibration.at("seed"), 5);
+  EXPECT_EQ(calibration.at("damping"), 0.02);
+  EXPECT_EQ(calibration.at("refinements"), 1);
+  EXPECT_EQ(calibration.at("search").at("points"), 16);
+  EXPECT_EQ(calibration.at("shingles"),
+            Json::parse(wanted.calibration->text.to_json().at("shingles").dump()));
+  for (const auto& [name, tensor] : manifest.at("tensors").items()) {
     const bool block_matrix = is_block_matrix(*classify_tensor(name));
     EXPECT_EQ(tensor.contains("calibration"), block_matrix) << name;
     if (!block_matrix) continue;
-    EXPECT_EQ(tensor["method"], "gptq");
-    EXPECT_LT(tensor["calibration"]["loss"], tensor["calibration"]["plain_loss"]) << name;
-    EXPECT_EQ(tensor["calibration"]["damping"], 0.02) << name;
-    EXPECT_GT(tensor["calibration"]["predicted_gain"], 0) << name;
-    EXPECT_LT(tensor["calibration"]["predicted_gain"], 1) << name;
-    EXPECT_GT(tensor["relative_rms_error"], 0) << name;
+    EXPECT_EQ(tensor.at("method"), "gptq");
+    EXPECT_LT(tensor.at("calibration").at("loss"), tensor.at("calibration").at("plain_loss")) << name;
+    EXPECT_EQ(tensor.at("calibration").at("damping"), 0.02) << name;
+    EXPECT_GT(tensor.at("calibration").at("predicted_gain"), 0) << name;
+    EXPECT_LT(tensor.at("calibration").at("predicted_gain"), 1) << name;
+    EXPECT_GT(tensor.at("relative_rms_error"), 0) << name;
   }
 }
 
@@ -474,6 +475,11 @@ TEST_F(CalibratedModelTest, EveryPartOfARequestStartsOver) {
   write_model(folder.file("source2"), two_block_config(), two_block_tensors(), 2);
   source = folder.file("source2");
   EXPECT_TRUE(seen.insert(interrupt(request(recipe, "out"))).second) << "weights";
+  Json config = two_block_config();
+  config["rms_norm_eps"] = 1e-3;  // of the same weights
+  write_model(folder.file("source3"), config, two_block_tensors(), 2);
+  source = folder.file("source3");
+  EXPECT_TRUE(seen.insert(interrupt(request(recipe, "out"))).second) << "config";
 }
 
 // ---- The store.

@@ -53,6 +53,11 @@ std::vector<Shape> shapes_for(const Format& format) {
   return shapes;
 }
 
+/// Under the parameters and codes of a rounding that knows nothing of the inputs.
+Layer plainly_rounded(const char* format, std::size_t rows, std::size_t columns, unsigned seed) {
+  return random_layer(find_format(format), rows, columns, seed);
+}
+
 // ---- The guard.
 
 TEST(CalibratedRoundingTest, NoRowEverLosesMoreThanPlainRounding) {
@@ -144,6 +149,41 @@ TEST(CalibratedRoundingTest, FeedbackBeatsTheSearchAlone) {
   }
 }
 
+// The format's own rule, the search, and a sweep: with parameters fitted on the way where units allow it,
+// else under those of the search.
+TEST(CalibratedRoundingTest, EveryRowKeepsTheBestOfItsCandidates) {
+  for (const Inputs kind : {Inputs::independent, Inputs::correlated, Inputs::dead_columns})
+    for (const auto& [name, rows, columns, order] : {std::tuple{"khq4", 20u, 96u, ColumnOrder::groups},
+                                                     {"mlx3-g32-bf16", 20u, 64u, ColumnOrder::groups},
+                                                     {"khw3", 40u, 33u, ColumnOrder::activation},
+                                                     {"int3-row", 20u, 70u, ColumnOrder::activation}}) {
+      const bool grouped = order == ColumnOrder::groups;
+      Layer layer = plainly_rounded(name, rows, columns, 50);
+      const Hessian hessian = random_hessian(kind, columns, 51);
+      const std::uint64_t granule = layer.format->row_granule(columns);
+      const auto granules_of = [&](const Encoded& stored) {
+        return by_granule(losses(*layer.format, stored, layer.weights, hessian), granule);
+      };
+      std::vector<std::vector<double>> candidates = {granules_of(layer.stored)};
+      std::vector<float> importance(layer.weights.size());
+      for (std::size_t i = 0; i < importance.size(); ++i)
+        importance[i] = static_cast<float>(hessian.at(i % columns, i % columns));
+      search_units(*layer.format, layer.weights, importance, layer.stored.params, layer.stored.codes);
+      candidates.push_back(granules_of(layer.stored));
+      const std::size_t group = grouped ? layer.format->layout(columns).run : 1;
+      sweep(layer, factor_hessian(hessian, order, group, 0.01),
+            grouped ? GroupFit::on_start : GroupFit::kept);
+      candidates.push_back(granules_of(layer.stored));
+
+      const auto kept = granules_of(
+          calibrate(*layer.format, layer.weights, rows, hessian, {.refinements = 0, .search = {}}));
+      for (std::size_t g = 0; g < kept.size(); ++g) {
+        const double best = std::min({candidates[0][g], candidates[1][g], candidates[2][g]});
+        EXPECT_NEAR(kept[g], best, 1e-10 * candidates[0][g]) << name << ", " << input_name(kind) << " " << g;
+      }
+    }
+}
+
 TEST(CalibratedRoundingTest, ThreadsDoNotChangeABit) {
   constexpr std::size_t kRows = 150;  // three panels
   for (const auto& [name, columns] :
@@ -204,11 +244,6 @@ TEST(CalibratedRoundingTest, MoreRefinementNeverLosesMore) {
         before = loss;
       }
     }
-}
-
-/// Under the parameters and codes of a rounding that knows nothing of the inputs.
-Layer plainly_rounded(const char* format, std::size_t rows, std::size_t columns, unsigned seed) {
-  return random_layer(find_format(format), rows, columns, seed);
 }
 
 TEST(RefineTest, NoStepRaisesTheLossOfARow) {

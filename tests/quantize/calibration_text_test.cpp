@@ -135,6 +135,31 @@ TEST_F(CalibrationTextTest, TextOfOneLongLineHasWindowsToo) {
   std::ranges::replace(text, '\n', ' ');
   write_bytes(path, text);
   EXPECT_EQ(load(640).windows.size(), 10u);
+  std::string kana;
+  for (int i = 0; i < 500; ++i) kana += i % 7 == 0 ? "漢字" : "かな";
+  write_bytes(path, kana);
+  for (const Tokens& window : load(640).windows)
+    EXPECT_NE(demo().tokenizer->decode(window).front() & 0xc0, 0x80) << "starts inside a character";
+}
+
+/// Text is tokenised a piece at a time: what the end of a piece makes of a word must not be kept.
+TEST_F(CalibrationTextTest, TheLastTokenIsNotThatOfACutWord) {
+  const Tokenizer& tokenizer = *demo().tokenizer;
+  const auto is_token = [&](const std::string& word) { return tokenizer.encode(word).size() == 1; };
+  // Two tokens are looked for in 16 bytes first: a word of 8, and one of more whose first 8 are a word too.
+  std::string line;
+  for (TokenId id = 0; id < 8000 && line.empty(); ++id) {
+    const std::string word = tokenizer.decode(Tokens{id});
+    if (word.size() > 8 && word[0] == ' ' && is_token(word) && is_token(word.substr(0, 8)))
+      line = word.substr(0, 8) + word;
+  }
+  ASSERT_FALSE(line.empty());
+  text.clear();
+  for (int i = 0; i < 50; ++i) text += line + "\n";
+  write_bytes(path, text);
+  const Tokens expected = tokenizer.encode(line);
+  ASSERT_EQ(expected.size(), 2u);
+  for (const Tokens& window : load(20, 2).windows) EXPECT_EQ(window, expected) << line;
 }
 
 TEST_F(CalibrationTextTest, WindowsMustFitTheModel) {
