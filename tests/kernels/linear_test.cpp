@@ -185,8 +185,7 @@ TEST(Linear, SaysWhichKernelRuns) {
   for (const Residency residency : {Residency::decoded, Residency::packed})
     EXPECT_EQ(make_linear(source, {residency})->kernel(), linear_kernel_name(source->format(), {residency}));
   EXPECT_EQ(linear_kernel_name(source->format(), {Residency::decoded}), "decoded to f32, OpenBLAS");
-  EXPECT_EQ(linear_kernel_name(source->format(), {Residency::packed}),
-            "packed, decoded by panels, OpenBLAS");
+  EXPECT_EQ(linear_kernel_name(source->format(), {Residency::packed}), "packed, decoded by panels, OpenBLAS");
 }
 
 TEST(Linear, AnErrorInARowReachesTheCaller) {
