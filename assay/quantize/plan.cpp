@@ -53,6 +53,8 @@ void decide_method(TensorPlan& planned, const PlanOptions& options) {
   if (planned.method == "rtn" && !options.method.empty()) planned.method = options.method;
   const bool has_inputs = is_block_matrix(planned.role);
   if (planned.method == "gptq" && !(has_inputs && options.calibration)) planned.method = "rtn";
+  // The prefix that calibration runs on holds the embedding as its own rule rounds it: so must the file.
+  if (planned.method == "search" && !has_inputs && options.calibration) planned.method = "rtn";
   planned.calibrated = has_inputs && options.calibration && planned.method != "rtn";
 }
 
