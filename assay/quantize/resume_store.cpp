@@ -22,6 +22,19 @@ std::string_view text_of(Bytes bytes) {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 
+/// Names that this class writes, half-written ones of a killed run included.
+bool is_our_file(const std::string& name) {
+  return name == kRequest || name == kProgress || name.starts_with("hidden-") ||
+         name.starts_with("tensor-") || name.find(".assay-tmp-") != std::string::npos;
+}
+
+bool holds_only_ours(const std::filesystem::path& folder) {
+  if (!std::filesystem::is_directory(folder)) return false;
+  for (const auto& entry : std::filesystem::directory_iterator(folder))
+    if (!entry.is_regular_file() || !is_our_file(entry.path().filename().string())) return false;
+  return true;
+}
+
 }  // namespace
 
 ResumeStore::ResumeStore(std::string folder, const OrderedJson& request) : folder_(std::move(folder)) {
@@ -34,11 +47,9 @@ ResumeStore::ResumeStore(std::string folder, const OrderedJson& request) : folde
       fail("{}: {} finished blocks; remove the folder to start over", file(kProgress), finished_blocks_);
     return;
   }
-  // Only what this class writes is removed: the folder may be a mistaken name of somebody's own.
-  if (std::filesystem::exists(folder_) && !std::filesystem::is_empty(folder_) &&
-      !std::filesystem::exists(file(kRequest)))
-    fail("{}: the folder exists and holds no calibration of ours; remove it or choose another output",
-         folder_);
+  // Only what this class writes is removed: the folder may be somebody's own, named by mistake.
+  if (std::filesystem::exists(folder_) && !holds_only_ours(folder_))
+    fail("{}: exists and is no calibration of ours; remove it or choose another output", folder_);
   std::filesystem::remove_all(folder_, ignored);
   if (!std::filesystem::create_directories(folder_, ignored) || ignored)
     fail("{}: cannot create the folder: {}", folder_, ignored.message());

@@ -527,6 +527,8 @@ TEST(ResumeStoreTest, FoldersOfOthersAreNotTouched) {
   std::filesystem::create_directory(path);
   write_bytes(path + "/chapter1.txt", "mine");
   EXPECT_ERROR(ResumeStore(path, {}), path, "no calibration of ours");
+  test::write_bytes(path + "/request.json", "{}");  // the name alone does not make it ours
+  EXPECT_ERROR(ResumeStore(path, {{"seed", 1}}), path, "no calibration of ours");
   EXPECT_EQ(read_bytes(path + "/chapter1.txt"), "mine");
   write_bytes(folder.file("file"), "mine too");
   EXPECT_ERROR(ResumeStore(folder.file("file"), {}), folder.file("file"));
