@@ -36,6 +36,7 @@ void add_logits(CLI::App& app);
 void add_convert(CLI::App& app);
 void add_formats(CLI::App& app);
 void add_recipes(CLI::App& app);
+void add_ablate(CLI::App& app);
 void add_allocate(CLI::App& app);
 void add_demo(CLI::App& app);
 

@@ -24,6 +24,7 @@ int main(int argc, char** argv) {
   add_formats(app);
   add_recipes(app);
   add_allocate(app);
+  add_ablate(app);
   add_demo(app);
   try {
     app.parse(argc, argv);

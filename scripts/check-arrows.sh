@@ -2,7 +2,7 @@
 # The rooms, bottom to top. A file may include headers of its own room and of rooms before it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-rooms=(base parallel formats storage kernels tokenizer model runtime measure quantize)
+rooms=(base parallel formats storage kernels tokenizer model runtime measure quantize ablation)
 status=0
 for i in "${!rooms[@]}"; do
   for upper in "${rooms[@]:i+1}" app; do

@@ -7,9 +7,9 @@
 #include "assay/base/checked.h"
 #include "assay/base/error.h"
 #include "assay/base/progress.h"
-#include "assay/formats/table.h"
 #include "assay/model/model.h"
 #include "assay/quantize/block_run.h"
+#include "assay/quantize/decoded_rows.h"
 #include "assay/quantize/plainly_rounded_rows.h"
 
 namespace assay {
@@ -22,25 +22,6 @@ std::vector<std::size_t> plane_sizes(const Format& format, const MatrixShape& sh
   for (const Plane& plane : layout.planes) sizes.push_back(units * plane.bytes_per_unit);
   return sizes;
 }
-
-/// A matrix that lies decoded in memory.
-class ValueRows final : public RowSource {
- public:
-  ValueRows(std::vector<float> values, const MatrixShape& shape)
-      : values_(std::move(values)), shape_(shape), format_(find_format("f32")) {}
-  std::uint64_t rows() const override { return shape_.rows; }
-  std::uint64_t columns() const override { return shape_.columns; }
-  const Format& format() const override { return *format_; }
-  void decode(std::uint64_t first, std::uint64_t count, std::span<float> out) const override {
-    std::copy_n(values_.begin() + static_cast<std::ptrdiff_t>(first * shape_.columns), count * shape_.columns,
-                out.begin());
-  }
-
- private:
-  std::vector<float> values_;
-  MatrixShape shape_;
-  FormatPtr format_;
-};
 
 /// Everything that the matrices of one calibration share.
 struct Run {
@@ -116,7 +97,8 @@ class CalibratedLinear final : public Linear {
     if (run_.store) run_.store->put_tensor(tensor_, done.planes, stored_report(done));
     run_.finished(tensor_, done);
     run_.progress.advance(1);
-    rounded_ = make_linear(std::make_shared<ValueRows>(std::move(stored), shape), {Residency::decoded});
+    rounded_ = make_linear(std::make_shared<DecodedRows>(std::move(stored), shape.rows, shape.columns),
+                           {Residency::decoded});
   }
 
   Run& run_;

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cassert>
 #include <cmath>
+#include <numeric>
 
 #include "assay/base/checked.h"
 #include "assay/base/error.h"
@@ -64,6 +65,24 @@ Hessian make_hessian(std::span<const float> x, std::size_t tokens, std::size_t c
     if (!std::isfinite(hessian.at(i, i)))
       fail("calibration: input feature {} is not finite (its mean square is {})", i, hessian.at(i, i));
   return hessian;
+}
+
+double output_loss(const Hessian& hessian, std::span<const float> weights, std::span<const float> stored) {
+  constexpr std::size_t kPanel = 64;
+  const std::size_t columns = hessian.columns, rows = weights.size() / columns;
+  std::vector<double> sums(ceil_divide(rows, kPanel));
+  parallel_for(sums.size(), [&](std::size_t p) {
+    const std::size_t first = p * kPanel * columns, count = std::min(kPanel, rows - p * kPanel);
+    std::vector<double> error(count * columns), product(error.size());
+    for (std::size_t i = 0; i < error.size(); ++i)
+      error[i] = static_cast<double>(weights[first + i]) -
+                 (stored.empty() ? 0.0 : static_cast<double>(stored[first + i]));
+    const int k = static_cast<int>(columns);
+    cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, static_cast<int>(count), k, k, 1.0, error.data(),
+                k, hessian.values.data(), k, 0.0, product.data(), k);
+    for (std::size_t i = 0; i < error.size(); ++i) sums[p] += error[i] * product[i];
+  });
+  return std::accumulate(sums.begin(), sums.end(), 0.0);
 }
 
 }  // namespace assay

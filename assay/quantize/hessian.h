@@ -23,4 +23,8 @@ struct Hessian {
 /// finite.
 Hessian make_hessian(std::span<const float> x, std::size_t tokens, std::size_t columns);
 
+/// Sum over rows of (w - s) H (w - s)^T: what storing s[rows, K] in place of w[rows, K] adds to the mean
+/// square of the layer's output. An empty `stored` is all zeros. The same bits for any number of threads.
+double output_loss(const Hessian& hessian, std::span<const float> weights, std::span<const float> stored);
+
 }  // namespace assay

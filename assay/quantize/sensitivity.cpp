@@ -6,10 +6,10 @@
 
 #include "assay/base/error.h"
 #include "assay/base/progress.h"
-#include "assay/formats/table.h"
 #include "assay/measure/evaluate.h"
 #include "assay/model/roles.h"
 #include "assay/quantize/block_run.h"
+#include "assay/quantize/candidate_formats.h"
 #include "assay/quantize/plainly_rounded_rows.h"
 
 namespace assay {
@@ -69,20 +69,6 @@ std::uint64_t bytes_of(const Format& format, const RowSource& rows) {
   return packed_bytes(format, rows.rows(), rows.columns()).value();
 }
 
-/// Formats by name for one tensor; all must fit.
-std::vector<FormatPtr> formats_for(const Tensor& tensor, const std::vector<std::string>& names) {
-  const MatrixShape shape = as_matrix(tensor.shape);
-  std::vector<FormatPtr> formats;
-  for (const std::string& name : names) {
-    FormatPtr format = resolve_format(name, is_float(tensor.dtype) ? tensor.dtype : DType::F16);
-    if (!format->can_encode()) fail("format {} can only be read, not written", format->name());
-    if (const auto problem = format->misfit(shape.rows, shape.columns))
-      fail("{}: tensor {}: {}", tensor.file, tensor.name, *problem);
-    formats.push_back(std::move(format));
-  }
-  return formats;
-}
-
 double mean(const std::vector<double>& values) {
   double sum = 0;
   for (const double value : values) sum += value;
@@ -99,7 +85,7 @@ Sensitivities measure_sensitivities(const LoadedModel& model, const CalibrationT
     if (is_block_matrix(require_role(tensor.name, checkpoint.path))) {
       Subject subject;
       subject.tensor = tensor.name;
-      subject.formats = formats_for(tensor, options.formats);
+      subject.formats = candidate_formats(tensor, options.formats);
       subjects.push_back(std::move(subject));
     }
   std::map<std::string, Subject*> by_name;

@@ -1,0 +1,382 @@
+#include "assay/ablation/run.h"
+
+#include <algorithm>
+#include <chrono>
+#include <filesystem>
+#include <numbers>
+#include <optional>
+#include <set>
+
+#include "assay/base/checked.h"
+#include "assay/base/error.h"
+#include "assay/base/file.h"
+#include "assay/base/progress.h"
+#include "assay/model/roles.h"
+#include "assay/quantize/block_run.h"
+#include "assay/quantize/candidate_formats.h"
+#include "assay/quantize/decoded_rows.h"
+#include "assay/quantize/manifest.h"
+#include "assay/version.h"
+
+namespace assay {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+constexpr std::size_t kFileLimit = std::size_t{64} << 20;
+
+double milliseconds_since(Clock::time_point start) {
+  return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
+}
+
+/// The model in one format under one draw, as it grows matrix by matrix.
+struct Variant {
+  std::uint64_t batches = 0;
+  std::map<std::string, std::shared_ptr<const Linear>> matrices;
+  ArtifactHash artifact;
+  Cell cell;
+  double clipped = 0, weights = 0, heldout_square = 0;
+};
+
+/// One matrix inside the blocks.
+struct Subject {
+  std::shared_ptr<const RowSource> rows;
+  std::shared_ptr<const Linear> linear;
+  std::vector<FormatPtr> formats;
+  bool measured = false;
+};
+
+/// One draw of calibration text: windows, and the variants that it makes, [format][N].
+struct Draw {
+  const AblationOptions& options;
+  std::size_t calibration_tokens = 0;  // the first so many input rows; the rest is held out
+  std::vector<std::vector<Variant>> variants;
+  std::vector<HessianCache> hessians;  // for each N; of the held-out rows at the end
+  std::optional<Progress> progress;
+};
+
+RoundedMatrix round_plainly(const Format& format, const Layout& layout, std::span<const float> weights,
+                            const MatrixShape& shape) {
+  RoundedMatrix rounded;
+  const std::size_t units = unit_count(layout, shape.rows, shape.columns);
+  rounded.params.resize(layout.has_params ? units : 0);
+  rounded.codes.resize(units * layout.run);
+  format.reference(weights, rounded.params, rounded.codes);
+  return rounded;
+}
+
+/// Multiplies as the model does; on first sight of inputs it makes every variant of its matrix.
+class AblatedLinear final : public Linear {
+ public:
+  AblatedLinear(Draw& draw, std::string tensor, Subject& subject)
+      : draw_(draw), tensor_(std::move(tensor)), subject_(subject) {}
+
+  void forward(std::span<const float> x, std::size_t tokens, std::span<float> y) const override {
+    if (!subject_.measured) measure(x, tokens);
+    subject_.linear->forward(x, tokens, y);
+  }
+  std::uint64_t rows() const override { return subject_.rows->rows(); }
+  std::uint64_t columns() const override { return subject_.rows->columns(); }
+  void row(std::uint64_t index, std::span<float> out) const override { subject_.linear->row(index, out); }
+  std::string kernel() const override { return subject_.linear->kernel(); }
+
+ private:
+  void measure(std::span<const float> x, std::size_t tokens) const {
+    const MatrixShape shape{rows(), columns()};
+    std::vector<float> weights(shape.rows * shape.columns);
+    subject_.rows->decode(0, shape.rows, weights);
+    const AblationOptions& options = draw_.options;
+    const std::size_t seen = draw_.calibration_tokens;
+    const Hessian& heldout =
+        draw_.hessians.back().of(x.subspan(seen * shape.columns), tokens - seen, shape.columns);
+    const double square = output_loss(heldout, weights, {}) / static_cast<double>(shape.rows);
+    for (std::size_t n = options.batches.size(); n-- > 0;) {
+      // What plain rounding loses on calibration text is told by the largest draw: it has none of its own.
+      const std::size_t used = options.batches[n] == 0 ? seen : options.batches[n] * options.tokens_per_batch;
+      const std::size_t cache = options.batches[n] == 0 ? options.batches.size() - 1 : n;
+      const Hessian& hessian = draw_.hessians[cache].of(x.first(used * shape.columns), used, shape.columns);
+      for (std::size_t f = 0; f < subject_.formats.size(); ++f) {
+        const auto start = Clock::now();
+        make(draw_.variants[f][n], *subject_.formats[f], weights, shape, hessian, heldout, square);
+        draw_.variants[f][n].cell.milliseconds += milliseconds_since(start);
+        draw_.progress->advance(1);
+      }
+    }
+    subject_.measured = true;
+  }
+
+  void make(Variant& variant, const Format& format, std::span<const float> weights, const MatrixShape& shape,
+            const Hessian& hessian, const Hessian& heldout, double square) const {
+    const Layout layout = format.layout(shape.columns);
+    CalibratedRoundingReport report;
+    const RoundedMatrix rounded =
+        variant.batches == 0
+            ? round_plainly(format, layout, weights, shape)
+            : round_calibrated(format, weights, shape.rows, hessian, draw_.options.rounding, report);
+    std::vector<std::vector<std::byte>> planes;
+    for (const Plane& plane : layout.planes)
+      planes.emplace_back(unit_count(layout, shape.rows, shape.columns) * plane.bytes_per_unit);
+    format.pack(rounded.params, rounded.codes, std::vector<MutableBytes>(planes.begin(), planes.end()));
+    variant.artifact.add(tensor_, planes);
+    std::vector<float> stored(weights.size());
+    format.decode(rounded.params, rounded.codes, stored);
+
+    Cell& cell = variant.cell;
+    const auto outputs = static_cast<double>(shape.rows);
+    cell.heldout_loss += output_loss(heldout, weights, stored) / outputs;
+    cell.calibration_loss += output_loss(hessian, weights, stored) / outputs;
+    variant.heldout_square += square;
+    variant.clipped += static_cast<double>(report.clipped);
+    variant.weights += static_cast<double>(weights.size());
+    cell.largest_damping = std::max(cell.largest_damping, report.damping);
+    cell.predicted_gain += report.predicted_gain;
+    const double per_column = variant.batches == 0 ? 0 : report.tokens_per_column;
+    cell.tokens_per_column =
+        variant.matrices.empty() ? per_column : std::min(cell.tokens_per_column, per_column);
+    variant.matrices[tensor_] = make_linear(
+        std::make_shared<DecodedRows>(std::move(stored), shape.rows, shape.columns), {Residency::decoded});
+  }
+
+  Draw& draw_;
+  std::string tensor_;
+  Subject& subject_;
+};
+
+class Ablation {
+ public:
+  Ablation(const LoadedModel& model, bool rotated, const Corpus& corpus, const AblationOptions& options)
+      : model_(model), corpus_(corpus), options_(options) {
+    if (options.formats.empty()) fail("ablation: no formats");
+    if (options.window < 2 || options.tokens_per_batch % options.window != 0 ||
+        options.heldout_tokens < options.window)
+      fail("ablation: batches of {} tokens and {} held-out tokens cannot be cut into windows of {}",
+           options.tokens_per_batch, options.heldout_tokens, options.window);
+    if (corpus.tokens.size() < options.heldout_tokens)
+      fail("{}: {} tokens, {} needed for the held-out loss", corpus.label, corpus.tokens.size(),
+           options.heldout_tokens);
+    setting_.model = std::filesystem::path(model.checkpoint->path).filename().string();
+    const std::string files = hash_files(model.checkpoint->files).dump();
+    setting_.checkpoint_sha256 = sha256_hex(std::as_bytes(std::span(files.data(), files.size())));
+    setting_.rotated = rotated;
+    setting_.tokens_per_batch = options.tokens_per_batch;
+    setting_.evaluation_sha256 = corpus.text_sha256;
+    setting_.evaluation_tokens = count_scored(list_windows(corpus.tokens.size(), options.evaluate.windows));
+    setting_.heldout_tokens = heldout_windows() * options.window;
+    setting_.damping = options.rounding.damping;
+    setting_.refinements = options.rounding.refinements;
+    setting_.revision = ASSAY_REVISION;
+  }
+
+  /// Whole once a text was drawn.
+  const CellSetting& setting() const { return setting_; }
+
+  /// The calibration windows of a seed, the smaller N first, and behind them the held-out ones.
+  CalibrationText draw_text(std::uint64_t seed) {
+    const std::uint64_t most = std::max<std::uint64_t>(1, std::ranges::max(options_.batches));
+    CalibrationText text = load_calibration_text(
+        model_, {options_.calibration, most * options_.tokens_per_batch, options_.window, seed});
+    refuse_overlap(text, corpus_.tokens, corpus_.label);
+    setting_.calibration_sha256 = text.text_sha256;
+    for (std::size_t w = 0; w < heldout_windows(); ++w) {
+      const auto first = corpus_.tokens.begin() + static_cast<std::ptrdiff_t>(w * options_.window);
+      text.windows.emplace_back(first, first + static_cast<std::ptrdiff_t>(options_.window));
+    }
+    return text;
+  }
+
+  std::vector<Cell> run_seed(std::uint64_t seed) {
+    const CalibrationText text = draw_text(seed);
+    Draw draw{options_, text.tokens() - setting_.heldout_tokens, {}, {}, {}};
+    std::map<std::string, Subject> subjects = list_subjects();
+    for (std::size_t f = 0; f < options_.formats.size(); ++f) {
+      draw.variants.emplace_back(options_.batches.size());
+      for (std::size_t n = 0; n < options_.batches.size(); ++n)
+        draw.variants[f][n].batches = options_.batches[n];
+    }
+    draw.hessians.resize(options_.batches.size() + 1);
+    round_all(draw, subjects, text, seed);
+    evaluate_all(draw);
+
+    std::vector<Cell> cells;
+    for (std::size_t f = 0; f < options_.formats.size(); ++f)
+      for (Variant& variant : draw.variants[f]) {
+        Cell& cell = variant.cell;
+        cell.setting = setting_;
+        cell.format = options_.formats[f];
+        cell.seed = seed;
+        cell.batches = variant.batches;
+        cell.order = variant.batches == 0 ? "none" : order_of(*subjects.begin()->second.formats[f]);
+        cell.artifact_sha256 = variant.artifact.hex();
+        cell.heldout_relative = cell.heldout_loss / variant.heldout_square;
+        cell.predicted_gain /= static_cast<double>(variant.matrices.size());
+        cell.clip_rate = variant.clipped / variant.weights;
+        cells.push_back(cell);
+      }
+    return cells;
+  }
+
+ private:
+  std::size_t heldout_windows() const { return options_.heldout_tokens / options_.window; }
+
+  static std::string order_of(const Format& format) {
+    return format.affine() && format.affine()->searchable ? "group_aware" : "act_order";
+  }
+
+  std::map<std::string, Subject> list_subjects() const {
+    std::map<std::string, Subject> subjects;
+    for (const Tensor& tensor : model_.checkpoint->tensors)
+      if (is_block_matrix(require_role(tensor.name, model_.checkpoint->path)))
+        subjects[tensor.name].formats = candidate_formats(tensor, options_.formats);
+    if (subjects.empty()) fail("{}: no matrices to quantise", model_.checkpoint->path);
+    return subjects;
+  }
+
+  void round_all(Draw& draw, std::map<std::string, Subject>& subjects, const CalibrationText& text,
+                 std::uint64_t seed) {
+    draw.progress.emplace(fmt::format("{} seed {}", setting_.model, seed),
+                          subjects.size() * options_.formats.size() * options_.batches.size(), "matrices");
+    LoadOptions load;
+    load.factory = [&](const std::string& name,
+                       std::shared_ptr<const RowSource> rows) -> std::shared_ptr<const Linear> {
+      std::shared_ptr<const Linear> linear = make_linear(rows, {Residency::decoded});
+      const auto found = subjects.find(name);
+      if (found == subjects.end()) return others_[name] = linear;
+      found->second.rows = std::move(rows);
+      found->second.linear = std::move(linear);
+      return std::make_shared<AblatedLinear>(draw, name, found->second);
+    };
+    const auto model = Model::load(model_.checkpoint, load);
+    BlockRun run(*model, text);
+    run.start();
+    for (int block = 0; block < model->config().layers; ++block) run.forward(block);
+    for (const auto& [name, subject] : subjects)
+      if (!subject.measured) fail("{}: tensor {} saw no inputs", model_.checkpoint->path, name);
+  }
+
+  /// All variants over the corpus, with the original in lockstep. Plain rounding is the same for every seed
+  /// and measured once.
+  void evaluate_all(Draw& draw) {
+    std::vector<Variant*> variants;
+    for (auto& of_format : draw.variants)
+      for (Variant& variant : of_format)
+        if (!known_.contains(variant.artifact.hex())) variants.push_back(&variant);
+    std::vector<std::shared_ptr<const Model>> models;
+    std::vector<EvaluatedModel> evaluated;
+    for (const Variant* variant : variants) {
+      LoadOptions load;
+      load.factory = [&](const std::string& name,
+                         const std::shared_ptr<const RowSource>&) -> std::shared_ptr<const Linear> {
+        const auto found = variant->matrices.find(name);
+        return found == variant->matrices.end() ? others_.at(name) : found->second;
+      };
+      models.push_back(Model::load(model_.checkpoint, load));
+      evaluated.push_back({models.back().get(), setting_.model});
+    }
+    if (!evaluated.empty()) {
+      const Evaluation result = evaluate(evaluated, EvaluatedModel{model_.model.get(), setting_.model},
+                                         corpus_.tokens, options_.evaluate);
+      const auto bytes = static_cast<double>(
+          scored_bytes(corpus_, *model_.tokenizer, result, options_.evaluate.windows.protocol).bytes);
+      for (std::size_t i = 0; i < variants.size(); ++i)
+        known_[variants[i]->artifact.hex()] = losses(result, i, bytes);
+    }
+    for (auto& of_format : draw.variants)
+      for (Variant& variant : of_format) {
+        const Cell& measured = known_.at(variant.artifact.hex());
+        Cell& cell = variant.cell;
+        cell.perplexity = measured.perplexity;
+        cell.original_perplexity = measured.original_perplexity;
+        cell.bits_per_byte = measured.bits_per_byte;
+        cell.original_bits_per_byte = measured.original_bits_per_byte;
+        cell.divergence = measured.divergence;
+        cell.top1_agreement = measured.top1_agreement;
+        cell.milliseconds += measured.milliseconds;
+      }
+  }
+
+  static Cell losses(const Evaluation& result, std::size_t index, double bytes) {
+    const ModelLosses& model = result.models[index];
+    const Divergence& divergence = *model.divergence;
+    Cell cell;
+    cell.perplexity = model.perplexity();
+    cell.original_perplexity = result.reference->perplexity();
+    cell.bits_per_byte = model.nll_sum / std::numbers::ln2 / bytes;
+    cell.original_bits_per_byte = result.reference->nll_sum / std::numbers::ln2 / bytes;
+    for (std::size_t i = 0; i < divergence.kl.size(); ++i) {
+      cell.divergence += divergence.kl[i];
+      cell.top1_agreement += divergence.same_top[i];
+    }
+    cell.divergence /= static_cast<double>(divergence.kl.size());
+    cell.top1_agreement /= static_cast<double>(divergence.kl.size());
+    cell.milliseconds = 1000 * model.seconds;
+    return cell;
+  }
+
+  const LoadedModel& model_;
+  const Corpus& corpus_;
+  const AblationOptions& options_;
+  CellSetting setting_;
+  std::map<std::string, std::shared_ptr<const Linear>> others_;  // embedding and head
+  std::map<std::string, Cell> known_;                            // what was measured, by artifact
+};
+
+std::string to_lines(const std::vector<Cell>& cells) {
+  std::string lines;
+  for (const Cell& cell : cells) lines += cell.to_json().dump() + "\n";
+  return lines;
+}
+
+}  // namespace
+
+void ArtifactHash::add(const std::string& tensor, const std::vector<std::vector<std::byte>>& planes) {
+  std::vector<std::byte> bytes;
+  for (const auto& plane : planes) bytes.insert(bytes.end(), plane.begin(), plane.end());
+  hashes_[tensor] = sha256_hex(bytes);
+}
+
+std::string ArtifactHash::hex() const {
+  std::string list;
+  for (const auto& [tensor, hash] : hashes_) list += tensor + " " + hash + "\n";
+  return sha256_hex(std::as_bytes(std::span(list.data(), list.size())));
+}
+
+std::string artifact_hash(const Checkpoint& checkpoint) {
+  ArtifactHash hash;
+  for (const Tensor& tensor : checkpoint.tensors) {
+    if (!is_block_matrix(require_role(tensor.name, checkpoint.path))) continue;
+    std::vector<std::vector<std::byte>> planes;
+    for (const Bytes& plane : tensor.planes) planes.emplace_back(plane.begin(), plane.end());
+    hash.add(tensor.name, planes);
+  }
+  return hash.hex();
+}
+
+std::vector<Cell> run_ablation(const LoadedModel& model, bool rotated, const Corpus& corpus,
+                               const AblationOptions& options, const std::string& path) {
+  if (options.seeds.empty() ||
+      std::set(options.seeds.begin(), options.seeds.end()).size() != options.seeds.size())
+    fail("ablation: seeds must be given, each once");
+  std::vector<Cell> cells;
+  if (std::filesystem::exists(path)) cells = read_cells(read_file(path, kFileLimit), path);
+  Ablation ablation(model, rotated, corpus, options);
+  ablation.draw_text(options.seeds.front());
+  for (const Cell& cell : cells)
+    if (!(cell.setting == ablation.setting()))
+      fail(
+          "{}: the cell of {}, seed {}, N {} was made with another setting (model, texts, tokens, damping or "
+          "revision); give another file",
+          path, cell.format, cell.seed, cell.batches);
+  for (const std::uint64_t seed : options.seeds) {
+    const auto is_asked_for = [&](const Cell& cell) {
+      return cell.seed == seed && std::ranges::count(options.formats, cell.format) > 0 &&
+             std::ranges::count(options.batches, cell.batches) > 0;
+    };
+    const auto there = static_cast<std::size_t>(std::ranges::count_if(cells, is_asked_for));
+    if (there == options.formats.size() * options.batches.size()) continue;
+    std::erase_if(cells, is_asked_for);
+    std::ranges::move(ablation.run_seed(seed), std::back_inserter(cells));
+    write_file_atomically(path, to_lines(cells));
+  }
+  return cells;
+}
+
+}  // namespace assay

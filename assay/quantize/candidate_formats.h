@@ -1,0 +1,15 @@
+#pragma once
+// Formats that several ways of quantising one tensor are compared in.
+#include <string>
+#include <vector>
+
+#include "assay/formats/format.h"
+#include "assay/storage/checkpoint.h"
+
+namespace assay {
+
+/// Formats by name, families resolved by the tensor's type. Throws Error for one that can only be read or
+/// does not fit the tensor.
+std::vector<FormatPtr> candidate_formats(const Tensor& tensor, const std::vector<std::string>& names);
+
+}  // namespace assay
