@@ -4,10 +4,12 @@
 
 #include "app/command.h"
 #include "assay/base/error.h"
+#include "assay/kernels/blas_core.h"
 #include "assay/version.h"
 
 int main(int argc, char** argv) {
   using namespace assay::app;
+  assay::restart_with_better_blas(argv);
   CLI::App app("Assay: quantise language-model weights, run them, and measure what it cost.", "assay");
   app.set_version_flag("--version", fmt::format("assay {} ({})", ASSAY_VERSION, ASSAY_REVISION));
   app.require_subcommand(1);

@@ -11,6 +11,7 @@
 
 #include "assay/base/checked.h"
 #include "assay/base/error.h"
+#include "assay/kernels/blas_core.h"
 #include "assay/kernels/tasks.h"
 
 namespace assay {
@@ -150,11 +151,16 @@ constexpr LinearKernel kPacked{"packed, decoded by panels, OpenBLAS", "", Reside
                                make_kernel<PackedLinear>};
 constexpr std::array kLinearKernels = {kDecoded, kPacked};
 
+/// With the instruction set that OpenBLAS found, which may be a slow one.
+std::string describe(const LinearKernel& kernel) {
+  return fmt::format("{} ({})", kernel.name, blas_core());
+}
+
 std::string DecodedLinear::kernel() const {
-  return std::string(kDecoded.name);
+  return describe(kDecoded);
 }
 std::string PackedLinear::kernel() const {
-  return std::string(kPacked.name);
+  return describe(kPacked);
 }
 
 const LinearKernel& choose_kernel(const Format& format, const LinearOptions& options) {
@@ -178,7 +184,7 @@ std::unique_ptr<Linear> make_linear(const std::shared_ptr<const RowSource>& sour
 }
 
 std::string linear_kernel_name(const Format& format, const LinearOptions& options) {
-  return std::string(choose_kernel(format, options).name);
+  return describe(choose_kernel(format, options));
 }
 
 }  // namespace assay

@@ -40,7 +40,7 @@ class Linear {
   virtual std::uint64_t columns() const = 0;
   /// Decodes row i (embedding lookup).
   virtual void row(std::uint64_t index, std::span<float> out) const = 0;
-  virtual std::string kernel() const = 0;  // as printed: "decoded to f32, OpenBLAS"
+  virtual std::string kernel() const = 0;  // as printed: "decoded to f32, OpenBLAS (Haswell)"
 };
 
 /// Builds the kernel that options ask for.

@@ -15,7 +15,7 @@ namespace assay {
 namespace {
 
 constexpr std::size_t kTile = 128;             // columns
-constexpr std::size_t kTokensPerChunk = 4096;  // summed in f32 before they meet f64
+constexpr std::size_t kTokensPerChunk = 1024;  // summed in f32 before they meet f64
 
 }  // namespace
 

@@ -18,7 +18,7 @@ struct Hessian {
   double trace() const;
 };
 
-/// Of inputs x[tokens, columns]. Products are taken in f32 over a few thousand tokens and added in f64, tile
+/// Of inputs x[tokens, columns]. Products are taken in f32 over a thousand tokens and added in f64, tile
 /// by tile in a fixed order: the same bits for any number of threads. Throws Error for inputs that are not
 /// finite.
 Hessian make_hessian(std::span<const float> x, std::size_t tokens, std::size_t columns);

@@ -9,6 +9,7 @@
 
 #include "assay/base/error.h"
 #include "assay/formats/table.h"
+#include "assay/kernels/blas_core.h"
 #include "assay/parallel/threads.h"
 #include "tests/support.h"
 
@@ -184,8 +185,10 @@ TEST(Linear, SaysWhichKernelRuns) {
   const auto source = std::make_shared<PackedMatrix>(find_format("q8_0"), 4, 64);
   for (const Residency residency : {Residency::decoded, Residency::packed})
     EXPECT_EQ(make_linear(source, {residency})->kernel(), linear_kernel_name(source->format(), {residency}));
-  EXPECT_EQ(linear_kernel_name(source->format(), {Residency::decoded}), "decoded to f32, OpenBLAS");
-  EXPECT_EQ(linear_kernel_name(source->format(), {Residency::packed}), "packed, decoded by panels, OpenBLAS");
+  EXPECT_EQ(linear_kernel_name(source->format(), {Residency::decoded}),
+            "decoded to f32, OpenBLAS (" + blas_core() + ")");
+  EXPECT_EQ(linear_kernel_name(source->format(), {Residency::packed}),
+            "packed, decoded by panels, OpenBLAS (" + blas_core() + ")");
 }
 
 TEST(Linear, AnErrorInARowReachesTheCaller) {

@@ -1,0 +1,22 @@
+#pragma once
+// Which kernels OpenBLAS runs. It goes by a list of CPU models, and on one younger than the list it takes
+// SSE3 kernels, at a quarter of the speed or less. Only the environment of a new process can tell it
+// otherwise.
+#include <optional>
+#include <string>
+
+namespace assay {
+
+/// As OpenBLAS names them: "SkylakeX", "Haswell", "Prescott", ...
+std::string blas_core();
+
+/// The kernels that this CPU's instruction sets allow where OpenBLAS runs SSE ones; nothing when there is
+/// nothing to gain.
+std::optional<std::string> better_blas_core();
+
+/// For the first line of main: starts the program again with OPENBLAS_CORETYPE set where that gains
+/// something. A variable that the user has set is left alone; returns when there is nothing to do or it
+/// cannot be done.
+void restart_with_better_blas(char** argv);
+
+}  // namespace assay

@@ -1,0 +1,10 @@
+// GoogleTest's main for programs that multiply matrices: with the kernels that assay itself runs.
+#include <gtest/gtest.h>
+
+#include "assay/kernels/blas_core.h"
+
+int main(int argc, char** argv) {
+  assay::restart_with_better_blas(argv);
+  testing::InitGoogleTest(&argc, argv);
+  return RUN_ALL_TESTS();
+}
