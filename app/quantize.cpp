@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <memory>
 
+#include "app/budget_options.h"
 #include "app/command.h"
 #include "app/model_options.h"
 #include "assay/base/error.h"
@@ -18,6 +19,7 @@ struct Options : Common {
   std::string container = "assay", method, calibration;
   std::size_t calibration_tokens = 32768;
   CalibratedRoundingOptions rounding;
+  BudgetOptions budget;
   std::string measure = "self";
   std::size_t measure_tokens = 4096;
   std::uint64_t seed = 1;
@@ -148,6 +150,23 @@ void print_rotation(const RotationReport& rotation) {
                rotation.untied_bytes);
 }
 
+/// By name or file, or shared out to a budget.
+Recipe find_recipe(const Options& options) {
+  if (options.budget.given() != options.recipe.empty())
+    fail("one of --recipe, --target-bpw and --target-size is needed: what to quantise to");
+  if (!options.budget.given()) return load_recipe(options.recipe);
+  BudgetOptions budget = options.budget;
+  budget.target.embed = options.embed;
+  const AllocatedRecipe allocated = app::find_recipe(
+      budget, options.model, options.calibration.empty() ? "self" : options.calibration, options.seed);
+  if (!options.json) {
+    for (const std::string& line : describe(allocated)) fmt::print("{}\n", line);
+    if (!options.rotation.empty())
+      fmt::print("note: shared out by the damage to the model before its rotation\n");
+  }
+  return allocated.recipe;
+}
+
 void run(const Options& options) {
   QuantizeRequest request;
   request.source = open_model(options.model, options.config_directory);
@@ -162,7 +181,7 @@ void run(const Options& options) {
     request.source = rotate_checkpoint(request.source, rotation, &request.rotation.emplace());
     if (!options.json) print_rotation(*request.rotation);
   }
-  request.recipe = load_recipe(options.recipe);
+  request.recipe = find_recipe(options);
   request.plan.container = parse_writable_container(options.container);
   request.plan.embed = options.embed;
   request.plan.method = options.method;
@@ -199,8 +218,8 @@ void add_quantize(CLI::App& app) {
   command->add_option("MODEL", options->model, "Model: a folder of any container, or a GGUF file")
       ->required();
   command->add_option("OUT", options->out, "Folder to write; must not exist")->required();
-  command->add_option("--recipe", options->recipe, "Built-in recipe (`assay recipes`) or a .json file")
-      ->required();
+  command->add_option("--recipe", options->recipe, "Built-in recipe (`assay recipes`) or a .json file");
+  add_budget_options(command, &options->budget);
   command->add_option("--embed", options->embed, "Format for embedding and head, over the recipe");
   command->add_option("--container", options->container, "assay, lattice or mlx")
       ->check(CLI::IsMember({"assay", "lattice", "mlx"}))
@@ -250,6 +269,7 @@ void add_quantize(CLI::App& app) {
              "  assay quantize model.gguf out --recipe mlx4 --embed q8_0 --measure wiki.test.raw\n"
              "  assay quantize model out --recipe w3-mlp --container lattice\n"
              "  assay quantize model out --recipe w3 --method gptq --calib train.txt --calib-tokens 131072\n"
+             "  assay quantize model out --target-bpw 3.5 --method gptq --calib train.txt\n"
              "  assay quantize model out --recipe my-recipe.json --dry-run");
   command->callback([options, measure] {
     options->measure_given = measure->count() > 0;

@@ -1,13 +1,12 @@
 #include "assay/kernels/elementwise.h"
 
 #include <algorithm>
-#include <bit>
 #include <cassert>
 #include <cmath>
-#include <cstdint>
 #include <limits>
 
 #include "assay/formats/multiversion.h"
+#include "assay/kernels/exponential.h"
 #include "assay/parallel/threads.h"
 
 namespace assay {
@@ -27,28 +26,6 @@ void for_each_run(std::size_t total, std::size_t unit, const Body& body) {
   }
   parallel_for((total + run - 1) / run,
                [&](std::size_t task) { body(task * run, std::min(run, total - task * run)); });
-}
-
-inline float exp_inline(float x) {
-  // exp(x) = 2^n exp(r), |r| <= ln(2)/2. Adding 1.5 * 2^23 rounds to an integer and leaves it in the low
-  // bits.
-  constexpr float kRound = 12582912.0f;
-  constexpr float kLn2High = 0.693145751953125f, kLn2Low = 1.42860677e-6f;  // the high part times n is exact
-  const float clamped = x < -87.0f ? -87.0f : (x > 88.0f ? 88.0f : x);
-  const float shifted = clamped * 1.44269504f + kRound;
-  const float n = shifted - kRound;
-  const float r = (clamped - n * kLn2High) - n * kLn2Low;
-  // Taylor's series to r^7: the next term is below 1e-8 of the result.
-  float p = 1.0f / 5040.0f;
-  p = p * r + 1.0f / 720.0f;
-  p = p * r + 1.0f / 120.0f;
-  p = p * r + 1.0f / 24.0f;
-  p = p * r + 1.0f / 6.0f;
-  p = p * r + 0.5f;
-  p = p * r + 1.0f;
-  p = p * r + 1.0f;
-  const auto exponent = (std::bit_cast<std::uint32_t>(shifted) + 127u) << 23;
-  return p * std::bit_cast<float>(exponent);
 }
 
 // Reductions keep this many independent running values: compilers vectorise them, and the order is fixed.

@@ -1,29 +1,88 @@
 #include "assay/measure/divergence.h"
 
+#include <algorithm>
 #include <cassert>
 #include <cmath>
 
 #include "assay/base/error.h"
+#include "assay/formats/multiversion.h"
+#include "assay/kernels/exponential.h"
 
 namespace assay {
+
+namespace {
+
+// Independent running sums, in a fixed order, which compilers vectorise.
+constexpr std::size_t kLanes = 16;
+
+/// NaN when there is a value that is not finite.
+ASSAY_MULTIVERSION float largest_logit(std::span<const float> logits) {
+  float largest[kLanes], zero[kLanes] = {};  // x * 0 is 0 for what is finite, NaN for all else
+  std::fill_n(largest, kLanes, logits[0]);
+  std::size_t v = 0;
+  for (; v + kLanes <= logits.size(); v += kLanes)
+    for (std::size_t j = 0; j < kLanes; ++j) {
+      const float value = logits[v + j];
+      largest[j] = largest[j] < value ? value : largest[j];
+      zero[j] += value * 0.0f;
+    }
+  float result = logits[0], check = 0;
+  for (; v < logits.size(); ++v) {
+    result = std::max(result, logits[v]);
+    check += logits[v] * 0.0f;
+  }
+  for (std::size_t j = 0; j < kLanes; ++j) {
+    result = std::max(result, largest[j]);
+    check += zero[j];
+  }
+  return result + check;
+}
+
+[[noreturn]] void refuse_values(std::span<const float> logits) {
+  const auto damaged = std::ranges::find_if(logits, [](float logit) { return !std::isfinite(logit); });
+  fail("logit {} of {} is {}: the model's output is not finite, its weights are damaged or overflow",
+       damaged - logits.begin(), logits.size(), *damaged);
+}
+
+ASSAY_MULTIVERSION double sum_of_exponentials(std::span<const float> logits, double max) {
+  double lanes[kLanes] = {};
+  std::size_t v = 0;
+  for (; v + kLanes <= logits.size(); v += kLanes)
+    for (std::size_t j = 0; j < kLanes; ++j) lanes[j] += exp_inline(static_cast<double>(logits[v + j]) - max);
+  double sum = 0;
+  for (; v < logits.size(); ++v) sum += exp_inline(static_cast<double>(logits[v]) - max);
+  for (const double lane : lanes) sum += lane;
+  return sum;
+}
+
+/// sum p (ln p - ln q); the bases are what turns a logit into a log-probability.
+ASSAY_MULTIVERSION double sum_of_divergence(std::span<const float> reference, double reference_base,
+                                            std::span<const float> test, double test_base) {
+  double lanes[kLanes] = {};
+  std::size_t v = 0;
+  const auto term = [&](std::size_t i) {
+    const double log_p = static_cast<double>(reference[i]) - reference_base;
+    const double log_q = static_cast<double>(test[i]) - test_base;
+    return exp_inline(log_p) * (log_p - log_q);
+  };
+  for (; v + kLanes <= reference.size(); v += kLanes)
+    for (std::size_t j = 0; j < kLanes; ++j) lanes[j] += term(v + j);
+  double sum = 0;
+  for (; v < reference.size(); ++v) sum += term(v);
+  for (const double lane : lanes) sum += lane;
+  return sum;
+}
+
+}  // namespace
 
 PositionScore score_position(std::span<const float> logits, TokenId target) {
   assert(!logits.empty() && target >= 0 && static_cast<std::size_t>(target) < logits.size());
   PositionScore score;
-  score.max = logits[0];
-  for (std::size_t v = 0; v < logits.size(); ++v) {
-    if (!std::isfinite(logits[v]))
-      fail("logit {} of {} is {}: the model's output is not finite, its weights are damaged or overflow", v,
-           logits.size(), logits[v]);
-    if (logits[v] > score.max) {
-      score.max = logits[v];
-      score.top = static_cast<TokenId>(v);
-    }
-  }
+  score.max = largest_logit(logits);
+  if (!std::isfinite(score.max)) refuse_values(logits);
+  score.top = static_cast<TokenId>(std::ranges::find(logits, score.max) - logits.begin());
   const double max = static_cast<double>(score.max);
-  double sum = 0;
-  for (const float logit : logits) sum += std::exp(static_cast<double>(logit) - max);
-  score.log_sum = std::log(sum);
+  score.log_sum = std::log(sum_of_exponentials(logits, max));
   score.nll = score.log_sum - (static_cast<double>(logits[static_cast<std::size_t>(target)]) - max);
   return score;
 }
@@ -34,11 +93,7 @@ PositionDivergence diverge_position(std::span<const float> reference_logits, con
   const double reference_base = static_cast<double>(reference.max) + reference.log_sum;
   const double test_base = static_cast<double>(test.max) + test.log_sum;
   PositionDivergence result;
-  for (std::size_t v = 0; v < reference_logits.size(); ++v) {
-    const double log_p = static_cast<double>(reference_logits[v]) - reference_base;
-    const double log_q = static_cast<double>(test_logits[v]) - test_base;
-    result.kl += std::exp(log_p) * (log_p - log_q);
-  }
+  result.kl = sum_of_divergence(reference_logits, reference_base, test_logits, test_base);
   constexpr double kRounding = -1e-9;
   if (!(result.kl > kRounding))
     fail("KL divergence of a position is {}, at least 0 expected: not a rounding error", result.kl);

@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "assay/base/error.h"
+#include "assay/base/heap.h"
 #include "assay/base/progress.h"
 #include "assay/measure/divergence.h"
 #include "assay/parallel/threads.h"
@@ -220,6 +221,7 @@ double ModelLosses::perplexity() const {
 
 Evaluation evaluate(std::span<const EvaluatedModel> models, const std::optional<EvaluatedModel>& reference,
                     std::span<const TokenId> tokens, const EvaluateOptions& options) {
+  const KeepFreedMemory keep;
   Evaluation evaluation;
   evaluation.windows = list_windows(tokens.size(), options.windows);
   for (const Window& window : evaluation.windows) {

@@ -7,6 +7,7 @@
 #include <random>
 #include <vector>
 
+#include "assay/kernels/exponential.h"
 #include "assay/parallel/threads.h"
 
 namespace assay {
@@ -18,6 +19,17 @@ std::vector<float> normal_values(std::size_t count, unsigned seed, float deviati
   std::vector<float> values(count);
   for (float& value : values) value = normal(random);
   return values;
+}
+
+TEST(Exponential, DoubleIsExactToAFewUnits) {
+  double worst = 0;
+  for (int i = -700000; i <= 700000; i += 7) {
+    const double x = i * 1e-3 + 1e-7;
+    worst = std::max(worst, std::abs(exp_inline(x) / std::exp(x) - 1));
+  }
+  EXPECT_LT(worst, 1e-15);
+  EXPECT_EQ(exp_inline(0.0), 1.0);
+  EXPECT_LT(exp_inline(-1e9), 1e-300);
 }
 
 TEST(FastExp, IsWithinTwoUlpOfTheTruth) {

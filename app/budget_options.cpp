@@ -1,0 +1,48 @@
+#include "app/budget_options.h"
+
+#include "assay/base/file.h"
+
+namespace assay::app {
+namespace {
+
+Sensitivities find_sensitivities(const BudgetOptions& options, const std::string& path,
+                                 const std::string& text, std::uint64_t seed) {
+  if (!options.sensitivities.empty())
+    return Sensitivities::from_json(read_json_file(options.sensitivities), options.sensitivities);
+  const LoadedModel model = load_model(path, {.linear = {Residency::automatic}});
+  SensitivityOptions sensitivity;
+  sensitivity.formats = options.formats;
+  sensitivity.feedback = !options.plain;
+  Sensitivities found = measure_sensitivities(
+      model, load_calibration_text(model, {text, options.tokens, 512, seed}), sensitivity);
+  if (!options.save.empty()) write_file_atomically(options.save, found.to_json().dump(1) + "\n");
+  return found;
+}
+
+}  // namespace
+
+void add_budget_options(CLI::App* command, BudgetOptions* options) {
+  auto* bits =
+      command
+          ->add_option("--target-bpw", options->target.bits,
+                       "Bits per weight of the matrices inside the blocks, shared out by measured damage")
+          ->check(CLI::Range(1.0, 32.0));
+  command
+      ->add_option("--target-size", options->target.bytes,
+                   "Bytes of all tensors together, shared out likewise")
+      ->excludes(bits);
+  command->add_option("--formats", options->formats, "Formats to choose from, separated by commas")
+      ->delimiter(',')
+      ->capture_default_str();
+  command->add_flag("--plain", options->plain, "Weigh formats by plain rounding, not by error feedback");
+  command->add_option("--save-sensitivities", options->save, "Keep what was measured in this file");
+  command->add_option("--sensitivities", options->sensitivities, "Use such a file instead of measuring");
+}
+
+AllocatedRecipe find_recipe(const BudgetOptions& options, const std::string& model, const std::string& text,
+                            std::uint64_t seed) {
+  const CheckpointPtr checkpoint = open_model(model);
+  return allocate_recipe(checkpoint, find_sensitivities(options, model, text, seed), options.target);
+}
+
+}  // namespace assay::app

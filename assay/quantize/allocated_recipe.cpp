@@ -1,0 +1,89 @@
+#include "assay/quantize/allocated_recipe.h"
+
+#include <map>
+
+#include "assay/base/error.h"
+#include "assay/quantize/plan.h"
+
+namespace assay {
+namespace {
+
+std::uint64_t weights_of(const Sensitivities& sensitivities) {
+  std::uint64_t weights = 0;
+  for (const TensorSensitivity& tensor : sensitivities.tensors) weights += tensor.weights;
+  return weights;
+}
+
+/// Bytes for the matrices inside the blocks.
+std::uint64_t linear_budget(const CheckpointPtr& checkpoint, const Sensitivities& sensitivities,
+                            const BudgetTarget& target) {
+  if ((target.bits > 0) == (target.bytes > 0))
+    fail("one target is needed: bits a weight (--target-bpw) or bytes in all (--target-size)");
+  if (target.bytes == 0)
+    return static_cast<std::uint64_t>(target.bits * static_cast<double>(weights_of(sensitivities)) / 8);
+  // What is not inside the blocks weighs the same whatever is allocated.
+  PlanOptions plan;
+  plan.embed = target.embed;
+  const SizeSummary size = planned_size(make_plan(checkpoint, Recipe{"others", "", {}, false}, plan));
+  const std::uint64_t others = size.file_bytes - size.linear_bytes;
+  if (others >= target.bytes)
+    fail("--target-size {}: what is not inside the blocks alone takes {} bytes; --embed makes it smaller",
+         target.bytes, others);
+  return target.bytes - others;
+}
+
+Rule rule_for(std::string format) {
+  Rule rule;
+  rule.format = std::move(format);
+  return rule;
+}
+
+}  // namespace
+
+AllocatedRecipe allocate_recipe(const CheckpointPtr& checkpoint, const Sensitivities& sensitivities,
+                                const BudgetTarget& target) {
+  const std::uint64_t budget = linear_budget(checkpoint, sensitivities, target);
+  std::vector<std::vector<Choice>> items;
+  for (const TensorSensitivity& tensor : sensitivities.tensors) {
+    items.push_back(tensor.choices);
+    make_monotone(items.back());
+  }
+  const std::vector<std::size_t> chosen = allocate(items, budget);
+
+  AllocatedRecipe allocated;
+  Recipe& recipe = allocated.recipe;
+  recipe.name = target.bytes > 0 ? fmt::format("allocated-{}-bytes", target.bytes)
+                                 : fmt::format("allocated-{:g}-bits", target.bits);
+  std::map<std::string, AllocatedRecipe::Use> uses;
+  std::uint64_t bytes = 0;
+  for (std::size_t i = 0; i < chosen.size(); ++i) {
+    const TensorSensitivity& tensor = sensitivities.tensors[i];
+    Rule& rule = recipe.rules.emplace_back(rule_for(sensitivities.formats[chosen[i]]));
+    rule.names = {tensor.tensor};
+    bytes += items[i][chosen[i]].bytes;
+    allocated.predicted_damage += items[i][chosen[i]].damage;
+    AllocatedRecipe::Use& use = uses[rule.format];
+    use.format = rule.format;
+    ++use.matrices;
+    use.weights += tensor.weights;
+  }
+  if (!target.embed.empty()) recipe.rules.emplace_back(rule_for(target.embed)).roles = {"ends"};
+  for (auto& [format, use] : uses) allocated.uses.push_back(std::move(use));
+  allocated.bits = 8.0 * static_cast<double>(bytes) / static_cast<double>(weights_of(sensitivities));
+  recipe.description = fmt::format("{:.3f} bits per linear weight, predicted KL divergence {:.4f} nats",
+                                   allocated.bits, allocated.predicted_damage);
+  return allocated;
+}
+
+std::vector<std::string> describe(const AllocatedRecipe& allocated) {
+  std::uint64_t weights = 0;
+  for (const auto& use : allocated.uses) weights += use.weights;
+  std::vector<std::string> lines;
+  for (const auto& use : allocated.uses)
+    lines.push_back(fmt::format("{:<12} {:>4} matrices {:>5.1f} % of the weights", use.format, use.matrices,
+                                100.0 * static_cast<double>(use.weights) / static_cast<double>(weights)));
+  lines.push_back(allocated.recipe.description);
+  return lines;
+}
+
+}  // namespace assay
