@@ -53,6 +53,7 @@ void run(const Options& options) {
   std::vector<LoadedModel> candidates;
   for (const std::string& path : options.candidates) candidates.push_back(load(options.loading, path));
   const Corpus corpus = load_corpus(original, options.measure.corpus);
+  refuse_calibration_text(candidates, corpus);
   const Measurement measurement = measure(candidates, &original, corpus, options.measure.resolve());
   const PairwiseComparison pairs = compare_pairs(measurement, options.margin);
   if (options.json)

@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 
 #include "assay/measure/report.h"
+#include "assay/quantize/calibration_text.h"
 
 namespace assay::app {
 
@@ -45,6 +46,10 @@ void add_measure_options(CLI::App* command, MeasureOptions* options) {
 std::string interval_text(const std::optional<Interval>& interval) {
   return interval ? fmt::format("[{:.5g}, {:.5g}]", interval->low, interval->high)
                   : "(one cluster: no interval)";
+}
+
+void refuse_calibration_text(std::span<const LoadedModel> models, const Corpus& corpus) {
+  for (const LoadedModel& model : models) refuse_overlap(*model.checkpoint, corpus.tokens, corpus.label);
 }
 
 void print_run(const Measurement& measurement, const Corpus& corpus) {

@@ -19,6 +19,9 @@ struct MeasureOptions {
 /// Adds --text, --protocol, --mode, --window, --stride, --max-tokens, --batch and --seed.
 void add_measure_options(CLI::App* command, MeasureOptions* options);
 
+/// Throws Error when one of the models was calibrated on a part of the corpus.
+void refuse_calibration_text(std::span<const LoadedModel> models, const Corpus& corpus);
+
 /// Facts of the run: text, tokens, protocol, clusters, machine. Every number below it means nothing without
 /// them.
 void print_run(const Measurement& measurement, const Corpus& corpus);

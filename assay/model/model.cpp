@@ -100,8 +100,10 @@ void Transformer::embed(std::span<const Chunk> chunks, std::span<float> hidden) 
   const auto width = static_cast<std::size_t>(config_.hidden);
   std::size_t row = 0;
   for (const Chunk& chunk : chunks)
-    for (const std::int32_t token : chunk.tokens)
+    for (const std::int32_t token : chunk.tokens) {
+      assert(token >= 0 && token < config_.vocabulary && "callers check ids against the vocabulary");
       embedding_->row(static_cast<std::uint64_t>(token), hidden.subspan(row++ * width, width));
+    }
 }
 
 /// `scratch` is as large as `hidden`: a mixer and a feed-forward may write over what they read.

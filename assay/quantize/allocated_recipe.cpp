@@ -58,7 +58,7 @@ AllocatedRecipe allocate_recipe(const CheckpointPtr& checkpoint, const Sensitivi
   std::uint64_t bytes = 0;
   for (std::size_t i = 0; i < chosen.size(); ++i) {
     const TensorSensitivity& tensor = sensitivities.tensors[i];
-    Rule& rule = recipe.rules.emplace_back(rule_for(sensitivities.formats[chosen[i]]));
+    Rule& rule = recipe.rules.emplace_back(rule_for(tensor.formats[chosen[i]]));
     rule.names = {tensor.tensor};
     bytes += items[i][chosen[i]].bytes;
     allocated.predicted_damage += items[i][chosen[i]].damage;

@@ -23,6 +23,17 @@ std::uint64_t mix(std::uint64_t value) {
   return value ^ (value >> 31);
 }
 
+std::string shingle_name(std::uint64_t shingle) {
+  return fmt::format("{:016x}", shingle);
+}
+
+[[noreturn]] void fail_for_overlap(const std::string& label, std::size_t shared, const std::string& text) {
+  fail(
+      "{}: {} runs of {} tokens also occur in the calibration text {}: a model must not be measured on what "
+      "it was calibrated on",
+      label, shared, kShingle, text);
+}
+
 /// The start of the line behind `offset`, so that a window begins like a document would.
 std::size_t next_line(std::string_view text, std::size_t offset) {
   if (offset == 0) return 0;
@@ -83,7 +94,8 @@ void sample_windows(const LoadedModel& model, CalibrationText& calibration) {
   const std::size_t count = (options.tokens + options.window - 1) / options.window;
   const auto bos = window_start(model);
   const std::size_t sampled = options.window - (bos ? 1 : 0);
-  const std::vector<TokenId> ids = sample_self_text(model, count * sampled, options.seed + kSelfSeed);
+  const std::vector<TokenId> ids =
+      sample_self_text(model, count * sampled, options.seed + kSelfSeed, options.window);
   const std::string text = model.tokenizer->decode(ids);
   calibration.text_sha256 = sha256_hex(std::as_bytes(std::span<const char>(text.data(), text.size())));
   for (std::size_t i = 0; i < count; ++i) {
@@ -105,7 +117,7 @@ OrderedJson CalibrationText::to_json() const {
   OrderedJson marks = OrderedJson::array();
   for (const auto& window : windows)
     for (const std::uint64_t shingle : shingles(window, kManifestShare))
-      marks.push_back(fmt::format("{:016x}", shingle));
+      marks.push_back(shingle_name(shingle));
   return {{"text", options.text},     {"text_sha256", text_sha256}, {"tokens", tokens()},
           {"window", options.window}, {"seed", options.seed},       {"shingles", std::move(marks)}};
 }
@@ -148,12 +160,25 @@ void refuse_overlap(const CalibrationText& calibration, std::span<const TokenId>
     for (const std::uint64_t shingle : shingles(window, 1)) seen.insert(shingle);
   std::size_t shared = 0;
   for (const std::uint64_t shingle : shingles(measured, 1)) shared += seen.contains(shingle);
-  if (shared > 0)
-    fail(
-        "{}: {} runs of {} tokens also occur in the calibration text {}: a model must not be measured on "
-        "what it was "
-        "calibrated on",
-        label, shared, kShingle, calibration.options.text);
+  if (shared > 0) fail_for_overlap(label, shared, calibration.options.text);
+}
+
+void refuse_overlap(const Checkpoint& checkpoint, std::span<const TokenId> measured,
+                    const std::string& label) {
+  if (!checkpoint.manifest || !checkpoint.manifest->contains("calibration")) return;
+  const std::string origin = checkpoint.path + "/assay.json: calibration";
+  const Json& calibration = checkpoint.manifest->at("calibration");
+  if (!calibration.is_object() || !calibration.contains("shingles") || !calibration.at("shingles").is_array())
+    fail("{}: a list \"shingles\" expected", origin);
+  std::unordered_set<std::string> seen;
+  for (const Json& shingle : calibration.at("shingles")) {
+    if (!shingle.is_string()) fail("{}: \"shingles\" holds something that is no text", origin);
+    seen.insert(shingle.get<std::string>());
+  }
+  std::size_t shared = 0;
+  for (const std::uint64_t shingle : shingles(measured, kManifestShare))
+    shared += seen.contains(shingle_name(shingle));
+  if (shared > 0) fail_for_overlap(label, shared, json_get<std::string>(calibration, "text", origin));
 }
 
 }  // namespace assay

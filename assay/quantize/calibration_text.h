@@ -38,4 +38,10 @@ std::vector<std::uint64_t> shingles(std::span<const TokenId> tokens, std::uint64
 void refuse_overlap(const CalibrationText& calibration, std::span<const TokenId> measured,
                     const std::string& label);
 
+/// The same for a model whose manifest tells what it was calibrated on; nothing happens for one that tells
+/// nothing. One shingle in 64 is written down, so a passage of a few hundred tokens is found for certain
+/// enough. Throws Error, also for a manifest that is no manifest.
+void refuse_overlap(const Checkpoint& checkpoint, std::span<const TokenId> measured,
+                    const std::string& label);
+
 }  // namespace assay

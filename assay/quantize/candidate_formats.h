@@ -12,4 +12,7 @@ namespace assay {
 /// does not fit the tensor.
 std::vector<FormatPtr> candidate_formats(const Tensor& tensor, const std::vector<std::string>& names);
 
+/// As above, formats that do not fit the tensor left out. Throws Error when none is left.
+std::vector<FormatPtr> fitting_formats(const Tensor& tensor, const std::vector<std::string>& names);
+
 }  // namespace assay

@@ -52,7 +52,8 @@ OrderedJson describe_calibration(const Calibration& calibration) {
   json["search"] = {{"smallest", rounding.search.smallest},
                     {"largest", rounding.search.largest},
                     {"points", rounding.search.points},
-                    {"refinements", rounding.search.refinements}};
+                    {"refinements", rounding.search.refinements},
+                    {"importance_floor", rounding.search.importance_floor}};
   return json;
 }
 

@@ -85,7 +85,7 @@ Sensitivities measure_sensitivities(const LoadedModel& model, const CalibrationT
     if (is_block_matrix(require_role(tensor.name, checkpoint.path))) {
       Subject subject;
       subject.tensor = tensor.name;
-      subject.formats = candidate_formats(tensor, options.formats);
+      subject.formats = fitting_formats(tensor, options.formats);
       subjects.push_back(std::move(subject));
     }
   std::map<std::string, Subject*> by_name;
@@ -95,7 +95,9 @@ Sensitivities measure_sensitivities(const LoadedModel& model, const CalibrationT
   CalibratedRoundingOptions rounding;
   rounding.feedback = options.feedback;
   {
-    Progress progress("weigh formats", subjects.size() * options.formats.size(), "matrices");
+    std::size_t trials = 0;
+    for (const Subject& subject : subjects) trials += subject.formats.size();
+    Progress progress("weigh formats", trials, "matrices");
     HessianCache hessians;
     LoadOptions load;
     load.factory = [&](const std::string& name,
@@ -149,13 +151,14 @@ Sensitivities measure_sensitivities(const LoadedModel& model, const CalibrationT
   }
 
   Sensitivities sensitivities;
-  sensitivities.formats = options.formats;
   for (const Subject& subject : subjects) {
-    TensorSensitivity tensor{subject.tensor, subject.rows->rows() * subject.rows->columns(), {}};
+    TensorSensitivity tensor{subject.tensor, subject.rows->rows() * subject.rows->columns(), {}, {}};
     const double per_loss =
         subject.plain_loss_of_probe > 0 ? subject.divergence_of_probe / subject.plain_loss_of_probe : 0;
-    for (std::size_t f = 0; f < subject.formats.size(); ++f)
+    for (std::size_t f = 0; f < subject.formats.size(); ++f) {
+      tensor.formats.emplace_back(subject.formats[f]->name());
       tensor.choices.push_back({bytes_of(*subject.formats[f], *subject.rows), subject.losses[f] * per_loss});
+    }
     sensitivities.tensors.push_back(std::move(tensor));
   }
   return sensitivities;
@@ -165,11 +168,13 @@ OrderedJson Sensitivities::to_json() const {
   OrderedJson list = OrderedJson::array();
   for (const TensorSensitivity& tensor : tensors) {
     OrderedJson choices = OrderedJson::array();
-    for (const Choice& choice : tensor.choices)
-      choices.push_back({{"bytes", choice.bytes}, {"damage", choice.damage}});
+    for (std::size_t f = 0; f < tensor.formats.size(); ++f)
+      choices.push_back({{"format", tensor.formats[f]},
+                         {"bytes", tensor.choices[f].bytes},
+                         {"damage", tensor.choices[f].damage}});
     list.push_back({{"tensor", tensor.tensor}, {"weights", tensor.weights}, {"choices", std::move(choices)}});
   }
-  return {{"formats", formats}, {"tensors", std::move(list)}};
+  return {{"tensors", std::move(list)}};
 }
 
 Sensitivities Sensitivities::from_json(const Json& json, const std::string& origin) {
@@ -179,20 +184,17 @@ Sensitivities Sensitivities::from_json(const Json& json, const std::string& orig
       fail("{}: a list \"{}\" expected", origin, key);
     return object.at(key);
   };
-  for (const Json& format : list(json, "formats")) {
-    if (!format.is_string()) fail("{}: \"formats\" holds something that is no name", origin);
-    sensitivities.formats.push_back(format.get<std::string>());
-  }
   for (const Json& entry : list(json, "tensors")) {
     TensorSensitivity tensor{json_get<std::string>(entry, "tensor", origin),
                              json_get<std::uint64_t>(entry, "weights", origin),
+                             {},
                              {}};
-    for (const Json& choice : list(entry, "choices"))
+    for (const Json& choice : list(entry, "choices")) {
+      tensor.formats.push_back(json_get<std::string>(choice, "format", origin));
       tensor.choices.push_back(
           {json_get<std::uint64_t>(choice, "bytes", origin), json_get<double>(choice, "damage", origin)});
-    if (tensor.choices.size() != sensitivities.formats.size())
-      fail("{}: tensor {}: {} choices for {} formats", origin, tensor.tensor, tensor.choices.size(),
-           sensitivities.formats.size());
+    }
+    if (tensor.choices.empty()) fail("{}: tensor {}: no choices", origin, tensor.tensor);
     sensitivities.tensors.push_back(std::move(tensor));
   }
   return sensitivities;

@@ -14,20 +14,20 @@
 namespace assay {
 
 struct SensitivityOptions {
-  std::vector<std::string> formats;    // as typed in recipes; all must fit every matrix
+  std::vector<std::string> formats;    // as typed in recipes; each matrix chooses among those that fit it
   bool feedback = true;                // losses are those of error feedback, else of plain rounding
   std::size_t divergence_windows = 4;  // of the calibration text, for the measured divergences
 };
 
-/// One matrix: choices in the order of SensitivityOptions::formats; damage is divergence in nats a token.
+/// One matrix and what the formats that fit it would cost; damage is divergence in nats a token.
 struct TensorSensitivity {
   std::string tensor;
   std::uint64_t weights = 0;
-  std::vector<Choice> choices;
+  std::vector<std::string> formats;
+  std::vector<Choice> choices;  // one a format
 };
 
 struct Sensitivities {
-  std::vector<std::string> formats;
   std::vector<TensorSensitivity> tensors;  // matrices inside the blocks, in the order of the forward pass
 
   OrderedJson to_json() const;

@@ -23,7 +23,8 @@ struct Writer {
 
 }  // namespace
 
-std::vector<TokenId> sample_self_text(const LoadedModel& loaded, std::size_t tokens, std::uint64_t seed) {
+std::vector<TokenId> sample_self_text(const LoadedModel& loaded, std::size_t tokens, std::uint64_t seed,
+                                      std::size_t sequence) {
   const Model& model = *loaded.model;
   const ModelConfig& config = model.config();
   if (config.end_tokens.empty())
@@ -32,8 +33,9 @@ std::vector<TokenId> sample_self_text(const LoadedModel& loaded, std::size_t tok
   // Documents are separated by the end token, so it is also what a document begins behind.
   const TokenId separator = config.end_tokens.front();
   const TokenId start = loaded.tokenizer->adds_bos ? loaded.tokenizer->bos.value_or(separator) : separator;
-  const std::size_t length = std::min(std::clamp(tokens / kSequences, kShortest, kLongest),
-                                      static_cast<std::size_t>(config.max_positions));
+  const std::size_t length =
+      std::min(sequence > 0 ? sequence : std::clamp(tokens / kSequences, kShortest, kLongest),
+               static_cast<std::size_t>(config.max_positions));
 
   Progress progress("sampling text from the model", tokens, "tokens");
   std::vector<TokenId> text;

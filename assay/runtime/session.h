@@ -72,7 +72,9 @@ std::vector<float> compute_logits(const Model& model, std::span<const TokenId> i
 
 /// Text sampled from the model itself (temperature 1), documents ended by its end token: `tokens` ids in all.
 /// Deterministic in seed. Batched: several sequences advance in lockstep. Throws Error for a model without an
-/// end token: there would be nothing to start from.
-std::vector<TokenId> sample_self_text(const LoadedModel& model, std::size_t tokens, std::uint64_t seed);
+/// end token: there would be nothing to start from. `sequence`: tokens of a document; with a
+/// fixed one more tokens continue fewer (0: little text is spread over short documents).
+std::vector<TokenId> sample_self_text(const LoadedModel& model, std::size_t tokens, std::uint64_t seed,
+                                      std::size_t sequence = 0);
 
 }  // namespace assay

@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstdio>
+#include <random>
 
 #include "assay/base/json.h"
 #include "tests/support.h"
@@ -41,8 +42,9 @@ class Program : public testing::Test {
   std::string demo = test::demo_model();
 };
 
-constexpr std::array kCommands = {"quantize", "allocate", "inspect", "eval",    "compare", "gate",    "run",
-                                  "parity",   "bench",    "logits",  "convert", "formats", "recipes", "demo"};
+constexpr std::array kCommands = {"quantize", "allocate", "ablate",  "inspect", "eval",
+                                  "compare",  "gate",     "run",     "parity",  "bench",
+                                  "logits",   "convert",  "formats", "recipes", "demo"};
 
 TEST_F(Program, EveryCommandHasHelpWithExamples) {
   const Outcome help = run("--help");
@@ -123,6 +125,31 @@ TEST_F(Program, CalibratesAndAllocates) {
   EXPECT_GT(bits, 3.9);
   expect_error(allocate + " --target-bpw 1.5 --sensitivities " + measured, {"cannot be reached"});
   expect_error(allocate, {"--target-bpw"});
+}
+
+TEST_F(Program, AblatesCalibrationAndReplaysItsVerdicts) {
+  std::mt19937 random(1);
+  for (const char* name : {"calibration.txt", "test.txt"}) {
+    std::string text;
+    for (int word = 0; word < 2500; ++word) {
+      for (unsigned letter = 0; letter < 2 + random() % 6; ++letter)
+        text += static_cast<char>('a' + random() % 26);
+      text += random() % 9 == 0 ? '\n' : ' ';
+    }
+    test::write_bytes(folder.file(name), text);
+  }
+  const std::string rows = folder.file("rows.jsonl"), page = folder.file("page.md");
+  const Outcome made = run("ablate calibration " + demo + " --calib " + folder.file("calibration.txt") +
+                           " --text " + folder.file("test.txt") + " --out " + rows +
+                           " --formats int6-row --batches 0,1 --batch-tokens 512 --seeds 1,2"
+                           " --max-tokens 1024 --heldout-tokens 512");
+  ASSERT_EQ(made.code, 0) << made.error;
+  EXPECT_THAT(made.out, HasSubstr("\"contrast\":\"0->1\""));
+  const Outcome replayed = run("ablate verdict " + rows + " --report " + page);
+  EXPECT_EQ(replayed.out, made.out);
+  EXPECT_THAT(test::read_bytes(page), HasSubstr("| int6-row | bpb_post_quant | 0 to 1 |"));
+  expect_error("ablate verdict " + folder.file("test.txt"), {"test.txt", "line 1"});
+  EXPECT_EQ(run("ablate").code, 2);
 }
 
 TEST_F(Program, RotatesBeforeItQuantises) {

@@ -214,12 +214,12 @@ TEST_F(CalibrationTextTest, SampledTextDependsOnTheSeedAlone) {
   const auto sampled = [&](std::size_t tokens, std::uint64_t seed) {
     return load_calibration_text(model, {"self", tokens, 64, seed});
   };
-  const CalibrationText one = sampled(512, 1), again = sampled(512, 1), more = sampled(1280, 1);
+  const CalibrationText one = sampled(512, 1), again = sampled(512, 1), more = sampled(8192, 1);
   EXPECT_EQ(one.tokens(), 512u);
   EXPECT_EQ(one.windows, again.windows);
   EXPECT_EQ(one.text_sha256, again.text_sha256);
   EXPECT_NE(one.windows, sampled(512, 2).windows);
-  ASSERT_EQ(more.windows.size(), 20u);
+  ASSERT_EQ(more.windows.size(), 128u);
   EXPECT_TRUE(std::equal(one.windows.begin(), one.windows.end(), more.windows.begin()));
   EXPECT_NE(one.text_sha256, more.text_sha256);
 }
@@ -330,6 +330,23 @@ TEST_F(CalibrationTextTest, MeasuringOnTheSameFileIsRefused) {
   const CalibrationText calibration = load(512, 128);
   EXPECT_ERROR(refuse_overlap(calibration, demo().tokenizer->encode(text), "held out"), "held out", path);
   EXPECT_NO_THROW(refuse_overlap(calibration, demo().tokenizer->encode(made_up_text(2, 300)), "held out"));
+}
+
+// A manifest holds one shingle in 64: a window of the text is found, other text is not.
+TEST_F(CalibrationTextTest, ManifestTellsWhatAModelWasCalibratedOn) {
+  const CalibrationText calibration = load(2048, 512);
+  const Tokens other = demo().tokenizer->encode(made_up_text(2, 300));
+  Checkpoint checkpoint;
+  checkpoint.path = "model-q4";
+  EXPECT_NO_THROW(refuse_overlap(checkpoint, calibration.windows[0], "held out"));
+  checkpoint.manifest = Json{{"tensors", Json::object()}};
+  EXPECT_NO_THROW(refuse_overlap(checkpoint, calibration.windows[0], "held out"));
+  checkpoint.manifest = Json::parse(OrderedJson{{"calibration", calibration.to_json()}}.dump());
+  EXPECT_NO_THROW(refuse_overlap(checkpoint, other, "held out"));
+  for (const Tokens& window : calibration.windows)
+    EXPECT_ERROR(refuse_overlap(checkpoint, joined(other, window), "held out"), "held out", path);
+  checkpoint.manifest->at("calibration")["shingles"] = 3;
+  EXPECT_ERROR(refuse_overlap(checkpoint, other, "held out"), "model-q4", "shingles");
 }
 
 }  // namespace

@@ -1,0 +1,107 @@
+#!/usr/bin/env python3
+"""Does sharing a budget of bits out beat every uniform format of at most the same bytes? Held-out KL divergence,
+all calibrated alike, with paired 95 % intervals.
+
+  bench/allocation.py                       small and llama of the reference models, 3.0, 3.5, 4.0 and 4.5 bits
+  bench/allocation.py small --bits 3.5
+
+Exit 1 where a mix does not beat the best uniform format with an interval beyond zero. JSON is kept in OUT.
+"""
+import argparse
+import json
+import lzma
+import os
+import shutil
+import subprocess
+import sys
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+FORMATS = ["int3-row", "int4-row", "mlx2-g128", "mlx2-g64", "mlx2-g32", "mlx3-g128", "mlx3-g64", "mlx3-g32", "khw3", "mlx4-g128", "mlx4-g64",
+           "khq4", "mlx5-g64", "mlx6-g64"]
+
+
+def run(command):
+    process = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+    if process.returncode != 0:
+        sys.exit(f"failed: {' '.join(command)}")
+    return process.stdout
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("models", nargs="*", default=["small", "llama"])
+    parser.add_argument("--bits", default="3.0,3.5,4.0,4.5")
+    parser.add_argument("--calib-tokens", type=int, default=32768)
+    parser.add_argument("--max-tokens", type=int, default=30000, help="of the test text")
+    parser.add_argument("--out", default=os.path.join(ROOT, "out/allocation"))
+    parser.add_argument("--assay", default=os.path.join(ROOT, "build/assay"))
+    parser.add_argument("--shared", default=os.path.join(ROOT, "../shared"))
+    options = parser.parse_args()
+    os.makedirs(options.out, exist_ok=True)
+    calibration = os.path.join(options.out, "train.txt")
+    if not os.path.exists(calibration):
+        with lzma.open(os.path.join(options.shared, "text/train.txt.xz")) as source, open(
+                calibration + ".part", "wb") as target:
+            shutil.copyfileobj(source, target)
+        os.rename(calibration + ".part", calibration)
+    failed = False
+    for name in options.models:
+        model = os.path.join(options.shared, "models", name)
+        sensitivities = os.path.join(options.out, f"{name}-sensitivities.json")
+        run([options.assay, "allocate", model, "--target-bpw", "8", "--calib", calibration, "--save-sensitivities",
+             sensitivities, "--formats", ",".join(FORMATS), "--out", sensitivities + ".recipe"])
+        tensors = json.load(open(sensitivities))["tensors"]
+        # A uniform format is one that every matrix can hold.
+        formats = [choice["format"] for choice in tensors[0]["choices"]
+                   if all(choice["format"] in [other["format"] for other in tensor["choices"]] for tensor in tensors)]
+        folders, bits = {}, {}
+
+        def quantise(label, recipe):
+            folder = os.path.join(options.out, f"{name}-{label}")
+            shutil.rmtree(folder, ignore_errors=True)
+            manifest = json.loads(run([
+                options.assay, "quantize", model, folder, *recipe, "--method", "gptq", "--calib", calibration,
+                "--calib-tokens", str(options.calib_tokens), "--measure", "none", "--json"]))
+            folders[label], bits[label] = folder, manifest["size"]["linear_bits_per_weight"]
+
+        targets = [float(target) for target in options.bits.split(",")]
+        for target in targets:
+            quantise(f"mix-{target:g}", ["--target-bpw", str(target), "--sensitivities", sensitivities])
+        for uniform in formats:
+            recipe = os.path.join(options.out, f"{uniform}.json")
+            with open(recipe, "w") as file:
+                json.dump({"name": uniform, "rules": [{"roles": ["linear"], "format": uniform}]}, file)
+            quantise(uniform, ["--recipe", recipe])
+            if bits[uniform] > max(targets) + 1e-9:
+                shutil.rmtree(folders.pop(uniform))
+        result = json.loads(run([options.assay, "compare", model, *folders.values(), "--text",
+                                 os.path.join(options.shared, "text/wiki.test.raw"), "--max-tokens",
+                                 str(options.max_tokens), "--json"]))
+        with open(os.path.join(options.out, f"{name}.json"), "w") as file:
+            json.dump(result, file, indent=1)
+        kld = {label: row["kld"]["mean"] for label, row in zip(folders, result["models"])}
+        differences = {}
+        for pair in result["kld_differences"]:
+            low, high = pair["ci95"]
+            differences[pair["first"], pair["second"]] = (pair["difference"], low, high)
+            differences[pair["second"], pair["first"]] = (-pair["difference"], -high, -low)
+        print(f"\n`{name}`, first {options.max_tokens} tokens, {options.calib_tokens} calibration tokens\n\n"
+              "| bits | mix: KLD | best uniform of at most its bytes: bits, KLD | mix minus uniform [95 %] |\n"
+              "| --- | --- | --- | --- |")
+        for target in targets:
+            mix = f"mix-{target:g}"
+            rivals = [label for label in folders if not label.startswith("mix-") and bits[label] <= target + 1e-9]
+            if not rivals:
+                print(f"| {bits[mix]:.3f} | {kld[mix]:.4f} | none has so few bits | |")
+                continue
+            best = min(rivals, key=lambda label: kld[label])
+            gap, low, high = differences[f"{name}-{mix}", f"{name}-{best}"]
+            good = high < 0
+            failed |= not good
+            print(f"| {bits[mix]:.3f} | {kld[mix]:.4f} | {best}: {bits[best]:.3f}, {kld[best]:.4f} | "
+                  f"{gap:+.4f} [{low:+.4f}, {high:+.4f}]{'' if good else ' FAIL'} |", flush=True)
+    sys.exit(failed)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,97 @@
+#!/usr/bin/env python3
+"""The table that users of a 3-bit MLP asked for, on the full test text, in one harness: the original, KHQ4
+everywhere, MLP in KHW3 by plain rounding, MLP in KHW3 calibrated.
+
+  bench/request_table.py                         small and llama of the reference models, full text
+  bench/request_table.py small --max-tokens 30000 --calib-tokens 32768      a smoke run, labelled partial
+
+Perplexity, mean loss, KL divergence from the original, differences of the mean loss to the original and to Q4
+with paired 95 % intervals, seconds of evaluation, bytes. JSON of every comparison is kept in OUT.
+"""
+import argparse
+import json
+import lzma
+import os
+import shutil
+import subprocess
+import sys
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+VARIANTS = [("Q4", "q4", "rtn"), ("W3-MLP, rounded", "w3-mlp", "rtn"), ("W3-MLP, calibrated", "w3-mlp", "gptq")]
+
+
+def run(command):
+    process = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+    if process.returncode != 0:
+        sys.exit(f"failed: {' '.join(command)}")
+    return process.stdout
+
+
+def calibration_text(options):
+    path = os.path.join(options.out, "train.txt")
+    if not os.path.exists(path):
+        with lzma.open(os.path.join(options.shared, "text/train.txt.xz")) as source, open(path + ".part", "wb") as out:
+            shutil.copyfileobj(source, out)
+        os.rename(path + ".part", path)
+    return path
+
+
+def difference(result, first, second):
+    """Mean loss of `first` minus `second`, with its interval, whichever way round it was compared."""
+    for pair in result["comparisons"]:
+        low, high = pair["nll_difference_ci95"]
+        if (pair["first"], pair["second"]) == (first, second):
+            return f"{pair['nll_difference']:+.4f} [{low:+.4f}, {high:+.4f}]"
+        if (pair["second"], pair["first"]) == (first, second):
+            return f"{-pair['nll_difference']:+.4f} [{-high:+.4f}, {-low:+.4f}]"
+    sys.exit(f"no comparison of {first} and {second}")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("models", nargs="*", default=["small", "llama"])
+    parser.add_argument("--calib-tokens", type=int, default=131072)
+    parser.add_argument("--max-tokens", type=int, help="cut the text: a smoke run, not a claim")
+    parser.add_argument("--out", default=os.path.join(ROOT, "out/request"))
+    parser.add_argument("--assay", default=os.path.join(ROOT, "build/assay"))
+    parser.add_argument("--shared", default=os.path.join(ROOT, "../shared"))
+    options = parser.parse_args()
+    os.makedirs(options.out, exist_ok=True)
+    calibration = calibration_text(options)
+    for name in options.models:
+        model = os.path.join(options.shared, "models", name)
+        folders = []
+        for label, recipe, method in VARIANTS:
+            folder = os.path.join(options.out, f"{name}-{recipe}-{method}")
+            shutil.rmtree(folder, ignore_errors=True)
+            command = [options.assay, "quantize", model, folder, "--recipe", recipe, "--method", method, "--measure",
+                       "none"]
+            if method == "gptq":
+                command += ["--calib", calibration, "--calib-tokens", str(options.calib_tokens)]
+            run(command)
+            folders.append(folder)
+        command = [options.assay, "compare", model, *folders, "--text",
+                   os.path.join(options.shared, "text/wiki.test.raw"), "--json"]
+        if options.max_tokens:
+            command += ["--max-tokens", str(options.max_tokens)]
+        result = json.loads(run(command))
+        with open(os.path.join(options.out, f"{name}.json"), "w") as file:
+            json.dump(result, file, indent=1)
+        original = result["original"]
+        print(f"\n`{name}`: {original['tokens']} tokens scored{', PARTIAL' if result['partial'] else ''}, "
+              f"{options.calib_tokens} calibration tokens of another text\n")
+        print("| | bytes | bits a linear weight | perplexity | mean loss | KLD [95 %] | loss over the original | "
+              "loss over Q4 | s |\n| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
+        names = [os.path.basename(folder) for folder in folders]
+        print(f"| original | {original['model']['bytes']} | {original['model']['bits_per_weight_linear']:.2f} | "
+              f"{original['perplexity']:.4f} | {original['nll']:.4f} | | | | {original['seconds']:.0f} |")
+        for (label, _, _), folder, row in zip(VARIANTS, names, result["models"]):
+            low, high = row["kld"]["ci95"]
+            over_q4 = "" if folder == names[0] else difference(result, folder, names[0])
+            print(f"| {label} | {row['model']['bytes']} | {row['model']['bits_per_weight_linear']:.2f} | "
+                  f"{row['perplexity']:.4f} | {row['nll']:.4f} | {row['kld']['mean']:.4f} [{low:.4f}, {high:.4f}] | "
+                  f"{difference(result, folder, name)} | {over_q4} | {row['seconds']:.0f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
