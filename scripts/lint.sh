@@ -10,6 +10,9 @@ git ls-files '*.h' '*.cpp' | xargs clang-format-14 --dry-run --Werror
 echo "== no arrow upward between rooms"
 scripts/check-arrows.sh
 
+echo "== tests and files that the pages name exist"
+scripts/check-docs.sh
+
 echo "== g++, warnings are errors"
 cmake --preset release >/dev/null
 cmake --build build -j "$jobs" | tail -n 1

@@ -165,6 +165,7 @@ TEST(GptqSweepTest, FactorsAreSchurComplements) {
     const Eigen::Map<const Eigen::VectorXd> d(factor.d.data(), index(n));
     EXPECT_LT((v * d.asDiagonal() * v.transpose() - moments).cwiseAbs().maxCoeff(),
               1e-12 * moments.cwiseAbs().maxCoeff());
+    EXPECT_LE(d.sum(), moments.trace() * (1 + 1e-12)) << input_name(kind);
     for (std::size_t j = 0; j < n; ++j) {
       const Eigen::Index free = index(n - j);
       const Matrix inverse = moments.bottomRightCorner(free, free).inverse();
@@ -567,8 +568,9 @@ TEST(CounterexampleTest, FeedbackLosesInExactArithmetic) {
   EXPECT_EQ(claimed, Fraction(33, 50));
 }
 
-Hessian counterexample() {
-  Matrix moments(3, 3);
+/// Continued by the identity beyond three columns.
+Hessian counterexample(std::size_t columns = 3) {
+  Matrix moments = Matrix::Identity(index(columns), index(columns));
   for (std::size_t i = 0; i < 3; ++i)
     for (std::size_t j = 0; j < 3; ++j) moments(index(i), index(j)) = kMoments[i][j].value();
   return to_hessian(moments);
@@ -594,6 +596,27 @@ TEST(CounterexampleTest, SweepLosesOnIntegerRowsOfScaleOne) {
     EXPECT_NEAR(loss[0], 33.0 / 50.0, 1e-6);
     EXPECT_NEAR(row_losses(errors(layer), to_matrix(counterexample()))(0), 33.0 / 50.0, 1e-6);
   }
+}
+
+TEST(CounterexampleTest, SweepLosesAtEverySizeAboveTwo) {
+  for (std::size_t columns = 3; columns <= 12; ++columns) {
+    const Hessian hessian = counterexample(columns);
+    Layer layer{find_format("int8-row"), 1, columns, {-0.3f, -0.4f, 0.1f}, {{{1.0f, 0.0f}}, {}}};
+    layer.weights.resize(columns);
+    layer.stored.codes.resize(columns);
+    nearest_codes(layer);
+    const auto loss = sweep(layer, factor_hessian(hessian, ColumnOrder::natural, 1, 0));
+    EXPECT_NEAR(loss[0], 33.0 / 50.0, 1e-6) << columns;  // 13/50 by plain rounding
+  }
+}
+
+TEST(CounterexampleTest, PositiveDefiniteNeedsNoDominantDiagonal) {
+  Matrix moments(2, 2);
+  moments << 1, 1.5, 1.5, 4;
+  const GptqFactor factor = factor_hessian(to_hessian(moments), ColumnOrder::natural, 1, 0);
+  EXPECT_EQ(factor.damping, 0);
+  EXPECT_GT(factor.d[0], 0);
+  EXPECT_GT(factor.d[1], 0);
 }
 
 // Between 1 and 2 the steps of a float of nine mantissa bits are 1/512.

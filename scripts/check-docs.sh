@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# Every test that a page names (`Suite.Test`) is there, and so is every script and source file that one names.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+status=0
+pages=(README.md ARCHITECTURE.md CONTRIBUTING.md docs/*.md)
+for name in $(grep -ohE '`[A-Z][A-Za-z0-9]+\.[A-Z][A-Za-z0-9]+`' "${pages[@]}" | tr -d '`' | sort -u); do
+  grep -rqE "^TEST(_F|_P)?\(${name%.*}, ${name#*.}\)" tests || { echo "no such test: $name" >&2; status=1; }
+done
+for path in $(grep -ohE '\b(bench|scripts|docs|tests|proofs)/[A-Za-z0-9_/.-]+\.(sh|py|md|json|h|cpp)\b' "${pages[@]}" | sort -u); do
+  [ -e "$path" ] || { echo "no such file: $path" >&2; status=1; }
+done
+exit $status
