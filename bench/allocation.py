@@ -7,48 +7,30 @@ all calibrated alike, with paired 95 % intervals.
 
 Exit 1 where a mix does not beat the best uniform format with an interval beyond zero. JSON is kept in OUT.
 """
-import argparse
 import json
-import lzma
 import os
 import shutil
-import subprocess
 import sys
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+import harness
+
 FORMATS = ["int3-row", "int4-row", "mlx2-g128", "mlx2-g64", "mlx2-g32", "mlx3-g128", "mlx3-g64", "mlx3-g32", "khw3", "mlx4-g128", "mlx4-g64",
            "khq4", "mlx5-g64", "mlx6-g64"]
 
 
-def run(command):
-    process = subprocess.run(command, stdout=subprocess.PIPE, text=True)
-    if process.returncode != 0:
-        sys.exit(f"failed: {' '.join(command)}")
-    return process.stdout
-
-
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = harness.parser(__doc__, "allocation")
     parser.add_argument("models", nargs="*", default=["small", "llama"])
     parser.add_argument("--bits", default="3.0,3.5,4.0,4.5")
     parser.add_argument("--calib-tokens", type=int, default=32768)
     parser.add_argument("--max-tokens", type=int, default=30000, help="of the test text")
-    parser.add_argument("--out", default=os.path.join(ROOT, "out/allocation"))
-    parser.add_argument("--assay", default=os.path.join(ROOT, "build/assay"))
-    parser.add_argument("--shared", default=os.path.join(ROOT, "../shared"))
     options = parser.parse_args()
-    os.makedirs(options.out, exist_ok=True)
-    calibration = os.path.join(options.out, "train.txt")
-    if not os.path.exists(calibration):
-        with lzma.open(os.path.join(options.shared, "text/train.txt.xz")) as source, open(
-                calibration + ".part", "wb") as target:
-            shutil.copyfileobj(source, target)
-        os.rename(calibration + ".part", calibration)
+    calibration = harness.prepare(options)
     failed = False
     for name in options.models:
-        model = os.path.join(options.shared, "models", name)
+        model = harness.shared_model(options, name)
         sensitivities = os.path.join(options.out, f"{name}-sensitivities.json")
-        run([options.assay, "allocate", model, "--target-bpw", "8", "--calib", calibration, "--save-sensitivities",
+        harness.run([options.assay, "allocate", model, "--target-bpw", "8", "--calib", calibration, "--save-sensitivities",
              sensitivities, "--formats", ",".join(FORMATS), "--out", sensitivities + ".recipe"])
         tensors = json.load(open(sensitivities))["tensors"]
         # A uniform format is one that every matrix can hold.
@@ -57,9 +39,8 @@ def main():
         folders, bits = {}, {}
 
         def quantise(label, recipe):
-            folder = os.path.join(options.out, f"{name}-{label}")
-            shutil.rmtree(folder, ignore_errors=True)
-            manifest = json.loads(run([
+            folder = harness.fresh(os.path.join(options.out, f"{name}-{label}"))
+            manifest = json.loads(harness.run([
                 options.assay, "quantize", model, folder, *recipe, "--method", "gptq", "--calib", calibration,
                 "--calib-tokens", str(options.calib_tokens), "--measure", "none", "--json"]))
             folders[label], bits[label] = folder, manifest["size"]["linear_bits_per_weight"]
@@ -74,8 +55,8 @@ def main():
             quantise(uniform, ["--recipe", recipe])
             if bits[uniform] > max(targets) + 1e-9:
                 shutil.rmtree(folders.pop(uniform))
-        result = json.loads(run([options.assay, "compare", model, *folders.values(), "--text",
-                                 os.path.join(options.shared, "text/wiki.test.raw"), "--max-tokens",
+        result = json.loads(harness.run([options.assay, "compare", model, *folders.values(), "--text",
+                                 harness.test_text(options), "--max-tokens",
                                  str(options.max_tokens), "--json"]))
         with open(os.path.join(options.out, f"{name}.json"), "w") as file:
             json.dump(result, file, indent=1)

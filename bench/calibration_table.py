@@ -10,14 +10,11 @@ quantising run. "bar" is the KL divergence that a straightforward independent im
 passes at 1.02 times it (SmolLM2: 1.05), and where plain rounding is within 0.5 % of the independent one's.
 Exit 1 when a row fails. Rows are kept as JSON lines in OUT/rows.jsonl.
 """
-import argparse
 import json
-import lzma
 import os
-import shutil
-import subprocess
 import sys
-import time
+
+import harness
 
 # recipe: perplexity and divergence by plain rounding, divergence by error feedback, its calibration tokens
 SMALL = {
@@ -33,47 +30,20 @@ SMOLLM2 = {
     "w3": (109.47, 1.4208, 0.2966, 32768),
 }
 SETTINGS = {
-    "small": dict(model="models/small", embed="bf16", tokens=30000, rows=SMALL, slack=1.02),
-    "smollm2": dict(model=None, embed="q8_0", tokens=12000, rows=SMOLLM2, slack=1.05),
+    "small": dict(embed="bf16", tokens=30000, rows=SMALL, slack=1.02),
+    "smollm2": dict(embed="q8_0", tokens=12000, rows=SMOLLM2, slack=1.05),
 }
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-
-
-def run(command):
-    """Runs it; returns standard output, seconds and peak resident MiB."""
-    start = time.monotonic()
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    output = process.stdout.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    if status != 0:
-        sys.exit(f"failed: {' '.join(command)}")
-    return output, time.monotonic() - start, usage.ru_maxrss / 1024
-
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = harness.parser(__doc__, "calibration")
     parser.add_argument("setting", nargs="?", default="small", choices=SETTINGS)
     parser.add_argument("--rows", help="recipes, separated by commas (default: all)")
     parser.add_argument("--calib-tokens", type=int, help="for every row, in place of the bar's own")
     parser.add_argument("--gptq", default="", help="further options for the calibrated run")
-    parser.add_argument("--out", default=os.path.join(ROOT, "out/calibration"))
-    parser.add_argument("--assay", default=os.path.join(ROOT, "build/assay"))
-    parser.add_argument("--shared", default=os.path.join(ROOT, "../shared"))
     options = parser.parse_args()
     setting = SETTINGS[options.setting]
-    text = os.path.join(options.shared, "text/wiki.test.raw")
-    packed = os.path.join(options.shared, "text/train.txt.xz")
-    model = os.path.join(options.shared, setting["model"]) if setting["model"] else os.path.join(
-        ROOT, "fetched/SmolLM2-135M-Instruct.Q4_1.gguf")
-    for needed in (options.assay, text, packed, model):
-        if not os.path.exists(needed):
-            sys.exit(f"{needed} is missing")
-    os.makedirs(options.out, exist_ok=True)
-    calibration = os.path.join(options.out, "train.txt")
-    if not os.path.exists(calibration):
-        with lzma.open(packed) as source, open(calibration + ".part", "wb") as target:
-            shutil.copyfileobj(source, target)
-        os.rename(calibration + ".part", calibration)
+    model = harness.shared_model(options, options.setting)
+    calibration = harness.prepare(options)
 
     failed = False
     print("| recipe | bits | rounded: perplexity, KLD, top-1 | calibrated: perplexity, KLD [95 %], top-1 | tokens"
@@ -84,18 +54,17 @@ def main():
         tokens = options.calib_tokens or tokens
         folders = {}
         for method in ("rtn", "gptq"):
-            folders[method] = os.path.join(options.out, f"{options.setting}-{recipe}-{method}")
-            shutil.rmtree(folders[method], ignore_errors=True)
+            folders[method] = harness.fresh(os.path.join(options.out, f"{options.setting}-{recipe}-{method}"))
             command = [options.assay, "quantize", model, folders[method], "--recipe", recipe, "--embed",
                        setting["embed"], "--measure", "none", "--method", method]
             if method == "gptq":
                 command += ["--calib", calibration, "--calib-tokens", str(tokens)] + options.gptq.split()
-            _, seconds, memory = run(command)
+            _, seconds, memory = harness.measured_run(command)
         results = {}
         for method, folder in folders.items():
-            output, _, _ = run([options.assay, "eval", folder, "--reference", model, "--text", text, "--max-tokens",
-                                str(setting["tokens"]), "--json"])
-            results[method] = json.loads(output)
+            results[method] = json.loads(harness.run([
+                options.assay, "eval", folder, "--reference", model, "--text", harness.test_text(options),
+                "--max-tokens", str(setting["tokens"]), "--json"]))
         rounded, calibrated = results["rtn"], results["gptq"]
         ratio = calibrated["kld"]["mean"] / bar
         good = (ratio <= setting["slack"] and abs(rounded["perplexity"] / plain_perplexity - 1) <= 0.005
@@ -106,10 +75,10 @@ def main():
               f"{rounded['kld']['mean']:.4f}, {100 * rounded['top1_agreement']:.1f} % | "
               f"{calibrated['perplexity']:.3f}, {calibrated['kld']['mean']:.4f} [{low:.4f}, {high:.4f}], "
               f"{100 * calibrated['top1_agreement']:.1f} % | {tokens} | {ratio:.3f}{'' if good else ' FAIL'} | "
-              f"{seconds:.0f} | {memory:.0f} |", flush=True)
+              f"{seconds:.0f} | {memory / 2**20:.0f} |", flush=True)
         with open(os.path.join(options.out, "rows.jsonl"), "a") as rows:
             rows.write(json.dumps({"setting": options.setting, "recipe": recipe, "calib_tokens": tokens,
-                                   "options": options.gptq, "seconds": seconds, "mebibytes": memory, "bar": bar,
+                                   "options": options.gptq, "seconds": seconds, "peak_bytes": memory, "bar": bar,
                                    "rtn": rounded, "gptq": calibrated}) + "\n")
     sys.exit(failed)
 

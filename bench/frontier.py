@@ -10,35 +10,25 @@ text and protocol (chunked, first 65,536 tokens of the test text, f16 embedding)
 Each point is a mix of formats shared out to the bits, rounded by error feedback. Exit 1 when a point is above its
 bar: .80 of llama.cpp's frontier (interpolated in log KLD) up to 4 bits, .65 above; SmolLM2 .80.
 """
-import argparse
 import json
-import lzma
 import math
 import os
-import shutil
-import subprocess
 import sys
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+import harness
+
 FORMATS = "mlx2-g64,mlx2-g32,mlx3-g128,mlx3-g64,mlx3-g32,khw3,mlx4-g128,mlx4-g64,khq4,mlx5-g64,mlx6-g64"
 SETTINGS = {
     "small": dict(
-        model="models/small", embed="f16", tokens=65536,
+        embed="f16", tokens=65536,
         bars={3.5: 0.80, 4.0: 0.80, 4.5: 0.65, 5.0: 0.65, 6.0: 0.65},
         theirs=[(3.06, .349), (3.46, .178), (3.55, .152), (4.25, .0645), (4.28, .0579), (4.51, .0516), (4.69, .0505),
                 (5.50, .0141), (6.56, .0045), (8.50, .0008)]),
     "smollm2": dict(
-        model=None, embed="q8_0", tokens=24 * 512, bars={4.25: 0.80, 4.5: 0.80},
+        embed="q8_0", tokens=24 * 512, bars={4.25: 0.80, 4.5: 0.80},
         theirs=[(4.04, .325), (4.14, .219), (4.23, .165), (4.44, .106), (4.50, .103), (4.63, .092), (4.94, .073),
                 (5.28, .0405), (5.53, .0373), (6.04, .0070), (8.50, .0042)]),
 }
-
-
-def run(command):
-    process = subprocess.run(command, stdout=subprocess.PIPE, text=True)
-    if process.returncode != 0:
-        sys.exit(f"failed: {' '.join(command)}")
-    return process.stdout
 
 
 def interpolate(points, bits):
@@ -82,27 +72,17 @@ def plot(path, series):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = harness.parser(__doc__, "frontier")
     parser.add_argument("setting", nargs="?", default="small", choices=SETTINGS)
     parser.add_argument("--bits", help="separated by commas (default: those with a bar)")
     parser.add_argument("--theirs", help="JSON: list of [bits, KLD] of llama.cpp")
     parser.add_argument("--calib-tokens", type=int, default=131072)
     parser.add_argument("--plot", help="SVG file to write")
-    parser.add_argument("--out", default=os.path.join(ROOT, "out/frontier"))
-    parser.add_argument("--assay", default=os.path.join(ROOT, "build/assay"))
-    parser.add_argument("--shared", default=os.path.join(ROOT, "../shared"))
     options = parser.parse_args()
     setting = SETTINGS[options.setting]
     theirs = json.load(open(options.theirs)) if options.theirs else setting["theirs"]
-    model = os.path.join(options.shared, setting["model"]) if setting["model"] else os.path.join(
-        ROOT, "fetched/SmolLM2-135M-Instruct.Q4_1.gguf")
-    os.makedirs(options.out, exist_ok=True)
-    calibration = os.path.join(options.out, "train.txt")
-    if not os.path.exists(calibration):
-        with lzma.open(os.path.join(options.shared, "text/train.txt.xz")) as source, open(
-                calibration + ".part", "wb") as target:
-            shutil.copyfileobj(source, target)
-        os.rename(calibration + ".part", calibration)
+    model = harness.shared_model(options, options.setting)
+    calibration = harness.prepare(options)
     sensitivities = os.path.join(options.out, f"{options.setting}-sensitivities.json")
     targets = [float(bits) for bits in options.bits.split(",")] if options.bits else sorted(setting["bars"])
 
@@ -110,15 +90,14 @@ def main():
     print("| bits | formats | KLD [95 %] | top-1 | llama.cpp's frontier | of it | bar |\n"
           "| --- | --- | --- | --- | --- | --- | --- |", flush=True)
     for target in targets:
-        folder = os.path.join(options.out, f"{options.setting}-{target:g}")
-        shutil.rmtree(folder, ignore_errors=True)
+        folder = harness.fresh(os.path.join(options.out, f"{options.setting}-{target:g}"))
         known = ["--sensitivities", sensitivities] if os.path.exists(sensitivities) else [
             "--save-sensitivities", sensitivities, "--formats", FORMATS]
-        run([options.assay, "quantize", model, folder, "--target-bpw", str(target), *known, "--embed",
+        harness.run([options.assay, "quantize", model, folder, "--target-bpw", str(target), *known, "--embed",
              setting["embed"], "--method", "gptq", "--calib", calibration, "--calib-tokens",
              str(options.calib_tokens), "--measure", "none"])
-        result = json.loads(run([options.assay, "eval", folder, "--reference", model, "--text",
-                                 os.path.join(options.shared, "text/wiki.test.raw"), "--protocol", "chunked",
+        result = json.loads(harness.run([options.assay, "eval", folder, "--reference", model, "--text",
+                                 harness.test_text(options), "--protocol", "chunked",
                                  "--max-tokens", str(setting["tokens"]), "--json"]))
         bits, kld = result["model"]["bits_per_weight_linear"], result["kld"]["mean"]
         low, high = result["kld"]["ci95"]

@@ -8,32 +8,13 @@ everywhere, MLP in KHW3 by plain rounding, MLP in KHW3 calibrated.
 Perplexity, mean loss, KL divergence from the original, differences of the mean loss to the original and to Q4
 with paired 95 % intervals, seconds of evaluation, bytes. JSON of every comparison is kept in OUT.
 """
-import argparse
 import json
-import lzma
 import os
-import shutil
-import subprocess
 import sys
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+import harness
+
 VARIANTS = [("Q4", "q4", "rtn"), ("W3-MLP, rounded", "w3-mlp", "rtn"), ("W3-MLP, calibrated", "w3-mlp", "gptq")]
-
-
-def run(command):
-    process = subprocess.run(command, stdout=subprocess.PIPE, text=True)
-    if process.returncode != 0:
-        sys.exit(f"failed: {' '.join(command)}")
-    return process.stdout
-
-
-def calibration_text(options):
-    path = os.path.join(options.out, "train.txt")
-    if not os.path.exists(path):
-        with lzma.open(os.path.join(options.shared, "text/train.txt.xz")) as source, open(path + ".part", "wb") as out:
-            shutil.copyfileobj(source, out)
-        os.rename(path + ".part", path)
-    return path
 
 
 def difference(result, first, second):
@@ -48,33 +29,27 @@ def difference(result, first, second):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = harness.parser(__doc__, "request")
     parser.add_argument("models", nargs="*", default=["small", "llama"])
     parser.add_argument("--calib-tokens", type=int, default=131072)
     parser.add_argument("--max-tokens", type=int, help="cut the text: a smoke run, not a claim")
-    parser.add_argument("--out", default=os.path.join(ROOT, "out/request"))
-    parser.add_argument("--assay", default=os.path.join(ROOT, "build/assay"))
-    parser.add_argument("--shared", default=os.path.join(ROOT, "../shared"))
     options = parser.parse_args()
-    os.makedirs(options.out, exist_ok=True)
-    calibration = calibration_text(options)
+    calibration = harness.prepare(options)
     for name in options.models:
-        model = os.path.join(options.shared, "models", name)
+        model = harness.shared_model(options, name)
         folders = []
         for label, recipe, method in VARIANTS:
-            folder = os.path.join(options.out, f"{name}-{recipe}-{method}")
-            shutil.rmtree(folder, ignore_errors=True)
+            folder = harness.fresh(os.path.join(options.out, f"{name}-{recipe}-{method}"))
             command = [options.assay, "quantize", model, folder, "--recipe", recipe, "--method", method, "--measure",
                        "none"]
             if method == "gptq":
                 command += ["--calib", calibration, "--calib-tokens", str(options.calib_tokens)]
-            run(command)
+            harness.run(command)
             folders.append(folder)
-        command = [options.assay, "compare", model, *folders, "--text",
-                   os.path.join(options.shared, "text/wiki.test.raw"), "--json"]
+        command = [options.assay, "compare", model, *folders, "--text", harness.test_text(options), "--json"]
         if options.max_tokens:
             command += ["--max-tokens", str(options.max_tokens)]
-        result = json.loads(run(command))
+        result = json.loads(harness.run(command))
         with open(os.path.join(options.out, f"{name}.json"), "w") as file:
             json.dump(result, file, indent=1)
         original = result["original"]

@@ -8,5 +8,7 @@ echo "== memory of quantize"
 bench/quantize_memory.sh
 echo "== SIGKILL and full disk"
 bench/kill_trials.sh
+echo "== SIGKILLs of a calibration, resumed"
+bench/resume_trials.sh
 echo "== evaluation against the machine's sgemm rate"
 build/assay eval models/demo --text self --max-tokens 16384

@@ -16,6 +16,7 @@
 #include "assay/quantize/candidate_formats.h"
 #include "assay/quantize/decoded_rows.h"
 #include "assay/quantize/manifest.h"
+#include "assay/quantize/watched_linear.h"
 #include "assay/version.h"
 
 namespace assay {
@@ -50,6 +51,7 @@ struct Draw {
   const AblationOptions& options;
   std::size_t calibration_tokens = 0;  // the first so many input rows; the rest is held out
   std::vector<std::vector<Variant>> variants;
+  std::size_t largest = 0;             // index of the largest N
   std::vector<HessianCache> hessians;  // for each N; of the held-out rows at the end
   std::optional<Progress> progress;
 };
@@ -64,82 +66,65 @@ RoundedMatrix round_plainly(const Format& format, const Layout& layout, std::spa
   return rounded;
 }
 
-/// Multiplies as the model does; on first sight of inputs it makes every variant of its matrix.
-class AblatedLinear final : public Linear {
- public:
-  AblatedLinear(Draw& draw, std::string tensor, Subject& subject)
-      : draw_(draw), tensor_(std::move(tensor)), subject_(subject) {}
+/// One variant of a matrix: rounded, weighed by both texts, and kept.
+void add_matrix(Variant& variant, const std::string& tensor, const Format& format,
+                std::span<const float> weights, const MatrixShape& shape, const Hessian& hessian,
+                const Hessian& heldout, const CalibratedRoundingOptions& options) {
+  const Layout layout = format.layout(shape.columns);
+  CalibratedRoundingReport report;
+  const RoundedMatrix rounded = variant.batches == 0
+                                    ? round_plainly(format, layout, weights, shape)
+                                    : round_calibrated(format, weights, shape.rows, hessian, options, report);
+  std::vector<std::vector<std::byte>> planes;
+  for (const Plane& plane : layout.planes)
+    planes.emplace_back(unit_count(layout, shape.rows, shape.columns) * plane.bytes_per_unit);
+  format.pack(rounded.params, rounded.codes, std::vector<MutableBytes>(planes.begin(), planes.end()));
+  variant.artifact.add(tensor, planes);
+  std::vector<float> stored(weights.size());
+  format.decode(rounded.params, rounded.codes, stored);
 
-  void forward(std::span<const float> x, std::size_t tokens, std::span<float> y) const override {
-    if (!subject_.measured) measure(x, tokens);
-    subject_.linear->forward(x, tokens, y);
-  }
-  std::uint64_t rows() const override { return subject_.rows->rows(); }
-  std::uint64_t columns() const override { return subject_.rows->columns(); }
-  void row(std::uint64_t index, std::span<float> out) const override { subject_.linear->row(index, out); }
-  std::string kernel() const override { return subject_.linear->kernel(); }
+  Cell& cell = variant.cell;
+  const auto outputs = static_cast<double>(shape.rows);
+  cell.heldout_loss += output_loss(heldout, weights, stored) / outputs;
+  cell.calibration_loss += output_loss(hessian, weights, stored) / outputs;
+  variant.heldout_square += output_loss(heldout, weights, {}) / outputs;
+  variant.clipped += static_cast<double>(report.clipped);
+  variant.weights += static_cast<double>(weights.size());
+  cell.largest_damping = std::max(cell.largest_damping, report.damping);
+  cell.predicted_gain += report.predicted_gain;
+  const double per_column = variant.batches == 0 ? 0 : report.tokens_per_column;
+  cell.tokens_per_column =
+      variant.matrices.empty() ? per_column : std::min(cell.tokens_per_column, per_column);
+  variant.matrices[tensor] = make_linear(
+      std::make_shared<DecodedRows>(std::move(stored), shape.rows, shape.columns), {Residency::decoded});
+}
 
- private:
-  void measure(std::span<const float> x, std::size_t tokens) const {
-    const MatrixShape shape{rows(), columns()};
-    std::vector<float> weights(shape.rows * shape.columns);
-    subject_.rows->decode(0, shape.rows, weights);
-    const AblationOptions& options = draw_.options;
-    const std::size_t seen = draw_.calibration_tokens;
-    const Hessian& heldout =
-        draw_.hessians.back().of(x.subspan(seen * shape.columns), tokens - seen, shape.columns);
-    const double square = output_loss(heldout, weights, {}) / static_cast<double>(shape.rows);
-    for (std::size_t n = options.batches.size(); n-- > 0;) {
-      // What plain rounding loses on calibration text is told by the largest draw: it has none of its own.
-      const std::size_t used = options.batches[n] == 0 ? seen : options.batches[n] * options.tokens_per_batch;
-      const std::size_t cache = options.batches[n] == 0 ? options.batches.size() - 1 : n;
-      const Hessian& hessian = draw_.hessians[cache].of(x.first(used * shape.columns), used, shape.columns);
-      for (std::size_t f = 0; f < subject_.formats.size(); ++f) {
-        const auto start = Clock::now();
-        make(draw_.variants[f][n], *subject_.formats[f], weights, shape, hessian, heldout, square);
-        draw_.variants[f][n].cell.milliseconds += milliseconds_since(start);
-        draw_.progress->advance(1);
-      }
+/// Every variant of a matrix, by its inputs.
+void make_variants(Draw& draw, const std::string& tensor, Subject& subject, std::span<const float> x,
+                   std::size_t tokens) {
+  const MatrixShape shape{subject.rows->rows(), subject.rows->columns()};
+  std::vector<float> weights(shape.rows * shape.columns);
+  subject.rows->decode(0, shape.rows, weights);
+  const AblationOptions& options = draw.options;
+  const std::size_t seen = draw.calibration_tokens;
+  const Hessian& heldout =
+      draw.hessians.back().of(x.subspan(seen * shape.columns), tokens - seen, shape.columns);
+  for (std::size_t n = options.batches.size(); n-- > 0;) {
+    // What plain rounding loses on calibration text is told by the largest draw: it has none of its own.
+    const bool plain = options.batches[n] == 0;
+    const std::size_t used = plain ? seen : options.batches[n] * options.tokens_per_batch;
+    const Hessian& hessian =
+        draw.hessians[plain ? draw.largest : n].of(x.first(used * shape.columns), used, shape.columns);
+    for (std::size_t f = 0; f < subject.formats.size(); ++f) {
+      const auto start = Clock::now();
+      Variant& variant = draw.variants[f][n];
+      add_matrix(variant, tensor, *subject.formats[f], weights, shape, hessian, heldout, options.rounding);
+      variant.cell.milliseconds += milliseconds_since(start);
+      draw.progress->advance(1);
     }
-    subject_.measured = true;
   }
-
-  void make(Variant& variant, const Format& format, std::span<const float> weights, const MatrixShape& shape,
-            const Hessian& hessian, const Hessian& heldout, double square) const {
-    const Layout layout = format.layout(shape.columns);
-    CalibratedRoundingReport report;
-    const RoundedMatrix rounded =
-        variant.batches == 0
-            ? round_plainly(format, layout, weights, shape)
-            : round_calibrated(format, weights, shape.rows, hessian, draw_.options.rounding, report);
-    std::vector<std::vector<std::byte>> planes;
-    for (const Plane& plane : layout.planes)
-      planes.emplace_back(unit_count(layout, shape.rows, shape.columns) * plane.bytes_per_unit);
-    format.pack(rounded.params, rounded.codes, std::vector<MutableBytes>(planes.begin(), planes.end()));
-    variant.artifact.add(tensor_, planes);
-    std::vector<float> stored(weights.size());
-    format.decode(rounded.params, rounded.codes, stored);
-
-    Cell& cell = variant.cell;
-    const auto outputs = static_cast<double>(shape.rows);
-    cell.heldout_loss += output_loss(heldout, weights, stored) / outputs;
-    cell.calibration_loss += output_loss(hessian, weights, stored) / outputs;
-    variant.heldout_square += square;
-    variant.clipped += static_cast<double>(report.clipped);
-    variant.weights += static_cast<double>(weights.size());
-    cell.largest_damping = std::max(cell.largest_damping, report.damping);
-    cell.predicted_gain += report.predicted_gain;
-    const double per_column = variant.batches == 0 ? 0 : report.tokens_per_column;
-    cell.tokens_per_column =
-        variant.matrices.empty() ? per_column : std::min(cell.tokens_per_column, per_column);
-    variant.matrices[tensor_] = make_linear(
-        std::make_shared<DecodedRows>(std::move(stored), shape.rows, shape.columns), {Residency::decoded});
-  }
-
-  Draw& draw_;
-  std::string tensor_;
-  Subject& subject_;
-};
+  subject.measured = true;
+}
 
 class Ablation {
  public:
@@ -185,7 +170,9 @@ class Ablation {
 
   std::vector<Cell> run_seed(std::uint64_t seed) {
     const CalibrationText text = draw_text(seed);
-    Draw draw{options_, text.tokens() - setting_.heldout_tokens, {}, {}, {}};
+    Draw draw{options_, text.tokens() - setting_.heldout_tokens, {}, 0, {}, {}};
+    draw.largest =
+        static_cast<std::size_t>(std::ranges::max_element(options_.batches) - options_.batches.begin());
     std::map<std::string, Subject> subjects = list_subjects();
     for (std::size_t f = 0; f < options_.formats.size(); ++f) {
       draw.variants.emplace_back(options_.batches.size());
@@ -242,7 +229,10 @@ class Ablation {
       if (found == subjects.end()) return others_[name] = linear;
       found->second.rows = std::move(rows);
       found->second.linear = std::move(linear);
-      return std::make_shared<AblatedLinear>(draw, name, found->second);
+      return std::make_shared<WatchedLinear>(
+          found->second.linear, [&draw, name, &subject = found->second](auto x, std::size_t tokens) {
+            make_variants(draw, name, subject, x, tokens);
+          });
     };
     const auto model = Model::load(model_.checkpoint, load);
     BlockRun run(*model, text);

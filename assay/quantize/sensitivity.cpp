@@ -11,6 +11,7 @@
 #include "assay/quantize/block_run.h"
 #include "assay/quantize/candidate_formats.h"
 #include "assay/quantize/plainly_rounded_rows.h"
+#include "assay/quantize/watched_linear.h"
 
 namespace assay {
 namespace {
@@ -30,40 +31,20 @@ struct Subject {
   std::size_t probe = 0;
 };
 
-/// Multiplies as the model does, and weighs every format by the inputs on the way.
-class WeighedLinear final : public Linear {
- public:
-  WeighedLinear(Subject& subject, HessianCache& hessians, const CalibratedRoundingOptions& options,
-                Progress& progress)
-      : subject_(subject), hessians_(hessians), options_(options), progress_(progress) {}
-
-  void forward(std::span<const float> x, std::size_t tokens, std::span<float> y) const override {
-    if (subject_.losses.empty()) weigh(hessians_.of(x, tokens, columns()));
-    subject_.linear->forward(x, tokens, y);
+/// Every format by the layer's own inputs.
+void weigh(Subject& subject, const Hessian& hessian, const CalibratedRoundingOptions& options,
+           Progress& progress) {
+  const std::uint64_t rows = subject.rows->rows();
+  std::vector<float> weights(rows * subject.rows->columns());
+  subject.rows->decode(0, rows, weights);
+  for (std::size_t f = 0; f < subject.formats.size(); ++f) {
+    CalibratedRoundingReport report;
+    round_calibrated(*subject.formats[f], weights, rows, hessian, options, report);
+    subject.losses.push_back(options.feedback ? report.loss : report.plain_loss);
+    if (f == subject.probe) subject.plain_loss_of_probe = report.plain_loss;
+    progress.advance(1);
   }
-  std::uint64_t rows() const override { return subject_.rows->rows(); }
-  std::uint64_t columns() const override { return subject_.rows->columns(); }
-  void row(std::uint64_t index, std::span<float> out) const override { subject_.linear->row(index, out); }
-  std::string kernel() const override { return subject_.linear->kernel(); }
-
- private:
-  void weigh(const Hessian& hessian) const {
-    std::vector<float> weights(rows() * columns());
-    subject_.rows->decode(0, rows(), weights);
-    for (std::size_t f = 0; f < subject_.formats.size(); ++f) {
-      CalibratedRoundingReport report;
-      round_calibrated(*subject_.formats[f], weights, rows(), hessian, options_, report);
-      subject_.losses.push_back(options_.feedback ? report.loss : report.plain_loss);
-      if (f == subject_.probe) subject_.plain_loss_of_probe = report.plain_loss;
-      progress_.advance(1);
-    }
-  }
-
-  Subject& subject_;
-  HessianCache& hessians_;
-  const CalibratedRoundingOptions& options_;
-  Progress& progress_;
-};
+}
 
 std::uint64_t bytes_of(const Format& format, const RowSource& rows) {
   return packed_bytes(format, rows.rows(), rows.columns()).value();
@@ -112,7 +93,10 @@ Sensitivities measure_sensitivities(const LoadedModel& model, const CalibrationT
         if (bytes_of(*subject.formats[f], *subject.rows) <
             bytes_of(*subject.formats[subject.probe], *subject.rows))
           subject.probe = f;
-      return std::make_shared<WeighedLinear>(subject, hessians, rounding, progress);
+      return std::make_shared<WatchedLinear>(
+          subject.linear, [&](std::span<const float> x, std::size_t tokens) {
+            weigh(subject, hessians.of(x, tokens, subject.rows->columns()), rounding, progress);
+          });
     };
     const auto weighed = Model::load(model.checkpoint, load);
     BlockRun run(*weighed, text);
