@@ -18,6 +18,7 @@ struct Options : Common {
   std::string model, out, recipe, embed, config_directory;
   std::string container = "assay", method, calibration;
   std::size_t calibration_tokens = 32768;
+  std::uint64_t calibration_memory = 0;
   CalibratedRoundingOptions rounding;
   BudgetOptions budget;
   std::string measure = "self";
@@ -87,7 +88,7 @@ void prepare_calibration(const Options& options, QuantizeRequest& request) {
       load_model(options.model, {.linear = {Residency::automatic}}, options.config_directory);
   request.calibration = Calibration{
       load_calibration_text(source, {options.calibration, options.calibration_tokens, 512, options.seed}),
-      options.rounding};
+      options.rounding, options.calibration_memory};
 }
 
 /// Measuring by default needs an architecture that runs; asked for by name, it must.
@@ -236,6 +237,11 @@ void add_quantize(CLI::App& app) {
   command
       ->add_option("--calib-tokens", options->calibration_tokens, "Tokens of that text; 0 rounds to nearest")
       ->capture_default_str();
+  command
+      ->add_option("--calib-memory", options->calibration_memory,
+                   "Bytes of activations (2GiB, 500MB) kept in memory; the rest goes to files beside OUT "
+                   "(default: half of what is free)")
+      ->transform(CLI::AsSizeValue(false));
   command
       ->add_option("--rotate", options->rotation,
                    "Rotate the residual stream first (QuaRot's R1): hadamard, signs by --seed")

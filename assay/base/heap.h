@@ -1,10 +1,15 @@
 #pragma once
-// While an object lives, memory that is freed stays with the process: work that allocates the same large
-// buffers over and over then gets pages that it already has, not fresh ones to be zeroed. glibc only; a no-op
-// elsewhere.
+// The process's memory: how much there is to have, and when freed pages go back.
+#include <cstdint>
 
 namespace assay {
 
+/// MemAvailable of /proc/meminfo, in bytes; 0 when it cannot be read.
+std::uint64_t available_memory();
+
+/// While an object lives, memory that is freed stays with the process: work that allocates the same large
+/// buffers over and over then gets pages that it already has, not fresh ones to be zeroed. glibc only; a
+/// no-op elsewhere.
 class KeepFreedMemory {
  public:
   KeepFreedMemory();

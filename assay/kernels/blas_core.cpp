@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdlib>
+#include <filesystem>
 #include <string_view>
 
 namespace assay {
@@ -37,7 +38,9 @@ void restart_with_better_blas(char** argv) {
   if (std::getenv(kVariable) != nullptr) return;
   const auto core = better_blas_core();
   if (!core || ::setenv(kVariable, core->c_str(), 0) != 0) return;
-  ::execv("/proc/self/exe", argv);
+  std::error_code problem;  // by its own path: /proc/self/exe would leave "exe" as the process's name
+  const std::filesystem::path program = std::filesystem::read_symlink("/proc/self/exe", problem);
+  if (!problem) ::execv(program.c_str(), argv);
 }
 
 }  // namespace assay

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "assay/base/float_buffer.h"
 #include "assay/kernels/elementwise.h"
 #include "assay/kernels/tasks.h"
 
@@ -53,8 +54,8 @@ Attention::Attention(const ModelConfig& config, WeightLoader& loader, const std:
 
 void Attention::forward(const Batch& batch, std::span<const float> x, std::span<float> out) const {
   const std::size_t tokens = batch.tokens;
-  std::vector<float> queries(tokens * heads_ * head_dim_);
-  std::vector<float> keys(tokens * kv_heads_ * head_dim_), values(tokens * kv_heads_ * head_dim_);
+  FloatBuffer queries(tokens * heads_ * head_dim_);
+  FloatBuffer keys(tokens * kv_heads_ * head_dim_), values(tokens * kv_heads_ * head_dim_);
   query_.forward(x, tokens, queries);
   key_.forward(x, tokens, keys);
   value_.forward(x, tokens, values);
@@ -66,7 +67,7 @@ void Attention::forward(const Batch& batch, std::span<const float> x, std::span<
   rotate_heads(batch.angles, tokens, kv_heads_, head_dim_, keys);
   append_keys_and_values(batch, keys, values);
 
-  std::vector<float> mixed(tokens * heads_ * head_dim_);
+  FloatBuffer mixed(tokens * heads_ * head_dim_);
   const std::vector<Task> tasks = split(batch);
   std::uint64_t work = 0;  // of scores and of mixing values
   for (const Task& task : tasks)

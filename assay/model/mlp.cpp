@@ -1,5 +1,6 @@
 #include "assay/model/mlp.h"
 
+#include "assay/base/float_buffer.h"
 #include "assay/kernels/elementwise.h"
 
 namespace assay {
@@ -13,11 +14,11 @@ DenseMlp::DenseMlp(const ModelConfig& config, WeightLoader& loader, const std::s
 }
 
 void DenseMlp::forward(std::size_t tokens, std::span<const float> x, std::span<float> out) const {
-  std::vector<float> gate(tokens * intermediate_), up(tokens * intermediate_);
+  FloatBuffer gate(tokens * intermediate_), up(tokens * intermediate_);
   gate_.forward(x, tokens, gate);
   up_.forward(x, tokens, up);
   silu_multiply(gate, up);
-  up = {};  // with many tokens these are the largest activations of all
+  up.release();  // with many tokens these are the largest activations of all
   down_.forward(gate, tokens, out);
 }
 

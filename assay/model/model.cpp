@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "assay/base/error.h"
+#include "assay/base/float_buffer.h"
 #include "assay/kernels/elementwise.h"
 #include "assay/model/attention.h"
 #include "assay/model/block.h"
@@ -118,7 +119,7 @@ void Transformer::run_block(const Block& block, const Batch& batch, std::span<fl
 }
 
 void Transformer::forward_block(int block, std::span<const Chunk> chunks, std::span<float> hidden) const {
-  std::vector<float> scratch(hidden.size());
+  FloatBuffer scratch(hidden.size());
   run_block(blocks_[static_cast<std::size_t>(block)], lay_out(chunks), hidden, scratch);
 }
 
@@ -127,7 +128,7 @@ void Transformer::forward(std::span<const Chunk> chunks, std::vector<float>& hid
   const std::size_t size = batch.tokens * static_cast<std::size_t>(config_.hidden);
   hidden.resize(size);
   embed(chunks, hidden);
-  std::vector<float> scratch(size);
+  FloatBuffer scratch(size);
   for (const Block& block : blocks_) run_block(block, batch, hidden, scratch);
   rms_norm(hidden, final_norm_, config_.norm_epsilon, hidden);
   for (const BatchChunk& chunk : batch.chunks) chunk.state->commit(static_cast<int>(chunk.count));

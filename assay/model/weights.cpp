@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "assay/base/error.h"
+#include "assay/base/heap.h"
 #include "assay/kernels/elementwise.h"
 #include "assay/model/roles.h"
 
@@ -45,18 +46,6 @@ std::string find_prefix(const Checkpoint& checkpoint) {
   }
   if (found == nullptr) fail("{}: tensor model.{} is missing", checkpoint.path, kEmbedding);
   return found->name.substr(0, found->name.size() - kEmbedding.size());
-}
-
-/// MemAvailable of /proc/meminfo, in bytes; 0 when it cannot be read.
-std::uint64_t available_memory() {
-  std::ifstream meminfo("/proc/meminfo");
-  std::string key, unit;
-  std::uint64_t kibibytes = 0;
-  while (meminfo >> key >> kibibytes) {
-    if (key == "MemAvailable:") return kibibytes * 1024;
-    std::getline(meminfo, unit);
-  }
-  return 0;
 }
 
 }  // namespace

@@ -1,6 +1,8 @@
 #include "assay/quantize/block_run.h"
 
+#include <algorithm>
 #include <bit>
+#include <cassert>
 
 namespace assay {
 namespace {
@@ -57,8 +59,9 @@ void BlockRun::start() {
   model_.embed(batch_, hidden_);
 }
 
-void BlockRun::start_at(std::vector<float> hidden) {
-  hidden_ = std::move(hidden);
+void BlockRun::start_at(std::span<const float> hidden) {
+  assert(hidden.size() == hidden_.size());
+  std::ranges::copy(hidden, hidden_.data());
 }
 
 void BlockRun::forward(int block) {

@@ -4,6 +4,7 @@
 #include <span>
 #include <vector>
 
+#include "assay/base/float_buffer.h"
 #include "assay/model/model.h"
 #include "assay/quantize/calibration_text.h"
 #include "assay/quantize/hessian.h"
@@ -31,8 +32,8 @@ class BlockRun {
   BlockRun(const BlockRun&) = delete;
   BlockRun& operator=(const BlockRun&) = delete;
 
-  void start();                              // at the embedding
-  void start_at(std::vector<float> hidden);  // at the rows behind some block
+  void start();                                  // at the embedding
+  void start_at(std::span<const float> hidden);  // at the rows behind some block
   void forward(int block);
   std::span<const float> hidden() const { return hidden_; }  // [tokens, hidden]
 
@@ -41,7 +42,7 @@ class BlockRun {
   const Model& model_;
   std::vector<State> states_;
   std::vector<Chunk> batch_;
-  std::vector<float> hidden_;
+  FloatBuffer hidden_;
 };
 
 }  // namespace assay

@@ -4,6 +4,8 @@
 
 #include "assay/base/error.h"
 #include "assay/base/file.h"
+#include "assay/base/float_buffer.h"
+#include "assay/base/heap.h"
 #include "assay/quantize/transcode.h"
 #include "assay/storage/assay_directory.h"
 #include "assay/version.h"
@@ -69,6 +71,15 @@ OrderedJson describe_request(const QuantizeRequest& request, const Plan& plan) {
           {"calibration", describe_calibration(*request.calibration)}};
 }
 
+std::vector<TensorReport> run_quantizer(const QuantizeRequest& request, Plan& plan, CheckpointWriter& writer,
+                                        ResumeStore* store) {
+  if (store == nullptr) return quantize_tensors(plan, writer);
+  const std::uint64_t memory =
+      request.calibration->memory > 0 ? request.calibration->memory : available_memory() / 2;
+  const SpillScope spill(std::filesystem::absolute(request.out).parent_path().string(), memory);
+  return quantize_tensors(plan, writer, &*request.calibration, store);
+}
+
 }  // namespace
 
 QuantizeResult quantize_model(const QuantizeRequest& request) {
@@ -80,8 +91,7 @@ QuantizeResult quantize_model(const QuantizeRequest& request) {
   std::optional<ResumeStore> store;
   if (std::ranges::any_of(result.plan.tensors, &TensorPlan::calibrated))
     store.emplace(request.out + ".calibration", describe_request(request, result.plan));
-  result.reports = quantize_tensors(
-      result.plan, *writer, request.calibration ? &*request.calibration : nullptr, store ? &*store : nullptr);
+  result.reports = run_quantizer(request, result.plan, *writer, store ? &*store : nullptr);
   const ManifestInput input{request.recipe, result.plan, result.reports, container};
   OrderedJson manifest = make_manifest(input);
   if (request.rotation) manifest["rotation"] = rotation_json(*request.rotation);

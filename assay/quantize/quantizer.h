@@ -22,6 +22,9 @@ struct TensorReport {
 struct Calibration {
   CalibrationText text;
   CalibratedRoundingOptions rounding;
+  /// Bytes of activations that stay in memory; the rest goes to unnamed files beside the output. 0: half of
+  /// what is available. The result does not depend on it.
+  std::uint64_t memory = 0;
 };
 
 /// Writes every tensor of the plan (in the plan's order, which must be the writer's). Returns one report a

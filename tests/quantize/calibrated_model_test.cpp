@@ -9,6 +9,7 @@
 #include <stdexcept>
 
 #include "assay/base/error.h"
+#include "assay/base/float_buffer.h"
 #include "assay/parallel/threads.h"
 #include "assay/quantize/quantize_model.h"
 #include "tests/quantize/generated_model.h"
@@ -332,6 +333,17 @@ TEST_F(CalibratedModelTest, ThreadsAndRepetitionsChangeNoByte) {
   set_thread_count(0);
   EXPECT_EQ(written[1], written[0]);
   EXPECT_EQ(written[2], written[0]);
+}
+
+TEST_F(CalibratedModelTest, SpilledActivationsChangeNoByte) {
+  quantize("q4", "memory");
+  QuantizeRequest wanted = request("q4", "files");
+  wanted.calibration->memory = 1;
+  const std::uint64_t before = SpillScope::spilled();
+  quantize_model(wanted);
+  EXPECT_GT(SpillScope::spilled(), before);
+  EXPECT_EQ(weights_of("files"), weights_of("memory"));
+  EXPECT_EQ(read_bytes(folder.file("files/assay.json")), read_bytes(folder.file("memory/assay.json")));
 }
 
 TEST_F(CalibratedModelTest, TensorsAreToldInTheOrderOfTheForwardPass) {
