@@ -135,6 +135,10 @@ void add_verdict(CLI::App& parent) {
 void add_ablate(CLI::App& app) {
   auto* command = app.add_subcommand("ablate", "Experiments: what one ingredient of quantisation is worth");
   command->require_subcommand(1);
+  command->footer(
+      "Examples:\n"
+      "  assay ablate calibration model --calib train.txt --text test.txt --out rows.jsonl\n"
+      "  assay ablate verdict rows.jsonl --report ablation.md");
   add_calibration(*command);
   add_verdict(*command);
 }
