@@ -1,5 +1,6 @@
 #include "app/budget_options.h"
 
+#include "assay/base/error.h"
 #include "assay/base/file.h"
 
 namespace assay::app {
@@ -41,6 +42,8 @@ void add_budget_options(CLI::App* command, BudgetOptions* options) {
 
 AllocatedRecipe find_recipe(const BudgetOptions& options, const std::string& model, const std::string& text,
                             std::uint64_t seed) {
+  if (!options.given())  // before anything is measured
+    fail("one target is needed: bits a weight (--target-bpw) or bytes in all (--target-size)");
   const CheckpointPtr checkpoint = open_model(model);
   return allocate_recipe(checkpoint, find_sensitivities(options, model, text, seed), options.target);
 }

@@ -56,16 +56,6 @@ struct Draw {
   std::optional<Progress> progress;
 };
 
-RoundedMatrix round_plainly(const Format& format, const Layout& layout, std::span<const float> weights,
-                            const MatrixShape& shape) {
-  RoundedMatrix rounded;
-  const std::size_t units = unit_count(layout, shape.rows, shape.columns);
-  rounded.params.resize(layout.has_params ? units : 0);
-  rounded.codes.resize(units * layout.run);
-  format.reference(weights, rounded.params, rounded.codes);
-  return rounded;
-}
-
 /// One variant of a matrix: rounded, weighed by both texts, and kept.
 void add_matrix(Variant& variant, const std::string& tensor, const Format& format,
                 std::span<const float> weights, const MatrixShape& shape, const Hessian& hessian,
@@ -73,7 +63,7 @@ void add_matrix(Variant& variant, const std::string& tensor, const Format& forma
   const Layout layout = format.layout(shape.columns);
   CalibratedRoundingReport report;
   const RoundedMatrix rounded = variant.batches == 0
-                                    ? round_plainly(format, layout, weights, shape)
+                                    ? round_plainly(format, weights, shape.rows, shape.columns)
                                     : round_calibrated(format, weights, shape.rows, hessian, options, report);
   std::vector<std::vector<std::byte>> planes;
   for (const Plane& plane : layout.planes)

@@ -186,6 +186,16 @@ OrderedJson CalibratedRoundingReport::to_json() const {
           {"clipped", clipped}};
 }
 
+RoundedMatrix round_plainly(const Format& format, std::span<const float> weights, std::size_t rows,
+                            std::size_t columns) {
+  const Layout layout = format.layout(columns);
+  const std::size_t units = unit_count(layout, rows, columns);
+  RoundedMatrix rounded{std::vector<Params>(layout.has_params ? units : 0),
+                        std::vector<Code>(units * layout.run)};
+  format.reference(weights, rounded.params, rounded.codes);
+  return rounded;
+}
+
 RoundedMatrix round_calibrated(const Format& format, std::span<const float> weights, std::size_t rows,
                                const Hessian& hessian, const CalibratedRoundingOptions& options,
                                CalibratedRoundingReport& report) {

@@ -41,6 +41,10 @@ struct RoundedMatrix {
   std::vector<Code> codes;
 };
 
+/// Rounds weights[rows, columns] by the format's own rule. Throws Error: weights that it cannot hold.
+RoundedMatrix round_plainly(const Format& format, std::span<const float> weights, std::size_t rows,
+                            std::size_t columns);
+
 /// Rounds weights[rows, columns] to the format. The same bits for any number of threads. Throws Error:
 /// weights that the format cannot hold, a Hessian that cannot be factored.
 RoundedMatrix round_calibrated(const Format& format, std::span<const float> weights, std::size_t rows,

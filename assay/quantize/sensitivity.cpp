@@ -38,9 +38,17 @@ void weigh(Subject& subject, const Hessian& hessian, const CalibratedRoundingOpt
   std::vector<float> weights(rows * subject.rows->columns());
   subject.rows->decode(0, rows, weights);
   for (std::size_t f = 0; f < subject.formats.size(); ++f) {
+    const Format& format = *subject.formats[f];
     CalibratedRoundingReport report;
-    round_calibrated(*subject.formats[f], weights, rows, hessian, options, report);
-    subject.losses.push_back(options.feedback ? report.loss : report.plain_loss);
+    if (options.feedback) {
+      round_calibrated(format, weights, rows, hessian, options, report);
+    } else {
+      const RoundedMatrix plain = round_plainly(format, weights, rows, hessian.columns);
+      std::vector<float> stored(weights.size());
+      format.decode(plain.params, plain.codes, stored);
+      report.loss = report.plain_loss = output_loss(hessian, weights, stored);
+    }
+    subject.losses.push_back(report.loss);
     if (f == subject.probe) subject.plain_loss_of_probe = report.plain_loss;
     progress.advance(1);
   }
