@@ -11,7 +11,8 @@ field() { sed -n "s/^$2: //p" "$1" | head -n 1; }
 
 copy=$root/build/mutants/tree
 rm -rf "$copy" && mkdir -p "$copy"
-git ls-files -z --cached --others --exclude-standard | tar --null -T - -cf - | tar -xf - -C "$copy"
+# Newer than any object of an earlier run, whose last fault may still be compiled in.
+git ls-files -z --cached --others --exclude-standard | tar --null -T - -cf - | tar -xmf - -C "$copy"
 cmake -G Ninja -S "$copy" -B build/mutants/build -DCMAKE_BUILD_TYPE=Release -DCMAKE_CXX_FLAGS_RELEASE="-O1" >/dev/null
 build() { cmake --build build/mutants/build --target "$1" -j "$(nproc)" >build/mutants/build.log 2>&1; }
 run() { ctest --test-dir build/mutants/build -R "$1" --no-tests=error >build/mutants/test.log 2>&1; }

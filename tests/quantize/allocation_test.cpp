@@ -84,6 +84,23 @@ TEST(Allocation, HugeBudgetsAreGriddedAndStillKept) {
   EXPECT_DOUBLE_EQ(sum.damage, 40 - 0.5 * 11);
 }
 
+// Sizes lie between the steps of the grid: rounded down, forty of them would pass the budget.
+TEST(Allocation, GridNeverGivesMoreThanTheBudget) {
+  std::mt19937 random(11);
+  for (int trial = 0; trial < 50; ++trial) {
+    std::vector<std::vector<Choice>> items(40);
+    std::uint64_t least = 0;
+    for (auto& item : items) {
+      for (int c = 0; c < 6; ++c)
+        item.push_back(
+            {10'000'000 + random() % 1'000'000'000, std::uniform_real_distribution<double>(0, 1)(random)});
+      least += std::ranges::min(item, {}, &Choice::bytes).bytes;
+    }
+    const std::uint64_t budget = least + random() % (2 * least);
+    EXPECT_LE(total(items, allocate(items, budget)).bytes, budget) << trial;
+  }
+}
+
 TEST(Allocation, TiesGoToFewerBytes) {
   EXPECT_EQ(allocate({{{200, 0.5}, {100, 0.5}}}, 1000), std::vector<std::size_t>{1});
 }
