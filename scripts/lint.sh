@@ -13,6 +13,9 @@ scripts/check-arrows.sh
 echo "== tests and files that the pages name exist"
 scripts/check-docs.sh
 
+echo "== every planted fault still applies"
+for patch in tests/mutants/*.patch; do git apply --check "$patch"; done
+
 echo "== g++, warnings are errors"
 cmake --preset release >/dev/null
 cmake --build build -j "$jobs" | tail -n 1
