@@ -59,6 +59,7 @@ fuzz:
 	scripts/fuzz.sh $(FUZZ_SECONDS)
 
 mutants: build/build.ninja
+	@scripts/install-dependencies.sh build mutants
 	scripts/mutants.sh
 
 proofs:

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs, by name from Debian, what the given purpose needs and the machine lacks: build (default), lint, fuzz, proofs,
-# python.
+# Installs, by name from Debian, what the given purpose needs and the machine lacks: build (default), lint, fuzz, mutants,
+# proofs, python.
 set -euo pipefail
 
 build=(g++ cmake ninja-build pkg-config ca-certificates
@@ -16,9 +16,10 @@ for purpose in "$@"; do
     build) ;;
     lint) wanted+=("${lint[@]}") ;;
     fuzz) wanted+=("${fuzz[@]}") ;;
+    mutants) wanted+=(patch) ;;
     proofs) wanted+=(coq python3) ;;
     python) wanted+=(python3 python3-venv) ;;
-    *) echo "$0: unknown purpose $purpose; build, lint, fuzz, proofs or python expected" >&2; exit 2 ;;
+    *) echo "$0: unknown purpose $purpose; build, lint, fuzz, mutants, proofs or python expected" >&2; exit 2 ;;
   esac
 done
 
