@@ -2,7 +2,7 @@
 # Perplexity of the reference models against what Hugging Face transformers computes: sliding and chunked, prefill and
 # decode, one pass/fail line a number (1e-4 relative). Exit 1 if any fails. The references lie beside the checkout.
 #
-#   bench/reference_perplexity.sh                      all: tiny small llama, both protocols, both modes
+#   bench/reference_perplexity.sh                      all six models, both protocols, both modes
 #   MODELS=tiny MODES=prefill bench/reference_perplexity.sh
 #   PROTOCOLS=sliding THREADS=1 ASSAY=build/assay bench/reference_perplexity.sh
 set -euo pipefail
@@ -14,7 +14,7 @@ threads=${THREADS:-$(nproc)}
 [ -d "$shared/reference/hf" ] || { echo "$shared/reference/hf is missing: nothing to compare with" >&2; exit 1; }
 
 failed=0
-for model in ${MODELS:-tiny llama small}; do
+for model in ${MODELS:-tiny llama small moe next q35}; do
   for protocol in ${PROTOCOLS:-sliding chunked}; do
     for mode in ${MODES:-prefill decode}; do
       if ! result=$("$assay" eval "$shared/models/$model" --text "$shared/text/wiki.test.raw" --protocol "$protocol" \

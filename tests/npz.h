@@ -31,6 +31,7 @@ struct NpyArray {
     if (type == "i4") return convert<std::int32_t, T>();
     if (type == "i8") return convert<std::int64_t, T>();
     if (type == "u2") return convert<std::uint16_t, T>();
+    if (type == "i2") return convert<std::int16_t, T>();
     throw std::runtime_error("npy: type " + type + " is not read");
   }
 

@@ -1,6 +1,7 @@
 #include "assay/ablation/cell.h"
 
 #include <cmath>
+#include <tuple>
 
 #include "assay/base/error.h"
 
@@ -84,6 +85,17 @@ std::vector<Cell> read_cells(std::string_view lines, const std::string& origin) 
       fail("{}: a row of type \"{}\", \"cell\" or \"verdict\" expected", place, type);
   }
   return cells;
+}
+
+std::vector<CellGroup> group_by_checkpoint(const std::vector<Cell>& cells) {
+  std::map<std::tuple<std::string, std::string, bool>, CellGroup> groups;
+  for (const Cell& cell : cells) {
+    const CellSetting& setting = cell.setting;
+    groups[{setting.model, setting.checkpoint_sha256, setting.rotated}].formats[cell.format].push_back(&cell);
+  }
+  std::vector<CellGroup> listed;
+  for (auto& [key, group] : groups) listed.push_back(std::move(group));
+  return listed;
 }
 
 }  // namespace assay

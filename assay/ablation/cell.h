@@ -2,6 +2,7 @@
 // One row of the calibration ablation: a model quantised to one format with one draw of calibration text, and
 // what it lost. Rows are JSON lines that stand for themselves: verdicts are computed from them alone.
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -51,5 +52,14 @@ struct Cell {
 
 /// Reads JSON lines; rows that are no cells (verdicts) are passed over, a row that is neither is an error.
 std::vector<Cell> read_cells(std::string_view lines, const std::string& origin);
+
+/// The cells of one checkpoint, rotated or not, by format. Points into the cells it was made from.
+struct CellGroup {
+  std::map<std::string, std::vector<const Cell*>> formats;
+
+  const Cell& first() const { return *formats.begin()->second.front(); }
+  const CellSetting& setting() const { return first().setting; }
+};
+std::vector<CellGroup> group_by_checkpoint(const std::vector<Cell>& cells);
 
 }  // namespace assay

@@ -51,13 +51,14 @@ void add_means(std::string& page, const std::vector<const Cell*>& cells) {
       mean.divergence += cell->divergence;
       mean.milliseconds += cell->milliseconds;
       mean.tokens_per_column = cell->tokens_per_column;
+      mean.order = cell->order;
       ++count;
     }
-    page +=
-        fmt::format("| {} | {} | {:.3g} | {:.4g} | {:.4g} | {:.3g} | {:+.6f} | {:.3f} | {:.5f} | {:.1f} |\n",
-                    cells.front()->format, n, mean.tokens_per_column, mean.calibration_loss / count,
-                    mean.heldout_loss / count, mean.heldout_relative / count, mean.bits_per_byte / count,
-                    mean.perplexity / count, mean.divergence / count, mean.milliseconds / count / 1000);
+    page += fmt::format(
+        "| {} | {} | {} | {:.3g} | {:.4g} | {:.4g} | {:.3g} | {:+.6f} | {:.3f} | {:.5f} | {:.1f} |\n",
+        cells.front()->format, n, mean.order, mean.tokens_per_column, mean.calibration_loss / count,
+        mean.heldout_loss / count, mean.heldout_relative / count, mean.bits_per_byte / count,
+        mean.perplexity / count, mean.divergence / count, mean.milliseconds / count / 1000);
   }
 }
 
@@ -76,11 +77,6 @@ void add_setting(std::string& page, const Cell& cell) {
 }  // namespace
 
 std::string ablation_report(const std::vector<Cell>& cells, const std::vector<AblationVerdict>& verdicts) {
-  std::map<std::tuple<std::string, std::string, bool>, std::map<std::string, std::vector<const Cell*>>>
-      groups;
-  for (const Cell& cell : cells)
-    groups[{cell.setting.model, cell.setting.checkpoint_sha256, cell.setting.rotated}][cell.format].push_back(
-        &cell);
   std::string page =
       "# Does more calibration help?\n\n"
       "Error feedback (GPTQ) with N batches of calibration text; N = 0 is plain rounding. Seeds draw the "
@@ -91,20 +87,24 @@ std::string ablation_report(const std::vector<Cell>& cells, const std::vector<Ab
       "draws, 95 % interval beyond zero after Holm over formats and steps, and at least the smallest effect "
       "of "
       "interest. The claims are about these checkpoints: seeds are draws of text, not of models.\n";
-  for (const auto& [key, formats] : groups) {
-    add_setting(page, *formats.begin()->second.front());
+  for (const CellGroup& group : group_by_checkpoint(cells)) {
+    const CellSetting& setting = group.setting();
+    add_setting(page, group.first());
     page +=
         "Means over seeds (loss: of all matrices, per output and token; bpb: above the original):\n\n"
-        "| format | N | n/d | loss, calibration | loss, held out | relative | bpb lost | perplexity | KLD | "
+        "| format | N | columns by | n/d | loss, calibration | loss, held out | relative | bpb lost | "
+        "perplexity | KLD | "
         "s |\n"
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n";
-    for (const auto& [format, members] : formats) add_means(page, members);
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n";
+    for (const auto& [format, members] : group.formats) add_means(page, members);
     page +=
         "\n| format | metric | step | difference a seed | mean [95 %] | t | p, one-tailed | asked for | "
         "house "
         "|\n| --- | --- | --- | --- | --- | --- | --- | --- | --- |\n";
     for (const AblationVerdict& verdict : verdicts) {
-      if (std::tuple(verdict.model, verdict.checkpoint_sha256, verdict.rotated) != key) continue;
+      if (std::tie(verdict.model, verdict.checkpoint_sha256, verdict.rotated) !=
+          std::tie(setting.model, setting.checkpoint_sha256, setting.rotated))
+        continue;
       const Interval interval =
           verdict.test.t ? verdict.test.interval(0.95) : Interval{verdict.test.mean, verdict.test.mean};
       page += fmt::format(

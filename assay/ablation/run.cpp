@@ -34,6 +34,7 @@ struct Variant {
   std::uint64_t batches = 0;
   std::map<std::string, std::shared_ptr<const Linear>> matrices;
   ArtifactHash artifact;
+  std::set<ColumnOrder> orders;  // of error feedback, over matrices
   Cell cell;
   double clipped = 0, weights = 0, heldout_square = 0;
 };
@@ -56,6 +57,15 @@ struct Draw {
   std::optional<Progress> progress;
 };
 
+std::string order_names(const std::set<ColumnOrder>& orders) {
+  std::string names;
+  for (const ColumnOrder order : orders) {
+    if (!names.empty()) names += " and ";
+    names += order == ColumnOrder::groups ? "groups" : "activation";
+  }
+  return names.empty() ? "none" : names;
+}
+
 /// One variant of a matrix: rounded, weighed by both texts, and kept.
 void add_matrix(Variant& variant, const std::string& tensor, const Format& format,
                 std::span<const float> weights, const MatrixShape& shape, const Hessian& hessian,
@@ -73,6 +83,7 @@ void add_matrix(Variant& variant, const std::string& tensor, const Format& forma
   std::vector<float> stored(weights.size());
   format.decode(rounded.params, rounded.codes, stored);
 
+  if (variant.batches != 0 && options.feedback) variant.orders.insert(feedback_order(format, shape.columns));
   Cell& cell = variant.cell;
   const auto outputs = static_cast<double>(shape.rows);
   cell.heldout_loss += output_loss(heldout, weights, stored) / outputs;
@@ -181,7 +192,7 @@ class Ablation {
         cell.format = options_.formats[f];
         cell.seed = seed;
         cell.batches = variant.batches;
-        cell.order = variant.batches == 0 ? "none" : order_of(*subjects.begin()->second.formats[f]);
+        cell.order = order_names(variant.orders);
         cell.artifact_sha256 = variant.artifact.hex();
         cell.heldout_relative = cell.heldout_loss / variant.heldout_square;
         cell.predicted_gain /= static_cast<double>(variant.matrices.size());
@@ -193,10 +204,6 @@ class Ablation {
 
  private:
   std::size_t heldout_windows() const { return options_.heldout_tokens / options_.window; }
-
-  static std::string order_of(const Format& format) {
-    return format.affine() && format.affine()->searchable ? "group_aware" : "act_order";
-  }
 
   std::map<std::string, Subject> list_subjects() const {
     std::map<std::string, Subject> subjects;

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <set>
-#include <tuple>
 
 #include "assay/base/error.h"
 
@@ -101,8 +100,6 @@ OrderedJson number_or_null(const std::optional<double>& value) {
   return value && std::isfinite(*value) ? OrderedJson(*value) : OrderedJson(nullptr);
 }
 
-using GroupKey = std::tuple<std::string, std::string, bool>;  // model, checkpoint, rotated
-
 }  // namespace
 
 std::string_view claim_name(Claim claim) {
@@ -125,15 +122,11 @@ std::string_view claim_name(Claim claim) {
 
 std::vector<AblationVerdict> decide(const std::vector<Cell>& cells, double smallest_effect) {
   if (cells.empty()) fail("ablation: no cells");
-  std::map<GroupKey, std::map<std::string, std::vector<const Cell*>>> groups;
-  for (const Cell& cell : cells)
-    groups[{cell.setting.model, cell.setting.checkpoint_sha256, cell.setting.rotated}][cell.format].push_back(
-        &cell);
   std::vector<AblationVerdict> all;
-  for (const auto& [key, formats] : groups) {
+  for (const CellGroup& group : group_by_checkpoint(cells)) {
     std::map<std::string, Grid> grids;
-    const CellSetting& setting = formats.begin()->second.front()->setting;
-    for (const auto& [format, members] : formats) {
+    const CellSetting& setting = group.setting();
+    for (const auto& [format, members] : group.formats) {
       for (const Cell* cell : members)
         if (!(cell->setting == setting))
           fail(

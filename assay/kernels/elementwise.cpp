@@ -89,6 +89,14 @@ ASSAY_MULTIVERSION void gate_by(std::span<float> gate, std::span<const float> up
   for (std::size_t i = 0; i < gate.size(); ++i) gate[i] = gate[i] / (1.0f + exp_inline(-gate[i])) * up[i];
 }
 
+ASSAY_MULTIVERSION void apply_silu(std::span<float> x) {
+  for (float& value : x) value = value / (1.0f + exp_inline(-value));
+}
+
+ASSAY_MULTIVERSION void multiply_by_sigmoid(std::span<float> x, std::span<const float> gate) {
+  for (std::size_t i = 0; i < x.size(); ++i) x[i] = x[i] / (1.0f + exp_inline(-gate[i]));
+}
+
 }  // namespace
 
 float fast_exp(float x) {
@@ -126,6 +134,18 @@ void silu_multiply(std::span<float> gate, std::span<const float> up) {
   assert(gate.size() == up.size());
   for_each_run(gate.size(), 1, [&](std::size_t first, std::size_t count) {
     gate_by(gate.subspan(first, count), up.subspan(first, count));
+  });
+}
+
+void silu(std::span<float> x) {
+  for_each_run(x.size(), 1,
+               [&](std::size_t first, std::size_t count) { apply_silu(x.subspan(first, count)); });
+}
+
+void sigmoid_multiply(std::span<float> x, std::span<const float> gate) {
+  assert(x.size() == gate.size());
+  for_each_run(x.size(), 1, [&](std::size_t first, std::size_t count) {
+    multiply_by_sigmoid(x.subspan(first, count), gate.subspan(first, count));
   });
 }
 

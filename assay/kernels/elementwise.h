@@ -22,6 +22,12 @@ void add_bias(std::span<float> x, std::span<const float> bias);
 /// gate = silu(gate) * up, silu(v) = v / (1 + exp(-v)).
 void silu_multiply(std::span<float> gate, std::span<const float> up);
 
+/// x = silu(x).
+void silu(std::span<float> x);
+
+/// x = x * sigmoid(gate).
+void sigmoid_multiply(std::span<float> x, std::span<const float> gate);
+
 /// values = softmax(values * scale), the maximum subtracted first.
 void scaled_softmax(std::span<float> values, float scale);
 

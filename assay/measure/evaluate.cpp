@@ -30,9 +30,8 @@ std::size_t choose_batch(std::span<const EvaluatedModel> models, const EvaluateO
   std::size_t batch = options.mode == EvaluationMode::prefill ? kPrefillBatch : kDecodeBatch;
   for (const EvaluatedModel& entry : models) {
     const ModelConfig& config = entry.model->config();
-    const auto row = static_cast<std::size_t>(config.layers) * static_cast<std::size_t>(config.kv_heads) *
-                     static_cast<std::size_t>(config.head_dim);
-    const std::size_t window = 2 * sizeof(float) * row * options.windows.window;
+    const std::size_t window = sizeof(float) * (config.cache_floats_per_token() * options.windows.window +
+                                                2 * config.carry_floats());
     batch = std::min(batch, std::max<std::size_t>(1, kCacheBytes / std::max<std::size_t>(1, window)));
   }
   return batch;
@@ -41,7 +40,8 @@ std::size_t choose_batch(std::span<const EvaluatedModel> models, const EvaluateO
 /// Multiply-add flops of the attention products (scores and weighted values) of one window.
 double attention_flops(const ModelConfig& config, std::size_t inputs) {
   const double contexts = 0.5 * static_cast<double>(inputs) * static_cast<double>(inputs + 1);
-  return 4.0 * config.layers * config.heads * config.head_dim * contexts;
+  const auto layers = std::ranges::count(config.blocks, MixerKind::attention, &BlockConfig::mixer);
+  return 4.0 * static_cast<double>(layers) * config.heads * config.head_dim * contexts;
 }
 
 /// Hidden rows of the scored positions of a batch of windows, in text order.

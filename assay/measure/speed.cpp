@@ -120,13 +120,17 @@ std::uint64_t decode_bytes_per_token(const LoadedModel& loaded, std::size_t cont
   const ModelConfig& config = loaded.model->config();
   std::uint64_t bytes = 0;
   for (const Tensor& tensor : loaded.checkpoint->tensors) {
-    const bool one_row = classify_tensor(tensor.name) == Role::embedding && !config.tied_head;
-    bytes += one_row ? tensor.stored_bytes() / std::max<std::uint64_t>(1, as_matrix(tensor.shape).rows)
-                     : tensor.stored_bytes();
+    const auto role = classify_tensor(tensor.name);
+    std::uint64_t read = tensor.stored_bytes();
+    if (role == Role::embedding && !config.tied_head)  // one row
+      read /= std::max<std::uint64_t>(1, as_matrix(tensor.shape).rows);
+    else if (role && is_expert_matrix(*role))
+      read = read * static_cast<std::uint64_t>(config.mixture.active) /
+             static_cast<std::uint64_t>(config.mixture.experts);
+    bytes += read;
   }
-  const auto row = static_cast<std::uint64_t>(config.layers) * static_cast<std::uint64_t>(config.kv_heads) *
-                   static_cast<std::uint64_t>(config.head_dim);
-  return bytes + 2 * sizeof(float) * row * context;
+  // What delta nets carry is read and written.
+  return bytes + sizeof(float) * (config.cache_floats_per_token() * context + 2 * config.carry_floats());
 }
 
 }  // namespace assay

@@ -39,24 +39,47 @@ Attention::Attention(const ModelConfig& config, WeightLoader& loader, const std:
       heads_(static_cast<std::size_t>(config.heads)),
       kv_heads_(static_cast<std::size_t>(config.kv_heads)),
       head_dim_(static_cast<std::size_t>(config.head_dim)),
+      gated_(config.gated_query),
       epsilon_(config.norm_epsilon) {
   const auto hidden = static_cast<std::uint64_t>(config.hidden);
   const bool bias = config.attention_bias;
-  query_ = loader.projection(module + ".q_proj", heads_ * head_dim_, hidden, bias);
+  query_ = loader.projection(module + ".q_proj", (gated_ ? 2 : 1) * heads_ * head_dim_, hidden, bias);
   key_ = loader.projection(module + ".k_proj", kv_heads_ * head_dim_, hidden, bias);
   value_ = loader.projection(module + ".v_proj", kv_heads_ * head_dim_, hidden, bias);
   output_ = loader.projection(module + ".o_proj", hidden, heads_ * head_dim_, bias);
   if (config.query_key_norm) {
-    query_norm_ = loader.vector(module + ".q_norm.weight", head_dim_);
-    key_norm_ = loader.vector(module + ".k_norm.weight", head_dim_);
+    query_norm_ = loader.norm(module + ".q_norm.weight", head_dim_, config.shifted_norms);
+    key_norm_ = loader.norm(module + ".k_norm.weight", head_dim_, config.shifted_norms);
   }
+}
+
+double Attention::flops_per_token() const {
+  return query_.flops_per_token() + key_.flops_per_token() + value_.flops_per_token() +
+         output_.flops_per_token();
+}
+
+Attention::Queries Attention::project_queries(std::span<const float> x, std::size_t tokens) const {
+  const std::size_t width = heads_ * head_dim_;
+  Queries made{FloatBuffer(tokens * width), FloatBuffer(gated_ ? tokens * width : 0)};
+  if (!gated_) {
+    query_.forward(x, tokens, made.queries);
+    return made;
+  }
+  FloatBuffer both(2 * tokens * width);
+  query_.forward(x, tokens, both);
+  const float* from = both.data();
+  for (std::size_t head = 0; head < tokens * heads_; ++head, from += 2 * head_dim_) {
+    std::copy_n(from, head_dim_, made.queries.data() + head * head_dim_);
+    std::copy_n(from + head_dim_, head_dim_, made.gates.data() + head * head_dim_);
+  }
+  return made;
 }
 
 void Attention::forward(const Batch& batch, std::span<const float> x, std::span<float> out) const {
   const std::size_t tokens = batch.tokens;
-  FloatBuffer queries(tokens * heads_ * head_dim_);
+  Queries projected = project_queries(x, tokens);
+  FloatBuffer& queries = projected.queries;
   FloatBuffer keys(tokens * kv_heads_ * head_dim_), values(tokens * kv_heads_ * head_dim_);
-  query_.forward(x, tokens, queries);
   key_.forward(x, tokens, keys);
   value_.forward(x, tokens, values);
   if (!query_norm_.empty()) {
@@ -73,6 +96,7 @@ void Attention::forward(const Batch& batch, std::span<const float> x, std::span<
   for (const Task& task : tasks)
     work += 2 * task.count * (task.chunk->start + task.first + task.count) * head_dim_;
   for_each_task(tasks.size(), work, [&](std::size_t i) { attend(tasks[i], queries, mixed); });
+  if (gated_) sigmoid_multiply(mixed, projected.gates);
   output_.forward(mixed, tokens, out);
 }
 

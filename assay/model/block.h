@@ -16,6 +16,8 @@ class Mixer {
   /// out[tokens, hidden] of x[tokens, hidden], which may be the same memory; appends to the states of the
   /// batch's chunks, does not commit.
   virtual void forward(const Batch& batch, std::span<const float> x, std::span<float> out) const = 0;
+  /// Multiply-add flops of its matrices for one token.
+  virtual double flops_per_token() const = 0;
 };
 
 class FeedForward {
@@ -23,6 +25,7 @@ class FeedForward {
   virtual ~FeedForward() = default;
   /// out[tokens, hidden] of x[tokens, hidden], which may be the same memory.
   virtual void forward(std::size_t tokens, std::span<const float> x, std::span<float> out) const = 0;
+  virtual double flops_per_token() const = 0;
 };
 
 struct Block {

@@ -17,19 +17,42 @@ namespace {
 constexpr int kMaxLayers = 4096;
 constexpr int kMaxHeads = 1 << 14;
 constexpr int kMaxHeadDim = 1 << 14;
+constexpr int kMaxKernel = 256;
+constexpr int kMaxExperts = 1 << 16;
 constexpr int kMaxWidth = 1 << 24;
 constexpr int kMaxPositions = 1 << 28;
 
 struct SupportedModel {
   std::string_view model_type;
   Architecture architecture;
-  bool query_key_norm;
-  bool theta_has_default;  // the first Llama configs carry no rope_theta and mean 10000
+  bool query_key_norm = true;
+  bool mixture = false;  // experts in some layers at least
+  bool hybrid = false;   // delta nets between layers of gated attention, partial RoPE, shifted norms
+  bool theta_has_default = false;  // the first Llama configs carry no rope_theta and mean 10000
 };
 constexpr std::array kSupportedModels = {
-    SupportedModel{"llama", Architecture::llama, false, true},
-    SupportedModel{"qwen3", Architecture::qwen3, true, false},
+    SupportedModel{.model_type = "llama",
+                   .architecture = Architecture::llama,
+                   .query_key_norm = false,
+                   .theta_has_default = true},
+    SupportedModel{.model_type = "qwen3", .architecture = Architecture::qwen3},
+    SupportedModel{.model_type = "qwen3_moe", .architecture = Architecture::qwen3_moe, .mixture = true},
+    SupportedModel{.model_type = "qwen3_next",
+                   .architecture = Architecture::qwen3_next,
+                   .mixture = true,
+                   .hybrid = true},
+    SupportedModel{.model_type = "qwen3_5_text", .architecture = Architecture::qwen3_5, .hybrid = true},
+    SupportedModel{.model_type = "qwen3_5", .architecture = Architecture::qwen3_5, .hybrid = true},
+    SupportedModel{.model_type = "qwen3_5_moe_text",
+                   .architecture = Architecture::qwen3_5_moe,
+                   .mixture = true,
+                   .hybrid = true},
+    SupportedModel{.model_type = "qwen3_5_moe",
+                   .architecture = Architecture::qwen3_5_moe,
+                   .mixture = true,
+                   .hybrid = true},
 };
+constexpr double kHybridRotaryFactor = 0.25;  // where the config does not say
 
 const SupportedModel& supported_model(const std::string& model_type, const std::string& origin) {
   std::string names;
@@ -70,18 +93,18 @@ struct NeutralValue {
   double neutral;
 };
 constexpr std::array kNeutralValues = {
-    NeutralValue{"pretraining_tp", 1},
-    NeutralValue{"partial_rotary_factor", 1},
-    NeutralValue{"logit_scale", 1},
-    NeutralValue{"embedding_multiplier", 1},
-    NeutralValue{"residual_multiplier", 1},
-    NeutralValue{"logits_scaling", 1},
-    NeutralValue{"attn_logit_softcapping", 0},
+    NeutralValue{"pretraining_tp", 1},          NeutralValue{"logit_scale", 1},
+    NeutralValue{"embedding_multiplier", 1},    NeutralValue{"residual_multiplier", 1},
+    NeutralValue{"logits_scaling", 1},          NeutralValue{"attn_logit_softcapping", 0},
     NeutralValue{"final_logit_softcapping", 0},
+};
+/// As above, of models without experts.
+constexpr std::array kNoExperts = {
     NeutralValue{"num_experts", 0},
     NeutralValue{"num_local_experts", 0},
     NeutralValue{"moe_intermediate_size", 0},
     NeutralValue{"num_experts_per_tok", 0},
+    NeutralValue{"shared_expert_intermediate_size", 0},
 };
 
 void refuse_unless_neutral(const Json& object, const NeutralValue& rule, const std::string& origin) {
@@ -90,14 +113,90 @@ void refuse_unless_neutral(const Json& object, const NeutralValue& rule, const s
   fail("{}: {} is {}, only {} (or no such key) is supported", origin, rule.key, value->dump(), rule.neutral);
 }
 
-void refuse_sliding_windows(const Json& text, const ModelConfig& config, const std::string& origin) {
+/// Which layers mix by attention: layer_types, or every full_attention_interval-th of a hybrid model.
+void parse_mixers(const Json& text, const SupportedModel& model, ModelConfig& config,
+                  const std::string& origin) {
   if (const Json* types = find_value(text, "layer_types")) {
-    if (!types->is_array() || types->size() != static_cast<std::size_t>(config.layers))
+    if (!types->is_array() || types->size() != config.blocks.size())
       fail("{}: layer_types must be a list of num_hidden_layers = {} entries", origin, config.layers);
-    for (const Json& type : *types)
-      if (type != "full_attention")
-        fail("{}: layer_types holds {}, only \"full_attention\" is supported", origin, type.dump());
+    for (std::size_t layer = 0; layer < types->size(); ++layer) {
+      const Json& type = (*types)[layer];
+      if (type == "linear_attention" && model.hybrid)
+        config.blocks[layer].mixer = MixerKind::delta_net;
+      else if (type != "full_attention")
+        fail("{}: layer_types holds {}, only \"full_attention\"{} is supported", origin, type.dump(),
+             model.hybrid ? " or \"linear_attention\"" : "");
+    }
+  } else if (model.hybrid) {
+    const int interval = bounded_or(text, "full_attention_interval", 4, kMaxLayers, origin);
+    for (int layer = 0; layer < config.layers; ++layer)
+      if ((layer + 1) % interval != 0)
+        config.blocks[static_cast<std::size_t>(layer)].mixer = MixerKind::delta_net;
   }
+}
+
+void parse_delta_net(const Json& text, const SupportedModel& model, ModelConfig& config,
+                     const std::string& origin) {
+  DeltaNetConfig& net = config.delta_net;
+  net.key_heads = bounded(text, "linear_num_key_heads", kMaxHeads, origin);
+  net.value_heads = bounded(text, "linear_num_value_heads", kMaxHeads, origin);
+  net.key_dim = bounded(text, "linear_key_head_dim", kMaxHeadDim, origin);
+  net.value_dim = bounded(text, "linear_value_head_dim", kMaxHeadDim, origin);
+  net.kernel = bounded(text, "linear_conv_kernel_dim", kMaxKernel, origin);
+  net.fused_projections = model.architecture == Architecture::qwen3_next;
+  if (net.value_heads % net.key_heads != 0)
+    fail("{}: linear_num_value_heads {} is not a multiple of linear_num_key_heads {}", origin,
+         net.value_heads, net.key_heads);
+  if (net.kernel < 2) fail("{}: linear_conv_kernel_dim is {}, at least 2 expected", origin, net.kernel);
+  if (2 * std::int64_t{net.key_heads} * net.key_dim + 2 * std::int64_t{net.value_heads} * net.value_dim >
+      kMaxWidth)
+    fail("{}: linear attention wider than {}", origin, kMaxWidth);
+}
+
+/// num_experts, or num_local_experts as transformers 5 writes it; 0: none.
+int parse_expert_count(const Json& text, const std::string& origin) {
+  std::optional<int> count;
+  for (const char* key : {"num_experts", "num_local_experts"}) {
+    if (find_value(text, key) == nullptr) continue;
+    const int value = json_get<int>(text, key, origin);
+    if (value < 0 || value > kMaxExperts)
+      fail("{}: {} is {}, expected 0..{}", origin, key, value, kMaxExperts);
+    if (count && *count != value) fail("{}: num_experts {} and num_local_experts {}", origin, *count, value);
+    count = value;
+  }
+  if (!count) fail("{}: neither num_experts nor num_local_experts", origin);
+  return *count;
+}
+
+/// Layers outside mlp_only_layers, every decoder_sparse_step-th.
+void place_mixtures(const Json& text, ModelConfig& config, const std::string& origin) {
+  const int step = bounded_or(text, "decoder_sparse_step", 1, kMaxLayers, origin);
+  const Json* dense = find_value(text, "mlp_only_layers");
+  if (dense != nullptr && !dense->is_array())
+    fail("{}: mlp_only_layers is {}, a list expected", origin, dense->dump());
+  for (int layer = 0; layer < config.layers; ++layer)
+    if ((layer + 1) % step == 0 &&
+        (dense == nullptr || std::ranges::find(*dense, Json(layer)) == dense->end()))
+      config.blocks[static_cast<std::size_t>(layer)].feed_forward = FeedForwardKind::mixture;
+}
+
+void parse_mixture(const Json& text, const SupportedModel& model, ModelConfig& config,
+                   const std::string& origin) {
+  MixtureConfig& mixture = config.mixture;
+  mixture.experts = parse_expert_count(text, origin);
+  if (mixture.experts == 0) return;
+  mixture.active = bounded(text, "num_experts_per_tok", mixture.experts, origin);
+  mixture.intermediate = bounded(text, "moe_intermediate_size", kMaxWidth, origin);
+  if (model.hybrid)
+    mixture.shared_intermediate = bounded(text, "shared_expert_intermediate_size", kMaxWidth, origin);
+  // Defaults of transformers; Qwen3.5 has no such key and always divides.
+  mixture.normalise =
+      model.architecture == Architecture::qwen3_5_moe ||
+      json_get_or<bool>(text, "norm_topk_prob", model.architecture == Architecture::qwen3_next, origin);
+  place_mixtures(text, config, origin);
+}
+
+void refuse_sliding_windows(const Json& text, const ModelConfig& config, const std::string& origin) {
   const Json* window = find_value(text, "sliding_window");
   if (window == nullptr) return;
   // Qwen configs carry a window that use_sliding_window = false (its default there) switches off.
@@ -132,6 +231,28 @@ std::string rope_type(const Json& rope, const std::string& origin) {
   return current.empty() ? older : current;
 }
 
+/// partial_rotary_factor of a hybrid model: beside the other keys, in rope_parameters, or both when they
+/// agree.
+void parse_rotary_dim(const Json& text, const SupportedModel& model, ModelConfig& config,
+                      const std::string& origin) {
+  config.rotary_dim = config.head_dim;
+  std::optional<double> factor;
+  const Json* places[] = {&text, find_value(text, "rope_parameters"), find_value(text, "rope_scaling")};
+  for (const Json* place : places) {
+    if (place == nullptr || find_value(*place, "partial_rotary_factor") == nullptr) continue;
+    if (!model.hybrid) refuse_unless_neutral(*place, {"partial_rotary_factor", 1}, origin);
+    const double found = positive(*place, "partial_rotary_factor", origin);
+    if (found > 1 || (factor && *factor != found))
+      fail("{}: partial_rotary_factor is {}, {} expected", origin, found,
+           factor ? fmt::format("{} as elsewhere", *factor) : "at most 1");
+    factor = found;
+  }
+  if (!model.hybrid) return;
+  config.rotary_dim = static_cast<int>(config.head_dim * factor.value_or(kHybridRotaryFactor));
+  if (config.rotary_dim < 2 || config.rotary_dim % 2 != 0)
+    fail("{}: RoPE over {} dimensions of a head, pairs expected", origin, config.rotary_dim);
+}
+
 void parse_rope(const Json& text, const SupportedModel& model, ModelConfig& config,
                 const std::string& origin) {
   // Newer files: everything inside rope_parameters. Older ones: rope_theta at the text level, rope_scaling
@@ -148,7 +269,6 @@ void parse_rope(const Json& text, const SupportedModel& model, ModelConfig& conf
       if (theta && *theta != inner) fail("{}: rope_theta is {} and, in {}, {}", origin, *theta, key, inner);
       theta = inner;
     }
-    refuse_unless_neutral(*rope, {"partial_rotary_factor", 1}, origin);
     if (type == "llama3") {
       const RopeScaling scaling = parse_llama3_scaling(*rope, origin);
       if (config.rope_scaling && *config.rope_scaling != scaling)
@@ -214,7 +334,7 @@ ModelConfig parse_model_config(const Json& json, const Json* generation_config, 
   config.query_key_norm = model.query_key_norm;
   config.layers = bounded(text, "num_hidden_layers", kMaxLayers, origin);
   config.hidden = bounded(text, "hidden_size", kMaxWidth, origin);
-  config.intermediate = bounded(text, "intermediate_size", kMaxWidth, origin);
+  config.blocks.resize(static_cast<std::size_t>(config.layers));
   config.vocabulary = bounded(text, "vocab_size", kMaxWidth, origin);
   config.max_positions = bounded(text, "max_position_embeddings", kMaxPositions, origin);
   parse_heads(text, config, origin);
@@ -224,23 +344,59 @@ ModelConfig parse_model_config(const Json& json, const Json* generation_config, 
   config.norm_epsilon = static_cast<float>(epsilon);
 
   for (const NeutralValue& rule : kNeutralValues) refuse_unless_neutral(text, rule, origin);
+  if (model.mixture)
+    parse_mixture(text, model, config, origin);
+  else
+    for (const NeutralValue& rule : kNoExperts) refuse_unless_neutral(text, rule, origin);
+  const auto is_dense = [](const BlockConfig& block) { return block.feed_forward == FeedForwardKind::dense; };
+  if (std::ranges::any_of(config.blocks, is_dense))
+    config.intermediate = bounded(text, "intermediate_size", kMaxWidth, origin);
+  parse_mixers(text, model, config, origin);
+  if (model.hybrid) {
+    parse_delta_net(text, model, config, origin);
+    config.gated_query = config.shifted_norms = true;
+    if (!json_get_or<bool>(text, "attn_output_gate", true, origin))
+      fail("{}: attn_output_gate is false, only true is supported", origin);
+  }
   const auto activation = json_get_or<std::string>(text, "hidden_act", "silu", origin);
   if (activation != "silu") fail("{}: hidden_act is '{}', only 'silu' is supported", origin, activation);
   refuse_sliding_windows(text, config, origin);
   parse_rope(text, model, config, origin);
+  parse_rotary_dim(text, model, config, origin);
 
   const bool nested_tie = json_get_or<bool>(text, "tie_word_embeddings", false, origin);
   config.tied_head = json_get_or<bool>(json, "tie_word_embeddings", nested_tie, origin);
   config.attention_bias = json_get_or<bool>(text, "attention_bias", false, origin);
   config.mlp_bias = json_get_or<bool>(text, "mlp_bias", false, origin);
-  if (config.mlp_bias && model.architecture == Architecture::qwen3)
-    fail("{}: mlp_bias is true, which model_type 'qwen3' does not have", origin);
+  if (config.mlp_bias && model.architecture != Architecture::llama)
+    fail("{}: mlp_bias is true, which model_type '{}' does not have", origin, model.model_type);
 
   add_end_tokens(text, config, origin);
   if (&text != &json) add_end_tokens(json, config, origin);
   if (generation_config != nullptr && generation_config->is_object())
     add_end_tokens(*generation_config, config, origin);
   return config;
+}
+
+std::uint64_t ModelConfig::cache_floats_per_token() const {
+  std::uint64_t layers_of_attention = 0;
+  for (const BlockConfig& block : blocks) layers_of_attention += block.mixer == MixerKind::attention;
+  return 2 * layers_of_attention * static_cast<std::uint64_t>(kv_heads) *
+         static_cast<std::uint64_t>(head_dim);
+}
+
+std::uint64_t ModelConfig::carry_floats(MixerKind mixer) const {
+  if (mixer != MixerKind::delta_net) return 0;
+  const auto value_rows =
+      static_cast<std::uint64_t>(delta_net.value_heads) * static_cast<std::uint64_t>(delta_net.value_dim);
+  return static_cast<std::uint64_t>(delta_net.kernel - 1) * static_cast<std::uint64_t>(delta_net.channels()) +
+         value_rows * static_cast<std::uint64_t>(delta_net.key_dim);
+}
+
+std::uint64_t ModelConfig::carry_floats() const {
+  std::uint64_t total = 0;
+  for (const BlockConfig& block : blocks) total += carry_floats(block.mixer);
+  return total;
 }
 
 }  // namespace assay

@@ -120,14 +120,19 @@ void add_mlp_bias(TensorList& list, std::uint64_t intermediate) {
   list.add("mlp.down_proj.bias", {list.size("hidden_size")});
 }
 
-void add_experts(TensorList& list, bool mlx_names) {
+enum class ExpertNames { apart, fused, stacked };  // as each container of the family has them
+
+void add_experts(TensorList& list, ExpertNames names) {
   const std::uint64_t hidden = list.size("hidden_size"), intermediate = list.size("moe_intermediate_size");
   const std::uint64_t experts =
       list.has("num_experts") ? list.size("num_experts") : list.size("num_local_experts");
   if (experts * list.size("num_hidden_layers") > kMaxExpertTensors)
     fail("config.json: {} experts in every layer are more than Assay reads", experts);
   list.add("mlp.gate.weight", {experts, hidden});
-  if (mlx_names) {
+  if (names == ExpertNames::fused) {
+    list.add("mlp.experts.gate_up_proj", {experts, 2 * intermediate, hidden});
+    list.add("mlp.experts.down_proj", {experts, hidden, intermediate});
+  } else if (names == ExpertNames::stacked) {
     list.add("mlp.switch_mlp.gate_proj.weight", {experts, intermediate, hidden});
     list.add("mlp.switch_mlp.up_proj.weight", {experts, intermediate, hidden});
     list.add("mlp.switch_mlp.down_proj.weight", {experts, hidden, intermediate});
@@ -164,8 +169,10 @@ std::optional<std::vector<ExpectedTensor>> expected_tensors(const Json& config) 
   const auto type = json_get_or<std::string>(text, "model_type", "", "config.json");
   const bool dense = type == "llama" || type == "qwen3";
   const bool moe = type == "qwen3_moe", next = type == "qwen3_next";
-  const bool dense_hybrid = type == "qwen3_5_text";
-  if (!dense && !moe && !next && !dense_hybrid) return std::nullopt;
+  const bool dense_hybrid = type == "qwen3_5_text" || type == "qwen3_5";
+  const bool fused_hybrid = type == "qwen3_5_moe_text" || type == "qwen3_5_moe";
+  const bool hybrid = next || dense_hybrid || fused_hybrid;
+  if (!dense && !moe && !hybrid) return std::nullopt;
 
   // mlx-lm stacks the experts of a layer; it marks its folders with "quantization".
   const bool mlx_names = config.contains("quantization");
@@ -178,13 +185,15 @@ std::optional<std::vector<ExpectedTensor>> expected_tensors(const Json& config) 
   for (std::uint64_t layer = 0; layer < layers; ++layer) {
     list.enter_layer(layer);
     list.add("input_layernorm.weight", {hidden});
-    if ((next || dense_hybrid) && !is_full_attention_layer(list, layer))
+    if (hybrid && !is_full_attention_layer(list, layer))
       add_delta_net(list, {.fused_projections = next, .mlx_names = mlx_names});
     else
-      add_attention(list, {.gated_query = next || dense_hybrid, .head_norms = type != "llama"});
+      add_attention(list, {.gated_query = hybrid, .head_norms = type != "llama"});
     list.add("post_attention_layernorm.weight", {hidden});
-    if ((moe || next) && is_mixture_layer(list, layer)) {
-      add_experts(list, mlx_names);
+    if ((moe || next || fused_hybrid) && is_mixture_layer(list, layer)) {
+      add_experts(list, mlx_names      ? ExpertNames::stacked
+                        : fused_hybrid ? ExpertNames::fused
+                                       : ExpertNames::apart);
     } else {
       add_mlp(list, "mlp", list.size("intermediate_size"));
       if (list.flag("mlp_bias", false)) add_mlp_bias(list, list.size("intermediate_size"));

@@ -1,5 +1,7 @@
 #include "assay/model/mlp.h"
 
+#include <utility>
+
 #include "assay/base/float_buffer.h"
 #include "assay/kernels/elementwise.h"
 
@@ -11,6 +13,16 @@ DenseMlp::DenseMlp(const ModelConfig& config, WeightLoader& loader, const std::s
   gate_ = loader.projection(module + ".gate_proj", intermediate_, hidden, config.mlp_bias);
   up_ = loader.projection(module + ".up_proj", intermediate_, hidden, config.mlp_bias);
   down_ = loader.projection(module + ".down_proj", hidden, intermediate_, config.mlp_bias);
+}
+
+DenseMlp::DenseMlp(Projection gate, Projection up, Projection down)
+    : intermediate_(gate.weight->rows()),
+      gate_(std::move(gate)),
+      up_(std::move(up)),
+      down_(std::move(down)) {}
+
+double DenseMlp::flops_per_token() const {
+  return gate_.flops_per_token() + up_.flops_per_token() + down_.flops_per_token();
 }
 
 void DenseMlp::forward(std::size_t tokens, std::span<const float> x, std::span<float> out) const {

@@ -11,7 +11,10 @@
 #include "assay/kernels/elementwise.h"
 #include "assay/model/attention.h"
 #include "assay/model/block.h"
+#include "assay/model/delta_net.h"
+#include "assay/model/mixture.h"
 #include "assay/model/mlp.h"
+#include "assay/model/roles.h"
 #include "assay/model/rope.h"
 #include "assay/model/weights.h"
 
@@ -19,7 +22,7 @@ namespace assay {
 
 namespace {
 
-/// Llama and Qwen3: embedding, blocks of attention and a dense MLP, final norm, head.
+/// Embedding, blocks of a mixer and a feed-forward as the config composes them, final norm, head.
 class Transformer final : public Model {
  public:
   Transformer(ModelConfig config, WeightLoader& loader);
@@ -48,7 +51,7 @@ class Transformer final : public Model {
 
 Transformer::Transformer(ModelConfig config, WeightLoader& loader)
     : config_(std::move(config)),
-      frequencies_(rope_frequencies(config_.head_dim, config_.rope_theta, config_.rope_scaling)) {
+      frequencies_(rope_frequencies(config_.rotary_dim, config_.rope_theta, config_.rope_scaling)) {
   const auto hidden = static_cast<std::uint64_t>(config_.hidden);
   const auto vocabulary = static_cast<std::uint64_t>(config_.vocabulary);
   const std::string embedding = loader.prefix() + "embed_tokens.weight";
@@ -66,13 +69,21 @@ Transformer::Transformer(ModelConfig config, WeightLoader& loader)
   for (int layer = 0; layer < config_.layers; ++layer) {
     const std::string module = fmt::format("{}layers.{}", loader.prefix(), layer);
     Block block;
-    block.mixer_norm = loader.vector(module + ".input_layernorm.weight", hidden);
-    block.mixer = std::make_unique<Attention>(config_, loader, module + ".self_attn", layer);
-    block.feed_forward_norm = loader.vector(module + ".post_attention_layernorm.weight", hidden);
-    block.feed_forward = std::make_unique<DenseMlp>(config_, loader, module + ".mlp");
+    const BlockConfig& kind = config_.blocks[static_cast<std::size_t>(layer)];
+    block.mixer_norm = loader.norm(module + ".input_layernorm.weight", hidden, config_.shifted_norms);
+    if (kind.mixer == MixerKind::attention)
+      block.mixer = std::make_unique<Attention>(config_, loader, module + ".self_attn", layer);
+    else
+      block.mixer = std::make_unique<DeltaNet>(config_, loader, module + ".linear_attn", layer);
+    block.feed_forward_norm =
+        loader.norm(module + ".post_attention_layernorm.weight", hidden, config_.shifted_norms);
+    if (kind.feed_forward == FeedForwardKind::dense)
+      block.feed_forward = std::make_unique<DenseMlp>(config_, loader, module + ".mlp");
+    else
+      block.feed_forward = std::make_unique<MixtureOfExperts>(config_, loader, module + ".mlp");
     blocks_.push_back(std::move(block));
   }
-  final_norm_ = loader.vector(loader.prefix() + "norm.weight", hidden);
+  final_norm_ = loader.norm(loader.prefix() + "norm.weight", hidden, config_.shifted_norms);
   loader.finish();
   kernel_report_ = loader.report();
 }
@@ -142,9 +153,19 @@ void Transformer::logits(std::span<const float> hidden, std::vector<float>& out)
 }
 
 double Transformer::linear_flops_per_token() const {
-  const double hidden = config_.hidden, dim = config_.head_dim;
-  const double attention = hidden * dim * (2.0 * config_.heads + 2.0 * config_.kv_heads);
-  return 2.0 * config_.layers * (attention + 3.0 * hidden * config_.intermediate);
+  double flops = 0;
+  for (const Block& block : blocks_)
+    flops += block.mixer->flops_per_token() + block.feed_forward->flops_per_token();
+  return flops;
+}
+
+/// MLX adds the 1 of shifted norms to what it stores; it also turns convolutions, which is how to tell.
+bool norms_hold_their_gain(const Checkpoint& checkpoint) {
+  const auto turned = [](const Tensor& tensor) {
+    return classify_tensor(tensor.name) == Role::convolution && tensor.shape.size() == 3 &&
+           tensor.shape[1] > 1 && tensor.shape[2] == 1;
+  };
+  return std::ranges::any_of(checkpoint.tensors, turned);
 }
 
 ModelConfig read_config(const Checkpoint& checkpoint) {
@@ -159,6 +180,7 @@ ModelConfig read_config(const Checkpoint& checkpoint) {
 
 std::shared_ptr<const Model> Model::load(CheckpointPtr checkpoint, const LoadOptions& options) {
   ModelConfig config = read_config(*checkpoint);
+  if (norms_hold_their_gain(*checkpoint)) config.shifted_norms = false;
   LinearOptions linear = options.linear;
   linear.residency = resolve_residency(linear.residency, *checkpoint);
   WeightLoader loader(std::move(checkpoint), linear, options.factory);

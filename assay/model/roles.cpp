@@ -207,6 +207,11 @@ bool is_block_matrix(Role role) {
   }
 }
 
+bool is_expert_matrix(Role role) {
+  return role == Role::expert_gate || role == Role::expert_up || role == Role::expert_down ||
+         role == Role::expert_gate_up;
+}
+
 int floor_bits(Role role) {
   switch (role) {
     case Role::embedding:

@@ -51,6 +51,8 @@ Role require_role(std::string_view name, const std::string& origin);
 
 /// All matrices inside the blocks ("linear" bits per weight counts these).
 bool is_block_matrix(Role role);
+/// Matrices of the experts that a router chooses among.
+bool is_expert_matrix(Role role);
 /// May this role be low-bit at all, and from how many bits on (the floors of FORMATS.md)? 0 = any; 16 =
 /// never.
 int floor_bits(Role role);

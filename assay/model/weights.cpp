@@ -15,23 +15,27 @@ namespace assay {
 
 namespace {
 
-/// Rows of a tensor, as kernels take them.
+/// Some rows of a tensor, as kernels take them.
 class TensorRows final : public RowSource {
  public:
-  TensorRows(CheckpointPtr checkpoint, const Tensor& tensor)
-      : checkpoint_(std::move(checkpoint)), tensor_(tensor), shape_(as_matrix(tensor.shape)) {}
+  TensorRows(CheckpointPtr checkpoint, const Tensor& tensor, std::uint64_t first, std::uint64_t rows)
+      : checkpoint_(std::move(checkpoint)),
+        tensor_(tensor),
+        first_(first),
+        rows_(rows),
+        columns_(as_matrix(tensor.shape).columns) {}
 
-  std::uint64_t rows() const override { return shape_.rows; }
-  std::uint64_t columns() const override { return shape_.columns; }
+  std::uint64_t rows() const override { return rows_; }
+  std::uint64_t columns() const override { return columns_; }
   const Format& format() const override { return *tensor_.format; }
   void decode(std::uint64_t first, std::uint64_t count, std::span<float> out) const override {
-    decode_rows(tensor_, first, count, out);
+    decode_rows(tensor_, first_ + first, count, out);
   }
 
  private:
   CheckpointPtr checkpoint_;  // owns the tensor
   const Tensor& tensor_;
-  MatrixShape shape_;
+  std::uint64_t first_, rows_, columns_;
 };
 
 /// What stands before "embed_tokens.weight".
@@ -72,14 +76,32 @@ const Tensor& WeightLoader::take(const std::string& name, const Shape& shape) {
   return tensor;
 }
 
-std::vector<float> WeightLoader::vector(const std::string& name, std::uint64_t size) {
-  return decode_all(take(name, {size}));
+std::vector<float> WeightLoader::values(const std::string& name, const Shape& shape) {
+  return decode_all(take(name, shape));
+}
+
+std::vector<float> WeightLoader::norm(const std::string& name, std::uint64_t size, bool shifted) {
+  std::vector<float> gain = vector(name, size);
+  if (shifted)
+    for (float& value : gain) value += 1.0f;
+  return gain;
 }
 
 std::shared_ptr<const Linear> WeightLoader::matrix(const std::string& name, std::uint64_t rows,
                                                    std::uint64_t columns) {
-  const Tensor& tensor = take(name, {rows, columns});
-  auto source = std::make_shared<TensorRows>(checkpoint_, tensor);
+  return build(name, take(name, {rows, columns}), 0, rows);
+}
+
+std::shared_ptr<const Linear> WeightLoader::matrix_of_stack(const std::string& name, const StackSlice& slice,
+                                                            std::uint64_t rows, std::uint64_t columns) {
+  const Tensor& tensor = take(name, {slice.count, slice.parts * rows, columns});
+  const std::uint64_t first = (slice.index * slice.parts + slice.part) * rows;
+  return build(fmt::format("{}[{}]", name, slice.index), tensor, first, rows);
+}
+
+std::shared_ptr<const Linear> WeightLoader::build(const std::string& name, const Tensor& tensor,
+                                                  std::uint64_t first, std::uint64_t rows) {
+  auto source = std::make_shared<TensorRows>(checkpoint_, tensor, first, rows);
   std::shared_ptr<const Linear> linear =
       factory_ ? factory_(name, std::move(source)) : make_linear(source, options_);
   ++kernels_[tensor.format->name() + ": " + linear->kernel()];

@@ -28,6 +28,9 @@ struct Projection {
 
   /// out[tokens, rows] = x[tokens, columns] W^T + bias.
   void forward(std::span<const float> x, std::size_t tokens, std::span<float> out) const;
+  double flops_per_token() const {
+    return 2.0 * static_cast<double>(weight->rows()) * static_cast<double>(weight->columns());
+  }
 };
 
 class WeightLoader {
@@ -38,10 +41,21 @@ class WeightLoader {
   /// "model." or another legal prefix: what stands before "embed_tokens.weight" in this checkpoint.
   const std::string& prefix() const { return prefix_; }
   bool has(std::string_view name) const { return checkpoint_->find(name) != nullptr; }
+  const Shape& shape(std::string_view name) const { return checkpoint_->at(name).shape; }
 
   /// The tensor `name`, which must have exactly this shape. Throws Error.
-  std::vector<float> vector(const std::string& name, std::uint64_t size);
+  std::vector<float> values(const std::string& name, const Shape& shape);
+  std::vector<float> vector(const std::string& name, std::uint64_t size) { return values(name, {size}); }
+  /// What an RMS norm multiplies by: the stored vector, or one plus it.
+  std::vector<float> norm(const std::string& name, std::uint64_t size, bool shifted);
   std::shared_ptr<const Linear> matrix(const std::string& name, std::uint64_t rows, std::uint64_t columns);
+  /// One matrix [rows, columns] of the stack `name` [count, rows x parts, columns]: number `index`, and of
+  /// its equal parts one (gate and up of a fused expert).
+  struct StackSlice {
+    std::uint64_t index = 0, count = 1, part = 0, parts = 1;
+  };
+  std::shared_ptr<const Linear> matrix_of_stack(const std::string& name, const StackSlice& slice,
+                                                std::uint64_t rows, std::uint64_t columns);
   /// `module`.weight and, if asked for, `module`.bias.
   Projection projection(const std::string& module, std::uint64_t rows, std::uint64_t columns, bool with_bias);
   /// A second copy of a tensor that some checkpoints store beside a tied one: it must hold the same bytes.
@@ -55,6 +69,9 @@ class WeightLoader {
 
  private:
   const Tensor& take(const std::string& name, const Shape& shape);
+  /// What multiplies by rows [first, first + rows) of a tensor.
+  std::shared_ptr<const Linear> build(const std::string& name, const Tensor& tensor, std::uint64_t first,
+                                      std::uint64_t rows);
 
   CheckpointPtr checkpoint_;
   LinearOptions options_;

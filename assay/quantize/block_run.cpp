@@ -24,10 +24,14 @@ const Hessian& HessianCache::of(std::span<const float> x, std::size_t tokens, st
   return hessian_;
 }
 
-/// Keys and values of the block at hand only: every window starts from nothing in every block.
+/// Keys and values, or what is carried, of the block at hand only: every window starts from nothing in every
+/// block.
 class BlockRun::State final : public SequenceState {
  public:
-  explicit State(std::size_t width) : width_(width) {}
+  explicit State(const ModelConfig& config)
+      : width_(static_cast<std::size_t>(config.kv_heads) * static_cast<std::size_t>(config.head_dim)),
+        nothing_(config.carry_floats(MixerKind::delta_net)),
+        after_(nothing_.size()) {}
   int length() const override { return 0; }
   void reserve(int count) override {
     keys_.resize(static_cast<std::size_t>(count) * width_);
@@ -36,19 +40,19 @@ class BlockRun::State final : public SequenceState {
   void commit(int) override {}
   std::span<float> keys(int) override { return keys_; }
   std::span<float> values(int) override { return values_; }
+  Carry carry(int) override { return {nothing_, after_}; }
 
  private:
   std::size_t width_;
   std::vector<float> keys_, values_;
+  std::vector<float> nothing_, after_;  // zeros, and what nobody reads
 };
 
 BlockRun::BlockRun(const Model& model, const CalibrationText& text)
     : model_(model), hidden_(text.tokens() * static_cast<std::size_t>(model.config().hidden)) {
-  const ModelConfig& config = model.config();
-  const auto width = static_cast<std::size_t>(config.kv_heads) * static_cast<std::size_t>(config.head_dim);
   states_.reserve(text.windows.size());
   for (const auto& window : text.windows) {
-    states_.emplace_back(width);
+    states_.emplace_back(model.config());
     batch_.push_back({&states_.back(), window});
   }
 }

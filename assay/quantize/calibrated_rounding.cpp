@@ -157,14 +157,15 @@ class PanelRounding {
   Candidate best_;
 };
 
-/// Parameters can be fitted on the way where a unit lies within a row, holds several of its columns but not
-/// all, and may be moved at all.
-bool fits_on_the_way(const Format& format, const Layout& layout, std::size_t columns) {
-  const auto view = format.affine();
-  return layout.has_params && view && view->searchable && layout.run < columns && columns % layout.run == 0;
-}
-
 }  // namespace
+
+ColumnOrder feedback_order(const Format& format, std::size_t columns) {
+  const Layout layout = format.layout(columns);
+  const auto view = format.affine();
+  const bool fits_on_the_way =
+      layout.has_params && view && view->searchable && layout.run < columns && columns % layout.run == 0;
+  return fits_on_the_way ? ColumnOrder::groups : ColumnOrder::activation;
+}
 
 void CalibratedRoundingReport::add(const CalibratedRoundingReport& panel) {
   plain_loss += panel.plain_loss;
@@ -204,7 +205,7 @@ RoundedMatrix round_calibrated(const Format& format, std::span<const float> weig
   const Layout layout = format.layout(columns);
   Factors factors;
   if (options.feedback) {
-    if (fits_on_the_way(format, layout, columns))
+    if (feedback_order(format, columns) == ColumnOrder::groups)
       factors.grouped = factor_hessian(hessian, ColumnOrder::groups, layout.run, options.damping);
     else
       factors.free = factor_hessian(hessian, ColumnOrder::activation, 1, options.damping);

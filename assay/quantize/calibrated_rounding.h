@@ -35,6 +35,11 @@ struct CalibratedRoundingReport {
   OrderedJson to_json() const;
 };
 
+/// The order of columns in error feedback: by groups where parameters are fitted on the way, which takes a
+/// unit that lies within a row, holds several of its columns but not all, and may be moved; else by
+/// activation.
+ColumnOrder feedback_order(const Format& format, std::size_t columns);
+
 /// What is stored of a matrix, in the order of Format::pack.
 struct RoundedMatrix {
   std::vector<Params> params;

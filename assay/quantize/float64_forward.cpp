@@ -26,7 +26,7 @@ class Forward {
   Forward(const Checkpoint& checkpoint, std::span<const std::int32_t> tokens)
       : checkpoint_(checkpoint),
         config_(parse_model_config(checkpoint.config, nullptr, checkpoint.path)),
-        convention_(norm_gain(config_.architecture)),
+        convention_(norm_gain(config_)),
         tokens_(tokens),
         frequencies_(rope_frequencies(config_.head_dim, config_.rope_theta, config_.rope_scaling)) {}
   Float64Forward run() const;

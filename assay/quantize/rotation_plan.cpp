@@ -35,7 +35,11 @@ class Planner {
 
 Planner::Planner(const Checkpoint& source) : source_(source) {
   plan_.config = parse_model_config(source.config, nullptr, source.path);
-  plan_.convention = norm_gain(plan_.config.architecture);
+  plan_.convention = norm_gain(plan_.config);
+  for (const BlockConfig& block : plan_.config.blocks)
+    if (block.mixer != MixerKind::attention || block.feed_forward != FeedForwardKind::dense)
+      fail("{}: only models of attention and dense MLPs can be rotated, this one has {}", source.path,
+           block.mixer != MixerKind::attention ? "delta nets" : "experts");
   hidden_ = static_cast<std::uint64_t>(plan_.config.hidden);
   for (const Json* level : {&source.config, &text_config(source.config)})
     for (const char* key : {kRotationKey, "quarot_rotation_seed"})
@@ -133,13 +137,8 @@ RotationPlan Planner::plan() {
 
 }  // namespace
 
-NormGain norm_gain(Architecture architecture) {
-  switch (architecture) {
-    case Architecture::llama:
-    case Architecture::qwen3:
-      return NormGain::plain;
-  }
-  return NormGain::plain;
+NormGain norm_gain(const ModelConfig& config) {
+  return config.shifted_norms ? NormGain::shifted : NormGain::plain;
 }
 
 float neutral_norm(NormGain convention) {

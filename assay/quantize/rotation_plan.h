@@ -15,7 +15,7 @@ inline constexpr const char* kRotationKey = "assay_rotation";  // in config.json
 
 /// What an RMS norm multiplies by: its weight, or one plus its weight.
 enum class NormGain { plain, shifted };
-NormGain norm_gain(Architecture architecture);
+NormGain norm_gain(const ModelConfig& config);
 /// The stored weight whose gain is 1.
 float neutral_norm(NormGain convention);
 /// Multiplies row j of x [norm.size(), width] by the gain of norm[j].

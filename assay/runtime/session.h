@@ -23,7 +23,8 @@ struct LoadedModel {
 LoadedModel load_model(const std::string& path, const LoadOptions& options = {},
                        const std::string& config_directory = "");
 
-/// Keys and values in f32, grown in steps; refuses to grow past the config's max positions.
+/// Keys and values in f32, grown in steps, and what delta nets carry; refuses to grow past the config's max
+/// positions.
 std::unique_ptr<SequenceState> make_sequence_state(const ModelConfig& config);
 
 struct GenerateOptions {

@@ -88,6 +88,8 @@ TEST_F(AblationRunTest, MakesEveryCellAndCalibrationLowersItsOwnLoss) {
       EXPECT_GT(plain.heldout_relative, 0) << format;
       EXPECT_EQ(most.tokens_per_column, 4 * 64 / 128.0) << format;
       EXPECT_GT(most.divergence, 0) << format;
+      EXPECT_EQ(plain.order, "none");
+      EXPECT_EQ(most.order, format == std::string("khw3") ? "groups" : "activation") << format;
       EXPECT_NEAR(std::log(most.perplexity / most.original_perplexity),
                   (most.bits_per_byte / most.original_bits_per_byte - 1) * std::log(most.original_perplexity),
                   1e-9);

@@ -19,6 +19,7 @@ class FakeModel : public Model {
     config_.vocabulary = vocabulary;
     config_.hidden = vocabulary;  // hidden rows are the logits themselves
     config_.layers = 1;
+    config_.blocks.resize(1);
     config_.heads = config_.kv_heads = 1;
     config_.head_dim = 1;
     config_.max_positions = 1 << 20;

@@ -1,6 +1,7 @@
 #pragma once
 // A small random model in memory, and its forward pass written a second time: float64, one token at a time,
 // straight from the formulas of FORMATS.md section 7, sharing no code with the program.
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <map>
@@ -79,25 +80,34 @@ struct MemoryModel {
   }
 };
 
-/// Keys and values of one sequence: the least that the forward pass needs.
+/// Keys, values and carried floats of one sequence: the least that the forward pass needs.
 class PlainState final : public SequenceState {
  public:
   explicit PlainState(const ModelConfig& config)
       : width_(static_cast<std::size_t>(config.kv_heads * config.head_dim)),
         keys_(static_cast<std::size_t>(config.layers)),
-        values_(keys_.size()) {}
+        values_(keys_.size()) {
+    for (const BlockConfig& block : config.blocks) before_.emplace_back(config.carry_floats(block.mixer));
+    after_ = before_;
+  }
   int length() const override { return length_; }
   void reserve(int count) override {
     for (auto* side : {&keys_, &values_})
       for (auto& layer : *side) layer.resize(static_cast<std::size_t>(length_ + count) * width_);
   }
-  void commit(int count) override { length_ += count; }
+  void commit(int count) override {
+    length_ += count;
+    before_ = after_;
+  }
   std::span<float> keys(int layer) override { return keys_[static_cast<std::size_t>(layer)]; }
   std::span<float> values(int layer) override { return values_[static_cast<std::size_t>(layer)]; }
+  Carry carry(int layer) override {
+    return {before_[static_cast<std::size_t>(layer)], after_[static_cast<std::size_t>(layer)]};
+  }
 
  private:
   std::size_t width_;
-  std::vector<std::vector<float>> keys_, values_;
+  std::vector<std::vector<float>> keys_, values_, before_, after_;
   int length_ = 0;
 };
 
@@ -112,19 +122,21 @@ class ReferenceForward {
       x.push_back(row_of("model.embed_tokens.weight", token, c_.hidden));
     for (int layer = 0; layer < c_.layers; ++layer) {
       const std::string block = "model.layers." + std::to_string(layer) + ".";
-      attention(block, x);
+      const BlockConfig& kind = c_.blocks[static_cast<std::size_t>(layer)];
+      if (kind.mixer == MixerKind::attention)
+        attention(block, x);
+      else
+        delta_net(block, x);
       for (Row& token : x) {
-        const Row normed = norm(token, block + "post_attention_layernorm.weight");
-        Row gate = linear(block + "mlp.gate_proj", c_.intermediate, normed);
-        const Row up = linear(block + "mlp.up_proj", c_.intermediate, normed);
-        for (std::size_t i = 0; i < gate.size(); ++i) gate[i] = gate[i] / (1 + std::exp(-gate[i])) * up[i];
-        add(token, linear(block + "mlp.down_proj", c_.hidden, gate));
+        const Row normed = gain_norm(token, block + "post_attention_layernorm.weight");
+        add(token, kind.feed_forward == FeedForwardKind::dense ? mlp(block + "mlp", c_.intermediate, normed)
+                                                               : mixture(block + "mlp", normed));
       }
     }
     std::vector<std::vector<double>> out;
     for (const Row& token : x)
       out.push_back(linear(c_.tied_head ? "model.embed_tokens" : "lm_head", c_.vocabulary,
-                           norm(token, "model.norm.weight")));
+                           gain_norm(token, "model.norm.weight")));
     return out;
   }
 
@@ -155,12 +167,171 @@ class ReferenceForward {
     for (std::size_t i = 0; i < x.size(); ++i) y[i] = x[i] * factor * static_cast<double>(w[i]);
     return y;
   }
+  /// A norm that may be stored less one.
+  Row gain_norm(const Row& x, const std::string& name) const {
+    Row y = norm(x, name);
+    if (!c_.shifted_norms) return y;
+    const Row w = row_of(name, 0, static_cast<int>(x.size()));
+    for (std::size_t i = 0; i < x.size(); ++i) y[i] *= (1 + w[i]) / w[i];
+    return y;
+  }
+  static double sigmoid(double v) { return 1 / (1 + std::exp(-v)); }
+  Row gated(Row gate, const Row& up) const {
+    for (std::size_t i = 0; i < gate.size(); ++i) gate[i] *= sigmoid(gate[i]) * up[i];
+    return gate;
+  }
+  Row mlp(const std::string& module, int inner, const Row& x) const {
+    return linear(module + ".down_proj", c_.hidden,
+                  gated(linear(module + ".gate_proj", inner, x), linear(module + ".up_proj", inner, x)));
+  }
+
+  /// Rows [first, first + rows) of a stack of matrices.
+  Row stack_rows(const std::string& name, int first, int rows, const Row& x) const {
+    Row y;
+    for (int r = first; r < first + rows; ++r) {
+      const Row w = row_of(name, r, static_cast<int>(x.size()));
+      y.push_back(0);
+      for (std::size_t k = 0; k < x.size(); ++k) y.back() += w[k] * x[k];
+    }
+    return y;
+  }
+  Row expert(const std::string& module, int e, const Row& x) const {
+    const int inner = c_.mixture.intermediate;
+    if (!model_.values.contains(module + ".experts.gate_up_proj"))
+      return mlp(module + ".experts." + std::to_string(e), inner, x);
+    const std::string both = module + ".experts.gate_up_proj";
+    return stack_rows(
+        module + ".experts.down_proj", e * c_.hidden, c_.hidden,
+        gated(stack_rows(both, 2 * e * inner, inner, x), stack_rows(both, (2 * e + 1) * inner, inner, x)));
+  }
+  Row mixture(const std::string& module, const Row& x) const {
+    const MixtureConfig& m = c_.mixture;
+    Row shares = linear(module + ".gate", m.experts, x);
+    double total = 0;
+    for (double& share : shares) total += share = std::exp(share);
+    Row sum(x.size());
+    Row left = shares;
+    std::vector<int> chosen;
+    double chosen_total = 0;
+    for (int i = 0; i < m.active; ++i) {
+      const auto best = std::max_element(left.begin(), left.end());
+      chosen.push_back(static_cast<int>(best - left.begin()));
+      chosen_total += *best;
+      *best = -1;
+    }
+    for (const int e : chosen) {
+      const Row y = expert(module, e, x);
+      const double share = shares[static_cast<std::size_t>(e)] / (m.normalise ? chosen_total : total);
+      for (std::size_t i = 0; i < y.size(); ++i) sum[i] += share * y[i];
+    }
+    if (m.shared_intermediate > 0) {
+      const Row y = mlp(module + ".shared_expert", m.shared_intermediate, x);
+      const double share = sigmoid(linear(module + ".shared_expert_gate", 1, x)[0]);
+      for (std::size_t i = 0; i < y.size(); ++i) sum[i] += share * y[i];
+    }
+    return sum;
+  }
+
+  static Row part(const Row& x, int first, int count) {
+    return {x.begin() + first, x.begin() + first + count};
+  }
+  /// The l2 norm of queries and keys.
+  static Row unit(Row x, double scale) {
+    double squares = 0;
+    for (const double v : x) squares += v * v;
+    for (double& v : x) v *= scale / std::sqrt(squares + 1e-6);
+    return x;
+  }
+  /// What enters a delta net: concatenated q, k, v before the convolution; z, b, a.
+  struct DeltaInputs {
+    Row mixed, z, b, a;
+  };
+  DeltaInputs delta_inputs(const std::string& module, const Row& x) const {
+    const DeltaNetConfig& n = c_.delta_net;
+    const int keys = n.key_heads * n.key_dim, values = n.value_heads * n.value_dim;
+    if (!n.fused_projections)
+      return {linear(module + ".in_proj_qkv", 2 * keys + values, x), linear(module + ".in_proj_z", values, x),
+              linear(module + ".in_proj_b", n.value_heads, x),
+              linear(module + ".in_proj_a", n.value_heads, x)};
+    const int ratio = n.value_heads / n.key_heads, group = ratio * n.value_dim;
+    const Row all = linear(module + ".in_proj_qkvz", 2 * keys + 2 * values, x);
+    const Row pairs = linear(module + ".in_proj_ba", 2 * n.value_heads, x);
+    Row q, k, v;
+    DeltaInputs made;
+    const auto append = [](Row& to, const Row& from) { to.insert(to.end(), from.begin(), from.end()); };
+    for (int head = 0; head < n.key_heads; ++head) {
+      const int at = head * (2 * n.key_dim + 2 * group);
+      append(q, part(all, at, n.key_dim));
+      append(k, part(all, at + n.key_dim, n.key_dim));
+      append(v, part(all, at + 2 * n.key_dim, group));
+      append(made.z, part(all, at + 2 * n.key_dim + group, group));
+      append(made.b, part(pairs, 2 * head * ratio, ratio));
+      append(made.a, part(pairs, (2 * head + 1) * ratio, ratio));
+    }
+    for (const Row* piece : {&q, &k, &v}) append(made.mixed, *piece);
+    return made;
+  }
+
+  void delta_net(const std::string& block, std::vector<Row>& x) const {
+    const DeltaNetConfig& n = c_.delta_net;
+    const std::string module = block + "linear_attn";
+    const int keys = n.key_heads * n.key_dim, channels = n.channels();
+    std::vector<DeltaInputs> inputs;
+    for (const Row& token : x)
+      inputs.push_back(delta_inputs(module, gain_norm(token, block + "input_layernorm.weight")));
+    std::vector<std::vector<Row>> states(
+        static_cast<std::size_t>(n.value_heads),
+        std::vector<Row>(static_cast<std::size_t>(n.value_dim), Row(static_cast<std::size_t>(n.key_dim))));
+    const Row rates = row_of(module + ".A_log", 0, n.value_heads);
+    const Row biases = row_of(module + ".dt_bias", 0, n.value_heads);
+    for (std::size_t t = 0; t < x.size(); ++t) {
+      Row mixed;
+      for (int c = 0; c < channels; ++c) {
+        const Row taps = row_of(module + ".conv1d.weight", c, n.kernel);
+        double sum = 0;
+        for (int i = 0; i < n.kernel; ++i) {
+          const std::size_t lag = static_cast<std::size_t>(n.kernel - 1 - i);
+          if (lag <= t)
+            sum += taps[static_cast<std::size_t>(i)] * inputs[t - lag].mixed[static_cast<std::size_t>(c)];
+        }
+        mixed.push_back(sum * sigmoid(sum));
+      }
+      Row answers;
+      for (int head = 0; head < n.value_heads; ++head) {
+        const auto h = static_cast<std::size_t>(head);
+        const int key_head = head / (n.value_heads / n.key_heads);
+        const Row q = unit(part(mixed, key_head * n.key_dim, n.key_dim), 1 / std::sqrt(n.key_dim));
+        const Row k = unit(part(mixed, keys + key_head * n.key_dim, n.key_dim), 1);
+        const Row v = part(mixed, 2 * keys + head * n.value_dim, n.value_dim);
+        const double beta = sigmoid(inputs[t].b[h]);
+        const double decay = std::exp(-std::exp(rates[h]) * std::log1p(std::exp(inputs[t].a[h] + biases[h])));
+        Row answer;
+        for (std::size_t r = 0; r < v.size(); ++r) {
+          Row& state = states[h][r];
+          double held = 0;
+          for (std::size_t j = 0; j < k.size(); ++j) held += decay * state[j] * k[j];
+          answer.push_back(0);
+          for (std::size_t j = 0; j < k.size(); ++j) {
+            state[j] = decay * state[j] + beta * (v[r] - held) * k[j];
+            answer.back() += state[j] * q[j];
+          }
+        }
+        answer = norm(answer, module + ".norm.weight");
+        for (std::size_t r = 0; r < answer.size(); ++r) {
+          const double z = inputs[t].z[h * answer.size() + r];
+          answers.push_back(answer[r] * z * sigmoid(z));
+        }
+      }
+      add(x[t], linear(module + ".out_proj", c_.hidden, answers));
+    }
+  }
+
   static void add(Row& x, const Row& y) {
     for (std::size_t i = 0; i < x.size(); ++i) x[i] += y[i];
   }
 
   double frequency(int j) const {
-    const double f = std::pow(c_.rope_theta, -2.0 * j / c_.head_dim);
+    const double f = std::pow(c_.rope_theta, -2.0 * j / c_.rotary_dim);
     if (!c_.rope_scaling) return f;
     const auto& s = *c_.rope_scaling;
     const double wavelength = 2 * std::numbers::pi / f;
@@ -171,14 +342,13 @@ class ReferenceForward {
     return (1 - t) * f / s.factor + t * f;
   }
   /// The head of `x` that starts at `offset`, normed where the model does and rotated to `position`.
-  Row head(const Row& x, int index, int position, const std::string& norm_name) const {
-    const int d = c_.head_dim;
-    Row h(x.begin() + index * d, x.begin() + (index + 1) * d);
-    if (c_.query_key_norm) h = norm(h, norm_name);
+  Row head(const Row& x, int offset, int position, const std::string& norm_name) const {
+    Row h = part(x, offset, c_.head_dim);
+    if (c_.query_key_norm) h = gain_norm(h, norm_name);
     Row y = h;
-    for (int j = 0; j < d / 2; ++j) {
+    for (int j = 0; j < c_.rotary_dim / 2; ++j) {
       const double angle = position * frequency(j);
-      const auto low = static_cast<std::size_t>(j), high = static_cast<std::size_t>(j + d / 2);
+      const auto low = static_cast<std::size_t>(j), high = static_cast<std::size_t>(j + c_.rotary_dim / 2);
       y[low] = h[low] * std::cos(angle) - h[high] * std::sin(angle);
       y[high] = h[low] * std::sin(angle) + h[high] * std::cos(angle);
     }
@@ -186,11 +356,11 @@ class ReferenceForward {
   }
 
   void attention(const std::string& block, std::vector<Row>& x) const {
-    const int d = c_.head_dim;
+    const int d = c_.head_dim, q_width = c_.gated_query ? 2 * d : d;  // a head's gate lies behind its query
     std::vector<Row> q, k, v;
     for (const Row& token : x) {
-      const Row normed = norm(token, block + "input_layernorm.weight");
-      q.push_back(linear(block + "self_attn.q_proj", c_.heads * d, normed));
+      const Row normed = gain_norm(token, block + "input_layernorm.weight");
+      q.push_back(linear(block + "self_attn.q_proj", c_.heads * q_width, normed));
       k.push_back(linear(block + "self_attn.k_proj", c_.kv_heads * d, normed));
       v.push_back(linear(block + "self_attn.v_proj", c_.kv_heads * d, normed));
     }
@@ -198,11 +368,11 @@ class ReferenceForward {
       Row mixed;
       for (int h = 0; h < c_.heads; ++h) {
         const int kv = h / (c_.heads / c_.kv_heads);
-        const Row query = head(q[t], h, static_cast<int>(t), block + "self_attn.q_norm.weight");
+        const Row query = head(q[t], h * q_width, static_cast<int>(t), block + "self_attn.q_norm.weight");
         Row weights;
         double total = 0;
         for (std::size_t u = 0; u <= t; ++u) {
-          const Row key = head(k[u], kv, static_cast<int>(u), block + "self_attn.k_norm.weight");
+          const Row key = head(k[u], kv * d, static_cast<int>(u), block + "self_attn.k_norm.weight");
           double score = 0;
           for (std::size_t i = 0; i < key.size(); ++i) score += query[i] * key[i];
           weights.push_back(std::exp(score / std::sqrt(d)));
@@ -212,6 +382,7 @@ class ReferenceForward {
           double sum = 0;
           for (std::size_t u = 0; u <= t; ++u)
             sum += weights[u] / total * v[u][static_cast<std::size_t>(kv * d + i)];
+          if (c_.gated_query) sum *= sigmoid(q[t][static_cast<std::size_t>(h * q_width + d + i)]);
           mixed.push_back(sum);
         }
       }

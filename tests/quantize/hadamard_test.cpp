@@ -161,8 +161,10 @@ TEST(Fusion, BothConventionsKeepTheProduct) {
       EXPECT_DOUBLE_EQ(got, wanted);
     }
   }
-  EXPECT_EQ(norm_gain(Architecture::llama), NormGain::plain);
-  EXPECT_EQ(norm_gain(Architecture::qwen3), NormGain::plain);
+  ModelConfig config;
+  EXPECT_EQ(norm_gain(config), NormGain::plain);
+  config.shifted_norms = true;
+  EXPECT_EQ(norm_gain(config), NormGain::shifted);
 }
 
 }  // namespace

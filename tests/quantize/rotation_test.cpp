@@ -176,8 +176,12 @@ TEST(Rotation, RefusesWhatItDoesNotKnow) {
   refused(config_of("llama", 40), nothing, {"size 40", "8"});
   refused(config_of("llama", 32, {{"quarot_rotation_seed", 1}}), nothing, {"rotated already"});
   refused(config_of("llama", 32, {{kRotationKey, Json::object()}}), nothing, {"rotated already"});
-  refused(config_of("qwen3_moe", 32, {{"num_experts", 2}, {"moe_intermediate_size", 32}}), nothing,
-          {"qwen3_moe"});
+  refused(config_of("qwen3_moe", 32,
+                    {{"num_experts", 2},
+                     {"num_experts_per_tok", 1},
+                     {"moe_intermediate_size", 32},
+                     {"rope_theta", 1e4}}),
+          nothing, {"experts"});
 }
 
 TEST(Rotation, LeavesNoFileBehind) {

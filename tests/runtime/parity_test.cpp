@@ -113,7 +113,7 @@ TEST_P(SharedParity, Greedy) {
   expect_greedy(reference());
 }
 
-INSTANTIATE_TEST_SUITE_P(Models, SharedParity, testing::Values("small", "llama"),
+INSTANTIATE_TEST_SUITE_P(Models, SharedParity, testing::Values("small", "llama", "moe", "next", "q35"),
                          [](const auto& parameter) { return std::string(parameter.param); });
 
 double negative_log_likelihood(std::span<const float> logits, TokenId target) {

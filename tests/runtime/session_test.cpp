@@ -106,11 +106,12 @@ TEST(Sampling, IsDeterministicInTheSeed) {
   EXPECT_NE(draw(1), draw(2));
 }
 
-// ---- Key/value cache
+// ---- What a sequence remembers
 
-TEST(KvCache, GrowsInStepsAndKeepsItsContent) {
+TEST(SequenceMemory, GrowsInStepsAndKeepsItsContent) {
   ModelConfig config;
   config.layers = 2;
+  config.blocks.resize(2);
   config.kv_heads = 2;
   config.head_dim = 4;
   config.max_positions = 1000;
@@ -136,7 +137,30 @@ TEST(KvCache, GrowsInStepsAndKeepsItsContent) {
   EXPECT_EQ(state->length(), 1000);
 }
 
-TEST(KvCache, AForwardPassBeyondTheLimitChangesNothing) {
+TEST(SequenceMemory, WhatIsCarriedMovesOnOnlyWithTheSequence) {
+  ModelConfig config;
+  config.layers = 2;
+  config.blocks = {{MixerKind::delta_net}, {}};
+  config.kv_heads = 1;
+  config.head_dim = 2;
+  config.max_positions = 100;
+  config.delta_net = {.key_heads = 1, .value_heads = 2, .key_dim = 3, .value_dim = 4, .kernel = 4};
+  const auto state = make_sequence_state(config);
+  state->reserve(1);
+  const std::size_t floats = 3 * (2 * 3 + 2 * 4) + 2 * 4 * 3;
+  EXPECT_EQ(state->carry(0).before.size(), floats);
+  EXPECT_EQ(state->carry(0).after.size(), floats);
+  EXPECT_TRUE(state->carry(1).before.empty());
+  EXPECT_TRUE(state->keys(0).empty());
+  state->carry(0).after[5] = 7;
+  EXPECT_EQ(state->carry(0).before[5], 0);  // a pass that failed here would have changed nothing
+  state->commit(0);
+  EXPECT_EQ(state->carry(0).before[5], 0);
+  state->commit(1);
+  EXPECT_EQ(state->carry(0).before[5], 7);
+}
+
+TEST(SequenceMemory, AForwardPassBeyondTheLimitChangesNothing) {
   const Model& model = *demo().model;
   const auto state = make_sequence_state(model.config());
   const std::vector<TokenId> tokens(static_cast<std::size_t>(model.config().max_positions) + 1, 5);

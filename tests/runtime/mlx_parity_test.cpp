@@ -1,0 +1,125 @@
+// Checkpoints that mlx-lm's own converter wrote, against mlx-lm's own outputs: logits, the experts that each
+// token visits, greedy continuations. A gate read at the wrong width still writes fluent text; here it shows.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "assay/model/mixture.h"
+#include "assay/model/roles.h"
+#include "assay/runtime/session.h"
+#include "tests/npz.h"
+#include "tests/support.h"
+
+namespace assay {
+namespace {
+
+/// A router that keeps what it answered last.
+class RecordingLinear final : public Linear {
+ public:
+  RecordingLinear(std::unique_ptr<Linear> linear, std::vector<float>& answers)
+      : linear_(std::move(linear)), answers_(answers) {}
+  void forward(std::span<const float> x, std::size_t tokens, std::span<float> y) const override {
+    linear_->forward(x, tokens, y);
+    answers_.assign(y.begin(), y.end());
+  }
+  std::uint64_t rows() const override { return linear_->rows(); }
+  std::uint64_t columns() const override { return linear_->columns(); }
+  void row(std::uint64_t index, std::span<float> out) const override { linear_->row(index, out); }
+  std::string kernel() const override { return linear_->kernel(); }
+
+ private:
+  std::unique_ptr<Linear> linear_;
+  std::vector<float>& answers_;
+};
+
+class MlxParity : public testing::TestWithParam<const char*> {
+ protected:
+  void load() {
+    const std::string folder = test::shared("reference/mlx/") + GetParam();
+    arrays_ = test::read_npz(folder + "/ref.npz");
+    LoadOptions options;
+    options.factory = [&](const std::string& name,
+                          std::shared_ptr<const RowSource> rows) -> std::shared_ptr<const Linear> {
+      std::unique_ptr<Linear> linear = make_linear(rows, {Residency::decoded});
+      if (!name.ends_with(".mlp.gate.weight")) return linear;
+      return std::make_shared<RecordingLinear>(std::move(linear), routers_[layer_of(name)]);
+    };
+    model_ = load_model(folder, options).model;
+  }
+
+  std::map<std::string, test::NpyArray> arrays_;
+  std::map<int, std::vector<float>> routers_;  // layer -> logits of the last pass
+  ModelPtr model_;
+};
+
+TEST_P(MlxParity, LogitsAndTheExpertsOfEveryToken) {
+  ASSAY_NEEDS_SHARED(std::string("reference/mlx/") + GetParam());
+  load();
+  constexpr float kTie = 1e-5f;
+  const MixtureConfig& mixture = model_->config().mixture;
+  const auto experts = static_cast<std::size_t>(mixture.experts);
+  const auto active = static_cast<std::size_t>(mixture.active);
+  std::size_t compared = 0, ties = 0, prompts = 0;
+  for (; arrays_.contains("ids_" + std::to_string(prompts)); ++prompts) {
+    const std::string number = std::to_string(prompts);
+    const auto ids = arrays_.at("ids_" + number).as<TokenId>();
+    const auto truth = arrays_.at("logits_" + number).as<float>();
+    const auto found = compute_logits(*model_, ids, 4);
+    ASSERT_EQ(found.size(), truth.size());
+    for (std::size_t i = 0; i < truth.size(); ++i) ASSERT_NEAR(found[i], truth[i], 2e-3) << number;
+    for (auto& [layer, logits] : routers_) {
+      const auto chosen = arrays_.at("router_" + number + "_" + std::to_string(layer)).as<std::int16_t>();
+      ASSERT_EQ(chosen.size(), ids.size() * active);
+      for (std::size_t token = 0; token < ids.size(); ++token) {
+        const auto row = std::span(logits).subspan(token * experts, experts);
+        std::vector<std::int16_t> ours;
+        for (const Visit& visit : choose_experts(row, active, false))
+          ours.push_back(static_cast<std::int16_t>(visit.expert));
+        std::vector<float> shares(row.begin(), row.end());
+        std::ranges::sort(shares, std::greater());
+        if (shares[active - 1] - shares[active] < kTie) {
+          ++ties;
+          continue;
+        }
+        std::ranges::sort(ours);
+        EXPECT_TRUE(std::equal(ours.begin(), ours.end(),
+                               chosen.begin() + static_cast<std::ptrdiff_t>(token * active)))
+            << "prompt " << number << ", layer " << layer << ", token " << token;
+        ++compared;
+      }
+    }
+  }
+  EXPECT_EQ(prompts, 3u);
+  EXPECT_EQ(compared + ties, 30u * routers_.size());
+  EXPECT_EQ(ties, 0u);
+}
+
+TEST_P(MlxParity, Greedy) {
+  ASSAY_NEEDS_SHARED(std::string("reference/mlx/") + GetParam());
+  load();
+  constexpr float kDecidable = 1e-2f;
+  for (std::size_t prompt = 0; arrays_.contains("ids_" + std::to_string(prompt)); ++prompt) {
+    const std::string number = std::to_string(prompt);
+    const auto truth = arrays_.at("greedy_" + number).as<TokenId>();
+    const auto margins = arrays_.at("margin_" + number).as<float>();
+    GenerateOptions options;
+    options.max_tokens = static_cast<int>(truth.size());
+    options.stop_at_end_token = false;
+    const auto made = generate(*model_, arrays_.at("ids_" + number).as<TokenId>(), options);
+    for (std::size_t at = 0; at < truth.size(); ++at) {
+      if (margins[at] <= kDecidable && made[at].id != truth[at]) break;
+      ASSERT_EQ(made[at].id, truth[at]) << "prompt " << number << ", token " << at;
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Checkpoints, MlxParity, testing::Values("moe-q4g8", "next-everybits"),
+                         [](const auto& parameter) {
+                           std::string name = parameter.param;
+                           std::ranges::replace(name, '-', '_');
+                           return name;
+                         });
+
+}  // namespace
+}  // namespace assay
