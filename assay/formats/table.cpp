@@ -6,6 +6,7 @@
 #include "assay/formats/floats.h"
 #include "assay/formats/gf16.h"
 #include "assay/formats/gguf_blocks.h"
+#include "assay/formats/gguf_superblocks.h"
 #include "assay/formats/int_row.h"
 #include "assay/formats/kh.h"
 #include "assay/formats/mlx_affine.h"
@@ -21,6 +22,7 @@ std::vector<FormatPtr> build_table() {
       khw3_format(), khq3_format(), khq3_symmetric_format(), q8_0_format(),
       q4_0_format(), q4_1_format(),
   };
+  for (FormatPtr& format : gguf_superblock_formats()) table.push_back(std::move(format));
   for (FormatPtr& format : mlx_affine_formats()) table.push_back(std::move(format));
   for (const FormatPtr& format : {mxfp4_format(), mxfp8_format(), nvfp4_format()}) table.push_back(format);
   for (FormatPtr& format : int_row_formats()) table.push_back(std::move(format));

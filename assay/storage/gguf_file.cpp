@@ -31,8 +31,9 @@ struct TensorType {
   std::uint32_t id;
   const char* format;  // name in the format table
 };
-constexpr TensorType kTensorTypes[] = {{0, "f32"},  {1, "f16"},  {2, "q4_0"},
-                                       {3, "q4_1"}, {8, "q8_0"}, {30, "bf16"}};
+constexpr TensorType kTensorTypes[] = {
+    {0, "f32"},   {1, "f16"},   {2, "q4_0"},  {3, "q4_1"},    {8, "q8_0"},    {10, "q2_k"}, {11, "q3_k"},
+    {12, "q4_k"}, {13, "q5_k"}, {14, "q6_k"}, {20, "iq4_nl"}, {23, "iq4_xs"}, {30, "bf16"}};
 
 GgufValue parse_array(GgufCursor& cursor, const std::string& key) {
   const auto type = cursor.number<std::uint32_t>(key);
@@ -126,8 +127,10 @@ FormatPtr format_of(std::uint32_t type, const std::string& origin) {
       assert(format != nullptr);
       return format;
     }
-  fail("{}: tensor type is {}, which is not supported (F32 0, F16 1, Q4_0 2, Q4_1 3, Q8_0 8, BF16 30 are)",
-       origin, type);
+  std::string known;
+  for (const TensorType& other : kTensorTypes)
+    known += fmt::format("{}{} {}", known.empty() ? "" : ", ", other.format, other.id);
+  fail("{}: tensor type is {}, which is not supported ({} are)", origin, type, known);
 }
 
 /// Bytes of the data: rows are whole numbers of blocks, so nothing is rounded up.
