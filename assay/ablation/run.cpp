@@ -219,11 +219,15 @@ class Ablation {
     draw.progress.emplace(fmt::format("{} seed {}", setting_.model, seed),
                           subjects.size() * options_.formats.size() * options_.batches.size(), "matrices");
     LoadOptions load;
-    load.factory = [&](const std::string& name,
+    load.factory = [&](const MatrixPlace& place,
                        std::shared_ptr<const RowSource> rows) -> std::shared_ptr<const Linear> {
       std::shared_ptr<const Linear> linear = make_linear(rows, {Residency::decoded});
+      const std::string& name = place.tensor;
       const auto found = subjects.find(name);
       if (found == subjects.end()) return others_[name] = linear;
+      if (!place.whole)
+        fail("{}: tensor {}: the ablation does not take stacked experts apart", model_.checkpoint->path,
+             name);
       found->second.rows = std::move(rows);
       found->second.linear = std::move(linear);
       return std::make_shared<WatchedLinear>(
@@ -250,10 +254,10 @@ class Ablation {
     std::vector<EvaluatedModel> evaluated;
     for (const Variant* variant : variants) {
       LoadOptions load;
-      load.factory = [&](const std::string& name,
+      load.factory = [&](const MatrixPlace& place,
                          const std::shared_ptr<const RowSource>&) -> std::shared_ptr<const Linear> {
-        const auto found = variant->matrices.find(name);
-        return found == variant->matrices.end() ? others_.at(name) : found->second;
+        const auto found = variant->matrices.find(place.tensor);
+        return found == variant->matrices.end() ? others_.at(place.tensor) : found->second;
       };
       models.push_back(Model::load(model_.checkpoint, load));
       evaluated.push_back({models.back().get(), setting_.model});

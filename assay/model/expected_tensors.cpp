@@ -41,7 +41,7 @@ class TensorList {
   void add_global(std::string_view name, Shape shape) {
     tensors_.push_back({prefix_ + std::string(name), std::move(shape)});
   }
-  void add_head(Shape shape) { tensors_.push_back({"lm_head.weight", std::move(shape)}); }
+  void add_head(std::string name, Shape shape) { tensors_.push_back({std::move(name), std::move(shape)}); }
   void add(std::string_view name, Shape shape) {
     tensors_.push_back({layer_ + std::string(name), std::move(shape)});
   }
@@ -176,7 +176,10 @@ std::optional<std::vector<ExpectedTensor>> expected_tensors(const Json& config) 
 
   // mlx-lm stacks the experts of a layer; it marks its folders with "quantization".
   const bool mlx_names = config.contains("quantization");
-  TensorList list(text, &text == &config ? "model." : "model.language_model.");
+  const bool under_language_model = mlx_names && (dense_hybrid || fused_hybrid);
+  TensorList list(text, under_language_model ? "language_model.model."
+                        : &text == &config   ? "model."
+                                             : "model.language_model.");
   const std::uint64_t hidden = list.size("hidden_size"), vocabulary = list.size("vocab_size");
   const std::uint64_t layers = list.size("num_hidden_layers");
   if (layers > 4096) fail("config.json: num_hidden_layers is {}, expected 1..4096", layers);
@@ -202,7 +205,8 @@ std::optional<std::vector<ExpectedTensor>> expected_tensors(const Json& config) 
   list.add_global("norm.weight", {hidden});
   const bool nested_tie = list.flag("tie_word_embeddings", false);
   if (!json_get_or<bool>(config, "tie_word_embeddings", nested_tie, "config.json"))
-    list.add_head({vocabulary, hidden});
+    list.add_head(under_language_model ? "language_model.lm_head.weight" : "lm_head.weight",
+                  {vocabulary, hidden});
   return list.take();
 }
 

@@ -89,21 +89,21 @@ std::vector<float> WeightLoader::norm(const std::string& name, std::uint64_t siz
 
 std::shared_ptr<const Linear> WeightLoader::matrix(const std::string& name, std::uint64_t rows,
                                                    std::uint64_t columns) {
-  return build(name, take(name, {rows, columns}), 0, rows);
+  return build({name}, take(name, {rows, columns}), rows);
 }
 
 std::shared_ptr<const Linear> WeightLoader::matrix_of_stack(const std::string& name, const StackSlice& slice,
                                                             std::uint64_t rows, std::uint64_t columns) {
   const Tensor& tensor = take(name, {slice.count, slice.parts * rows, columns});
   const std::uint64_t first = (slice.index * slice.parts + slice.part) * rows;
-  return build(fmt::format("{}[{}]", name, slice.index), tensor, first, rows);
+  return build({name, first, false}, tensor, rows);
 }
 
-std::shared_ptr<const Linear> WeightLoader::build(const std::string& name, const Tensor& tensor,
-                                                  std::uint64_t first, std::uint64_t rows) {
-  auto source = std::make_shared<TensorRows>(checkpoint_, tensor, first, rows);
+std::shared_ptr<const Linear> WeightLoader::build(const MatrixPlace& place, const Tensor& tensor,
+                                                  std::uint64_t rows) {
+  auto source = std::make_shared<TensorRows>(checkpoint_, tensor, place.first_row, rows);
   std::shared_ptr<const Linear> linear =
-      factory_ ? factory_(name, std::move(source)) : make_linear(source, options_);
+      factory_ ? factory_(place, std::move(source)) : make_linear(source, options_);
   ++kernels_[tensor.format->name() + ": " + linear->kernel()];
   return linear;
 }

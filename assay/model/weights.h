@@ -17,8 +17,16 @@
 
 namespace assay {
 
+/// A matrix of the model as its checkpoint has it: all rows of a tensor, or those from `first_row` on of a
+/// stack (experts).
+struct MatrixPlace {
+  std::string tensor;
+  std::uint64_t first_row = 0;
+  bool whole = true;
+};
+
 /// Makes what multiplies by one matrix of the model: calibration puts its own in the kernels' place.
-using LinearFactory = std::function<std::shared_ptr<const Linear>(const std::string& tensor,
+using LinearFactory = std::function<std::shared_ptr<const Linear>(const MatrixPlace& place,
                                                                   std::shared_ptr<const RowSource> rows)>;
 
 /// A matrix and, where the architecture has one, its bias.
@@ -69,9 +77,8 @@ class WeightLoader {
 
  private:
   const Tensor& take(const std::string& name, const Shape& shape);
-  /// What multiplies by rows [first, first + rows) of a tensor.
-  std::shared_ptr<const Linear> build(const std::string& name, const Tensor& tensor, std::uint64_t first,
-                                      std::uint64_t rows);
+  /// What multiplies by `rows` rows of a tensor.
+  std::shared_ptr<const Linear> build(const MatrixPlace& place, const Tensor& tensor, std::uint64_t rows);
 
   CheckpointPtr checkpoint_;
   LinearOptions options_;

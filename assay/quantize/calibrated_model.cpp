@@ -47,9 +47,16 @@ CalibratedTensor read_stored(const ResumeStore::Entry& entry, const std::string&
   tensor.planes = entry.planes;
   const auto number = [&](const char* key) { return json_get<double>(entry.report, key, origin); };
   const auto count = [&](const char* key) { return json_get<std::uint64_t>(entry.report, key, origin); };
-  tensor.report = {number("plain_loss"),        number("loss"),    count("rows"),
-                   count("rows_plain"),         number("damping"), number("predicted_gain"),
-                   number("tokens_per_column"), count("clipped"),  count("weights")};
+  tensor.report = {number("plain_loss"),
+                   number("loss"),
+                   count("rows"),
+                   count("rows_plain"),
+                   number("damping"),
+                   number("predicted_gain"),
+                   number("tokens_per_column"),
+                   count("tokens"),
+                   count("clipped"),
+                   count("weights")};
   tensor.error = {number("squared_error"), number("squared_weight"), number("largest_error")};
   return tensor;
 }
@@ -57,34 +64,53 @@ CalibratedTensor read_stored(const ResumeStore::Entry& entry, const std::string&
 /// A linear layer that is rounded when its inputs are first seen, and multiplies by what it became.
 class CalibratedLinear final : public Linear {
  public:
-  CalibratedLinear(Run& run, std::size_t tensor, std::shared_ptr<const RowSource> source)
-      : run_(run), tensor_(tensor), source_(std::move(source)) {}
+  /// `number`: its own in the store; `tensor`: in the plan.
+  CalibratedLinear(Run& run, std::size_t number, std::size_t tensor, std::uint64_t first_row,
+                   std::shared_ptr<const RowSource> source)
+      : run_(run), number_(number), tensor_(tensor), first_row_(first_row), source_(std::move(source)) {}
 
   void forward(std::span<const float> x, std::size_t tokens, std::span<float> y) const override {
     if (!rounded_) round(x, tokens);
     rounded_->forward(x, tokens, y);
   }
+  std::size_t number() const { return number_; }
+  std::size_t tensor() const { return tensor_; }
+  std::uint64_t first_row() const { return first_row_; }
   std::uint64_t rows() const override { return source_->rows(); }
   std::uint64_t columns() const override { return source_->columns(); }
   void row(std::uint64_t, std::span<float>) const override { assert(false && "no embedding is calibrated"); }
   std::string kernel() const override { return "calibration"; }
 
-  /// Forgets the rounded matrix: its block is done.
-  void release() const { rounded_.reset(); }
+  /// The block is done: rounds what no token came by, and forgets the rounded matrix.
+  void finish() const {
+    if (!rounded_) round({}, 0);
+    rounded_.reset();
+  }
 
  private:
   void round(std::span<const float> x, std::size_t tokens) const {
     const TensorPlan& planned = run_.plan.tensors[tensor_];
     const MatrixShape shape{rows(), columns()};
-    const Hessian& hessian = run_.hessians.of(x, tokens, shape.columns);
+    const bool known =
+        static_cast<double>(tokens) >= kFewestTokensPerColumn * static_cast<double>(columns()) ||
+        !is_expert_matrix(planned.role);
     std::vector<float> weights(shape.rows * shape.columns), stored(weights.size());
     source_->decode(0, shape.rows, weights);
     CalibratedTensor done;
+    done.first_row = first_row_;
     RoundedMatrix matrix;
     try {
       CalibratedRoundingOptions options = run_.options;
       options.feedback = planned.method == "gptq";
-      matrix = round_calibrated(*planned.format, weights, shape.rows, hessian, options, done.report);
+      if (known) {
+        const Hessian& hessian = run_.hessians.of(x, tokens, shape.columns);
+        matrix = round_calibrated(*planned.format, weights, shape.rows, hessian, options, done.report);
+      } else {
+        matrix = round_by_weights(*planned.format, weights, shape.rows, shape.columns);
+        done.report.weights = weights.size();
+        done.report.tokens = tokens;
+        done.report.tokens_per_column = static_cast<double>(tokens) / static_cast<double>(shape.columns);
+      }
     } catch (const Error& problem) {
       fail("{}: tensor {}: {}", planned.source->file, planned.source->name, problem.what());
     }
@@ -94,7 +120,7 @@ class CalibratedLinear final : public Linear {
     planned.format->pack(matrix.params, matrix.codes, views);
     planned.format->decode(matrix.params, matrix.codes, stored);
     done.error.add(weights, stored);
-    if (run_.store) run_.store->put_tensor(tensor_, done.planes, stored_report(done));
+    if (run_.store) run_.store->put_tensor(number_, done.planes, stored_report(done));
     run_.finished(tensor_, done);
     run_.progress.advance(1);
     rounded_ = make_linear(std::make_shared<DecodedRows>(std::move(stored), shape.rows, shape.columns),
@@ -102,7 +128,8 @@ class CalibratedLinear final : public Linear {
   }
 
   Run& run_;
-  std::size_t tensor_;
+  std::size_t number_, tensor_;
+  std::uint64_t first_row_;
   std::shared_ptr<const RowSource> source_;
   mutable std::shared_ptr<const Linear> rounded_;
 };
@@ -118,18 +145,22 @@ void calibrate_tensors(const Plan& plan, const CalibrationText& text,
                        const std::function<void(std::size_t, const CalibratedTensor&)>& finished) {
   Run run{plan, options, store, finished, {}, Progress("calibrate", count_calibrated(plan), "matrices")};
   std::map<int, std::vector<std::shared_ptr<const CalibratedLinear>>> blocks;
-  std::map<int, std::vector<std::size_t>> tensors;
+  std::map<std::size_t, std::size_t> matrices;  // of each tensor: several of a stack
   LoadOptions load;
-  load.factory = [&](const std::string& name,
+  load.factory = [&](const MatrixPlace& place,
                      std::shared_ptr<const RowSource> rows) -> std::shared_ptr<const Linear> {
+    const std::string& name = place.tensor;
     const auto found =
         std::ranges::find_if(plan.tensors, [&](const auto& t) { return t.source->name == name; });
     assert(found != plan.tensors.end());
     const auto index = static_cast<std::size_t>(found - plan.tensors.begin());
     if (found->calibrated) {
-      auto linear = std::make_shared<const CalibratedLinear>(run, index, std::move(rows));
+      if (place.first_row % found->format->row_granule(rows->columns()) != 0)
+        fail("{}: tensor {}: an expert begins inside a block of {}; choose a format whose blocks lie in rows",
+             found->source->file, name, found->format->name());
+      auto linear = std::make_shared<const CalibratedLinear>(
+          run, index + plan.tensors.size() * matrices[index]++, index, place.first_row, std::move(rows));
       blocks[layer_of(name)].push_back(linear);
-      tensors[layer_of(name)].push_back(index);
       return linear;
     }
     if (found->method != "copy" && found->method != "transcode" && found->format->can_encode())
@@ -146,18 +177,21 @@ void calibrate_tensors(const Plan& plan, const CalibrationText& text,
   else
     run_of_blocks.start();
   for (int block = 0; block < done; ++block)
-    for (const std::size_t index : tensors[block]) {
-      const TensorPlan& planned = plan.tensors[index];
-      const auto entry = store->tensor(index, plane_sizes(*planned.format, as_matrix(planned.source->shape)));
+    for (const auto& linear : blocks[block]) {
+      const TensorPlan& planned = plan.tensors[linear->tensor()];
+      const auto entry =
+          store->tensor(linear->number(), plane_sizes(*planned.format, {linear->rows(), linear->columns()}));
       if (!entry)
         fail("calibration: tensor {} of a finished block is missing; remove the folder to start over",
              planned.source->name);
-      finished(index, read_stored(*entry, planned.source->name));
+      CalibratedTensor stored = read_stored(*entry, planned.source->name);
+      stored.first_row = linear->first_row();
+      finished(linear->tensor(), stored);
       run.progress.advance(1);
     }
   for (int block = done; block < config.layers; ++block) {
     run_of_blocks.forward(block);
-    for (const auto& linear : blocks[block]) linear->release();
+    for (const auto& linear : blocks[block]) linear->finish();
     if (store) store->finish_block(block + 1, run_of_blocks.hidden());
   }
 }

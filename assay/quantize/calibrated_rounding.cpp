@@ -176,6 +176,16 @@ void CalibratedRoundingReport::add(const CalibratedRoundingReport& panel) {
   weights += panel.weights;
 }
 
+void CalibratedRoundingReport::add_matrix(const CalibratedRoundingReport& matrix) {
+  const double here = static_cast<double>(weights), there = static_cast<double>(matrix.weights);
+  predicted_gain = (predicted_gain * here + matrix.predicted_gain * there) / std::max(1.0, here + there);
+  damping = std::max(damping, matrix.damping);
+  tokens = weights == 0 ? matrix.tokens : std::min(tokens, matrix.tokens);
+  tokens_per_column =
+      weights == 0 ? matrix.tokens_per_column : std::min(tokens_per_column, matrix.tokens_per_column);
+  add(matrix);
+}
+
 OrderedJson CalibratedRoundingReport::to_json() const {
   return {{"plain_loss", plain_loss},
           {"loss", loss},
@@ -184,6 +194,7 @@ OrderedJson CalibratedRoundingReport::to_json() const {
           {"damping", damping},
           {"predicted_gain", predicted_gain},
           {"tokens_per_column", tokens_per_column},
+          {"tokens", tokens},
           {"clipped", clipped}};
 }
 
@@ -194,6 +205,25 @@ RoundedMatrix round_plainly(const Format& format, std::span<const float> weights
   RoundedMatrix rounded{std::vector<Params>(layout.has_params ? units : 0),
                         std::vector<Code>(units * layout.run)};
   format.reference(weights, rounded.params, rounded.codes);
+  return rounded;
+}
+
+void search_by_weights(const Format& format, std::span<const float> weights, std::span<Params> params,
+                       std::span<Code> codes) {
+  const auto view = format.affine();
+  if (!view || !view->searchable) {
+    format.reference(weights, params, codes);
+    return;
+  }
+  ScaleSearchOptions options;
+  if (view->codes >= 15) options.smallest = 0.8;
+  search_units(format, weights, {}, params, codes, options);
+}
+
+RoundedMatrix round_by_weights(const Format& format, std::span<const float> weights, std::size_t rows,
+                               std::size_t columns) {
+  RoundedMatrix rounded = round_plainly(format, weights, rows, columns);
+  search_by_weights(format, weights, rounded.params, rounded.codes);
   return rounded;
 }
 
@@ -213,6 +243,7 @@ RoundedMatrix round_calibrated(const Format& format, std::span<const float> weig
     report.damping = factor.damping;
     report.predicted_gain = factor.predicted_gain;
   }
+  report.tokens = hessian.tokens;
   report.tokens_per_column = static_cast<double>(hessian.tokens) / static_cast<double>(columns);
 
   RoundedMatrix rounded;

@@ -29,9 +29,12 @@ struct CalibratedRoundingReport {
   double damping = 0;            // as used
   double predicted_gain = 0;     // sum D / tr H
   double tokens_per_column = 0;  // n / d: below 16 the fit is to the calibration text as much as to the model
+  std::uint64_t tokens = 0;      // n, that the matrix saw
   std::uint64_t clipped = 0, weights = 0;  // weights beyond the range of their parameters
 
   void add(const CalibratedRoundingReport& panel);  // sums and counts
+  /// Of another matrix of the same stack: sums, the largest damping, the mean gain, the fewest tokens.
+  void add_matrix(const CalibratedRoundingReport& matrix);
   OrderedJson to_json() const;
 };
 
@@ -49,6 +52,18 @@ struct RoundedMatrix {
 /// Rounds weights[rows, columns] by the format's own rule. Throws Error: weights that it cannot hold.
 RoundedMatrix round_plainly(const Format& format, std::span<const float> weights, std::size_t rows,
                             std::size_t columns);
+
+/// Of an expert that saw fewer tokens than this share of its columns little is known: its inputs are left
+/// out.
+inline constexpr double kFewestTokensPerColumn = 0.25;
+
+/// The scales that lose least of the weights themselves; the format's own rule where scales cannot be chosen.
+/// Nothing is known of the inputs: large weights may sit on large ones, so from 4 bits on no scale may clip
+/// them by more than a fifth.
+void search_by_weights(const Format& format, std::span<const float> weights, std::span<Params> params,
+                       std::span<Code> codes);
+RoundedMatrix round_by_weights(const Format& format, std::span<const float> weights, std::size_t rows,
+                               std::size_t columns);
 
 /// Rounds weights[rows, columns] to the format. The same bits for any number of threads. Throws Error:
 /// weights that the format cannot hold, a Hessian that cannot be factored.

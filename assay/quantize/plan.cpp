@@ -7,14 +7,15 @@
 
 #include "assay/base/error.h"
 #include "assay/formats/table.h"
+#include "assay/quantize/mlx_conventions.h"
 #include "assay/storage/tensor_planes.h"
 
 namespace assay {
 namespace {
 
+/// A mixture of experts shows by any of these.
 bool is_expert_role(Role role) {
-  return role == Role::expert_gate || role == Role::expert_up || role == Role::expert_down ||
-         role == Role::expert_gate_up || role == Role::router;
+  return is_expert_matrix(role) || role == Role::router;
 }
 
 /// The float format in which a container keeps what is not quantised.
@@ -61,9 +62,14 @@ void decide_method(TensorPlan& planned, const PlanOptions& options) {
 }  // namespace
 
 Plan make_plan(CheckpointPtr source, const Recipe& recipe, const PlanOptions& options) {
-  const Checkpoint& checkpoint = *source;
   Plan plan;
+  if (options.container == Container::mlx) {
+    MlxConventions conventions = with_mlx_conventions(source, false);
+    plan.notes = std::move(conventions.notes);
+    source = std::move(conventions.checkpoint);
+  }
   plan.source = std::move(source);
+  const Checkpoint& checkpoint = *plan.source;
   std::vector<Rule> rules = recipe.rules;
   if (!options.embed.empty()) {
     Rule ends;
@@ -109,6 +115,12 @@ Plan make_plan(CheckpointPtr source, const Recipe& recipe, const PlanOptions& op
             "\"otherwise\"",
             checkpoint.path, tensor.name, shape_text(tensor.shape), planned.format->name(), *problem);
       const int floor = floor_bits(role);
+      if (floor >= 8 && code_bits(*planned.format, tensor) < floor)
+        fail(
+            "{}: tensor {}: {} would go to {}, below the floor of {} bits: too small to save anything, and a "
+            "wrong "
+            "choice of experts costs most; give it 8 bits or leave it out of the rule",
+            checkpoint.path, tensor.name, role_name(role), planned.format->name(), floor);
       if (code_bits(*planned.format, tensor) < floor)
         ++below_floor[fmt::format("{} goes to {}, below the floor of {} bits for this role", role_name(role),
                                   planned.format->name(), floor)];

@@ -6,6 +6,7 @@
 #include "assay/base/file.h"
 #include "assay/base/float_buffer.h"
 #include "assay/base/heap.h"
+#include "assay/quantize/mlx_conventions.h"
 #include "assay/quantize/transcode.h"
 #include "assay/storage/assay_directory.h"
 #include "assay/version.h"
@@ -108,8 +109,10 @@ QuantizeResult quantize_model(const QuantizeRequest& request) {
   return result;
 }
 
-Plan convert_model(const CheckpointPtr& source, Container container, const std::string& out) {
+Plan convert_model(const CheckpointPtr& original, Container container, const std::string& out) {
   Plan plan;
+  const CheckpointPtr source =
+      container == Container::mlx ? with_mlx_conventions(original, true).checkpoint : original;
   plan.source = source;
   for (const Tensor& tensor : source->tensors) {
     TensorPlan planned{&tensor, require_role(tensor.name, source->path), nullptr, "copy"};

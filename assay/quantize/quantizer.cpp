@@ -94,14 +94,10 @@ RoundingError round_to_nearest(const Job& job) {
                                std::span<Code> codes) { job.format.reference(weights, params, codes); });
 }
 
-/// The scales that lose least of the weights themselves. Nothing is known of the inputs: large weights may
-/// sit on large ones, so from 4 bits on no scale may clip them by more than a fifth.
 RoundingError search_scales(const Job& job) {
-  ScaleSearchOptions options;
-  if (const auto view = job.format.affine(); view && view->codes >= 15) options.smallest = 0.8;
   return round_tensor(job,
                       [&](std::span<const float> weights, std::span<Params> params, std::span<Code> codes) {
-                        search_units(job.format, weights, {}, params, codes, options);
+                        search_by_weights(job.format, weights, params, codes);
                       });
 }
 
@@ -143,10 +139,18 @@ std::vector<TensorReport> quantize_tensors(Plan& plan, CheckpointWriter& writer,
   assert(calibration != nullptr);
   calibrate_tensors(plan, calibration->text, calibration->rounding, store,
                     [&](std::size_t i, const CalibratedTensor& tensor) {
+                      const TensorPlan& planned = plan.tensors[i];
+                      const std::uint64_t columns = as_matrix(planned.source->shape).columns;
+                      const Layout layout = planned.format->layout(columns);
                       for (std::size_t p = 0; p < tensor.planes.size(); ++p)
-                        writer.write(i, p, 0, tensor.planes[p]);
-                      reports[i].error = tensor.error;
-                      reports[i].calibration = tensor.report;
+                        writer.write(
+                            i, p, tensor.first_row * columns / layout.run * layout.planes[p].bytes_per_unit,
+                            tensor.planes[p]);
+                      TensorReport& report = reports[i];
+                      report.error.add(tensor.error);
+                      if (!report.calibration) report.calibration.emplace();
+                      report.calibration->add_matrix(tensor.report);
+                      report.tokens.push_back(tensor.report.tokens);
                     });
   return reports;
 }

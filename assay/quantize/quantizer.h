@@ -15,7 +15,8 @@ namespace assay {
 struct TensorReport {
   std::string method;   // as carried out: that of the plan, or "transcode" (packed source, same weights)
   RoundingError error;  // against the source as stored
-  std::optional<CalibratedRoundingReport> calibration = std::nullopt;
+  std::optional<CalibratedRoundingReport> calibration = std::nullopt;  // of all matrices of the tensor
+  std::vector<std::uint64_t> tokens = {};  // that each of its matrices saw: one, or an expert each
 };
 
 /// What calibrated tensors need beside the plan.

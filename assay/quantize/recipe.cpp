@@ -17,10 +17,6 @@ bool is_attention(Role role) {
 bool is_mlp(Role role) {
   return role == Role::mlp_gate || role == Role::mlp_up || role == Role::mlp_down;
 }
-bool is_expert(Role role) {
-  return role == Role::expert_gate || role == Role::expert_up || role == Role::expert_down ||
-         role == Role::expert_gate_up;
-}
 bool is_end(Role role) {
   return role == Role::embedding || role == Role::head;
 }
@@ -43,7 +39,7 @@ constexpr std::array<Group, 7> kGroups = {{{"matrices", is_matrix},
                                            {"linear", is_linear},
                                            {"attention", is_attention},
                                            {"mlp", is_mlp},
-                                           {"experts", is_expert},
+                                           {"experts", is_expert_matrix},
                                            {"ends", is_end},
                                            {"routers", is_protected}}};
 

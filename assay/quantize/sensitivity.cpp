@@ -89,11 +89,17 @@ Sensitivities measure_sensitivities(const LoadedModel& model, const CalibrationT
     Progress progress("weigh formats", trials, "matrices");
     HessianCache hessians;
     LoadOptions load;
-    load.factory = [&](const std::string& name,
+    load.factory = [&](const MatrixPlace& place,
                        std::shared_ptr<const RowSource> rows) -> std::shared_ptr<const Linear> {
       std::shared_ptr<const Linear> linear = make_linear(rows, {Residency::decoded});
-      const auto found = by_name.find(name);
-      if (found == by_name.end()) return others[name] = linear;
+      const auto found = by_name.find(place.tensor);
+      if (found == by_name.end()) return others[place.tensor] = linear;
+      if (!place.whole)
+        fail(
+            "{}: tensor {}: stacked experts cannot be weighed one by one; start from a checkpoint that "
+            "stores them "
+            "apart",
+            checkpoint.path, place.tensor);
       Subject& subject = *found->second;
       subject.rows = std::move(rows);
       subject.linear = std::move(linear);
@@ -124,11 +130,11 @@ Sensitivities measure_sensitivities(const LoadedModel& model, const CalibrationT
     std::vector<EvaluatedModel> evaluated;
     for (std::size_t i = first; i < first + count; ++i) {
       LoadOptions load;
-      load.factory = [&](const std::string& name,
+      load.factory = [&](const MatrixPlace& place,
                          const std::shared_ptr<const RowSource>& rows) -> std::shared_ptr<const Linear> {
-        const auto found = by_name.find(name);
-        if (found == by_name.end()) return others.at(name);
-        if (name != subjects[i].tensor) return found->second->linear;
+        const auto found = by_name.find(place.tensor);
+        if (found == by_name.end()) return others.at(place.tensor);
+        if (place.tensor != subjects[i].tensor) return found->second->linear;
         return make_linear(std::make_shared<PlainlyRoundedRows>(rows, subjects[i].formats[subjects[i].probe]),
                            {Residency::decoded});
       };

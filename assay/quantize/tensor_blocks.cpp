@@ -37,12 +37,34 @@ std::vector<MutableBytes> UnitBuffer::plane_views() {
   return views;
 }
 
+namespace {
+
+/// Bytes [begin, begin + out.size()) of a plane that lies in parts.
+void gather_plane(const Tensor& tensor, std::size_t plane, std::uint64_t begin, MutableBytes out) {
+  std::uint64_t start = 0;
+  for (const Tensor& part : tensor.parts) {
+    const Bytes bytes = part.planes[plane];
+    const std::uint64_t from = std::max<std::uint64_t>(begin, start);
+    const std::uint64_t to = std::min<std::uint64_t>(begin + out.size(), start + bytes.size());
+    if (from < to) std::memcpy(out.data() + (from - begin), bytes.data() + (from - start), to - from);
+    start += bytes.size();
+  }
+}
+
+}  // namespace
+
 std::vector<Bytes> read_units(const Tensor& tensor, const RowBlock& block, UnitBuffer& buffer) {
   const MatrixShape shape = as_matrix(tensor.shape);
   const Layout layout = tensor.format->layout(shape.columns);
   std::vector<Bytes> views;
   for (std::size_t p = 0; p < layout.planes.size(); ++p) {
     const std::size_t bytes = layout.planes[p].bytes_per_unit;
+    if (!tensor.parts.empty()) {
+      const MutableBytes room = MutableBytes(buffer.planes[p]).first(block.units * bytes);
+      gather_plane(tensor, p, block.first_unit * bytes, room);
+      views.emplace_back(room);
+      continue;
+    }
     if (tensor.row_order.heads == 0) {
       views.push_back(tensor.planes[p].subspan(block.first_unit * bytes, block.units * bytes));
       continue;

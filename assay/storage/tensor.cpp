@@ -106,6 +106,7 @@ std::uint64_t Tensor::elements() const {
 std::uint64_t Tensor::stored_bytes() const {
   std::uint64_t bytes = 0;
   for (const Bytes& plane : planes) bytes += plane.size();
+  for (const Tensor& part : parts) bytes += part.stored_bytes();
   return bytes;
 }
 
@@ -134,6 +135,16 @@ void decode_rows(const Tensor& tensor, std::uint64_t first, std::uint64_t rows, 
   const MatrixShape matrix = as_matrix(tensor.shape);
   assert(first <= matrix.rows && rows <= matrix.rows - first && out.size() == rows * matrix.columns);
   if (out.empty()) return;
+  std::uint64_t start = 0;  // of a part
+  for (const Tensor& part : tensor.parts) {
+    const std::uint64_t count = as_matrix(part.shape).rows, end = start + count;
+    const std::uint64_t from = std::max(first, start), to = std::min(first + rows, end);
+    if (from < to)
+      decode_rows(part, from - start, to - from,
+                  out.subspan((from - first) * matrix.columns, (to - from) * matrix.columns));
+    start = end;
+  }
+  if (!tensor.parts.empty()) return;
   UnitDecoder decoder(tensor, matrix);
   if (tensor.row_order.heads == 0) {
     decoder.decode(first * matrix.columns, out);

@@ -33,6 +33,9 @@ struct Tensor {
   DType dtype = DType::F32;   // of the first plane as stored
   std::vector<Bytes> planes;  // any alignment; views into `file`
   RowOrder row_order;
+  /// In place of planes: tensors of the same format whose rows follow one another (experts stacked on
+  /// reading), each of whole units in logical order.
+  std::vector<Tensor> parts;
   std::string file;                                 // path, for messages
   std::vector<std::shared_ptr<const void>> owners;  // keep the views alive
 

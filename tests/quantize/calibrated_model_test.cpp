@@ -181,8 +181,8 @@ class Watched final : public Linear {
 std::map<std::string, std::vector<float>> inputs_of(const std::string& path, const CalibrationText& text) {
   std::map<std::string, std::vector<float>> seen;
   LoadOptions load;
-  load.factory = [&](const std::string& name, std::shared_ptr<const RowSource> rows) {
-    return std::make_shared<const Watched>(std::move(rows), seen[name]);
+  load.factory = [&](const MatrixPlace& place, std::shared_ptr<const RowSource> rows) {
+    return std::make_shared<const Watched>(std::move(rows), seen[place.tensor]);
   };
   const ModelPtr model = Model::load(open_model(path), load);
   std::vector<std::unique_ptr<SequenceState>> states;

@@ -522,7 +522,30 @@ TEST(CalibratedRoundingTest, ReportsAddUpAndAreWrittenDown) {
                                           {"damping", 0.1},
                                           {"predicted_gain", 0.5},
                                           {"tokens_per_column", 4.0},
+                                          {"tokens", 0},
                                           {"clipped", 7}}));
+}
+
+TEST(CalibratedRoundingTest, ReportsOfAStackKeepTheWorstMatrix) {
+  CalibratedRoundingReport stack;
+  stack.add_matrix({.loss = 1,
+                    .damping = 0.2,
+                    .predicted_gain = 0.9,
+                    .tokens_per_column = 2,
+                    .tokens = 128,
+                    .weights = 30});
+  stack.add_matrix({.loss = 2,
+                    .damping = 0.1,
+                    .predicted_gain = 0.5,
+                    .tokens_per_column = 1,
+                    .tokens = 64,
+                    .weights = 10});
+  EXPECT_EQ(stack.loss, 3);
+  EXPECT_EQ(stack.damping, 0.2);
+  EXPECT_DOUBLE_EQ(stack.predicted_gain, 0.8);
+  EXPECT_EQ(stack.tokens_per_column, 1);
+  EXPECT_EQ(stack.tokens, 64u);
+  EXPECT_EQ(stack.weights, 40u);
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <filesystem>
 
 #include "assay/model/mixture.h"
 #include "assay/model/roles.h"
@@ -39,11 +40,11 @@ class MlxParity : public testing::TestWithParam<const char*> {
     const std::string folder = test::shared("reference/mlx/") + GetParam();
     arrays_ = test::read_npz(folder + "/ref.npz");
     LoadOptions options;
-    options.factory = [&](const std::string& name,
+    options.factory = [&](const MatrixPlace& place,
                           std::shared_ptr<const RowSource> rows) -> std::shared_ptr<const Linear> {
       std::unique_ptr<Linear> linear = make_linear(rows, {Residency::decoded});
-      if (!name.ends_with(".mlp.gate.weight")) return linear;
-      return std::make_shared<RecordingLinear>(std::move(linear), routers_[layer_of(name)]);
+      if (!place.tensor.ends_with(".mlp.gate.weight")) return linear;
+      return std::make_shared<RecordingLinear>(std::move(linear), routers_[layer_of(place.tensor)]);
     };
     model_ = load_model(folder, options).model;
   }
@@ -112,6 +113,22 @@ TEST_P(MlxParity, Greedy) {
       ASSERT_EQ(made[at].id, truth[at]) << "prompt " << number << ", token " << at;
     }
   }
+}
+
+// The gates of this checkpoint are of 8 bits, as its config says; a config that takes them for 4 bits like
+// the rest is refused with both widths.
+TEST(MlxGates, AMisdeclaredGateIsRefused) {
+  ASSAY_NEEDS_SHARED("reference/mlx/moe-q4g8");
+  const test::TemporaryFolder folder;
+  std::filesystem::copy(test::shared("reference/mlx/moe-q4g8"), folder.file("model"));
+  EXPECT_NO_THROW(load_model(folder.file("model")));
+  Json config = read_json_file(folder.file("model/config.json"));
+  for (const char* section : {"quantization", "quantization_config"})
+    if (config.contains(section)) config[section].erase("model.layers.2.mlp.gate");
+  std::filesystem::permissions(folder.file("model/config.json"), std::filesystem::perms::owner_all);
+  test::write_bytes(folder.file("model/config.json"), config.dump());
+  EXPECT_ERROR(load_model(folder.file("model")), "model.layers.2.mlp.gate", "config says 4 bits",
+               "shapes say 8 bits");
 }
 
 INSTANTIATE_TEST_SUITE_P(Checkpoints, MlxParity, testing::Values("moe-q4g8", "next-everybits"),
