@@ -6,6 +6,7 @@
 #include <cmath>
 #include <filesystem>
 
+#include "assay/base/error.h"
 #include "assay/model/mixture.h"
 #include "assay/model/roles.h"
 #include "assay/runtime/session.h"
