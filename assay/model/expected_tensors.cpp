@@ -122,10 +122,16 @@ void add_mlp_bias(TensorList& list, std::uint64_t intermediate) {
 
 enum class ExpertNames { apart, fused, stacked };  // as each container of the family has them
 
+/// 0 for a model without: Qwen3-Next says so with a number.
+std::uint64_t expert_count(const TensorList& list) {
+  for (const char* key : {"num_experts", "num_local_experts"})
+    if (list.has(key)) return list.config()[key] == 0 ? 0 : list.size(key);
+  return 0;
+}
+
 void add_experts(TensorList& list, ExpertNames names) {
   const std::uint64_t hidden = list.size("hidden_size"), intermediate = list.size("moe_intermediate_size");
-  const std::uint64_t experts =
-      list.has("num_experts") ? list.size("num_experts") : list.size("num_local_experts");
+  const std::uint64_t experts = expert_count(list);
   if (experts * list.size("num_hidden_layers") > kMaxExpertTensors)
     fail("config.json: {} experts in every layer are more than Assay reads", experts);
   list.add("mlp.gate.weight", {experts, hidden});
@@ -193,7 +199,7 @@ std::optional<std::vector<ExpectedTensor>> expected_tensors(const Json& config) 
     else
       add_attention(list, {.gated_query = hybrid, .head_norms = type != "llama"});
     list.add("post_attention_layernorm.weight", {hidden});
-    if ((moe || next || fused_hybrid) && is_mixture_layer(list, layer)) {
+    if ((moe || next || fused_hybrid) && expert_count(list) > 0 && is_mixture_layer(list, layer)) {
       add_experts(list, mlx_names      ? ExpertNames::stacked
                         : fused_hybrid ? ExpertNames::fused
                                        : ExpertNames::apart);

@@ -168,19 +168,21 @@ bool norms_hold_their_gain(const Checkpoint& checkpoint) {
   return std::ranges::any_of(checkpoint.tensors, turned);
 }
 
-ModelConfig read_config(const Checkpoint& checkpoint) {
-  const auto found = checkpoint.sidecars.find("generation_config.json");
-  if (found == checkpoint.sidecars.end())
-    return parse_model_config(checkpoint.config, nullptr, checkpoint.path);
-  const Json generation = parse_json(found->second, checkpoint.path + "/generation_config.json");
-  return parse_model_config(checkpoint.config, &generation, checkpoint.path);
-}
-
 }  // namespace
 
+ModelConfig model_config_of(const Checkpoint& checkpoint) {
+  std::optional<Json> generation;
+  if (const auto found = checkpoint.sidecars.find("generation_config.json");
+      found != checkpoint.sidecars.end())
+    generation = parse_json(found->second, checkpoint.path + "/generation_config.json");
+  ModelConfig config =
+      parse_model_config(checkpoint.config, generation ? &*generation : nullptr, checkpoint.path);
+  if (norms_hold_their_gain(checkpoint)) config.shifted_norms = false;
+  return config;
+}
+
 std::shared_ptr<const Model> Model::load(CheckpointPtr checkpoint, const LoadOptions& options) {
-  ModelConfig config = read_config(*checkpoint);
-  if (norms_hold_their_gain(*checkpoint)) config.shifted_norms = false;
+  ModelConfig config = model_config_of(*checkpoint);
   LinearOptions linear = options.linear;
   linear.residency = resolve_residency(linear.residency, *checkpoint);
   WeightLoader loader(std::move(checkpoint), linear, options.factory);

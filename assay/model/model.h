@@ -18,6 +18,10 @@ struct Chunk {
   std::span<const std::int32_t> tokens;
 };
 
+/// The config of a checkpoint, generation_config.json and what the stored tensors say of norms included.
+/// Throws Error.
+ModelConfig model_config_of(const Checkpoint& checkpoint);
+
 struct LoadOptions {
   LinearOptions linear;        // which kernel holds the matrices
   LinearFactory factory = {};  // empty: the kernels that `linear` asks for

@@ -1,6 +1,7 @@
 #pragma once
-// The forward pass of a dense model (Llama, Qwen3) in f64, straight from its definition: what the gate of a
-// rotation computes with. Slow, of few tokens, and with no code of the fast one but its RoPE frequencies.
+// The forward pass of a model of dense MLPs (Llama, Qwen3, Qwen3.5) in f64, straight from its definition:
+// what the gate of a rotation computes with. Slow, of few tokens, and with no code of the fast one but its
+// RoPE frequencies.
 #include <cstdint>
 #include <span>
 #include <vector>

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "assay/base/error.h"
+#include "assay/model/model.h"
 #include "assay/model/roles.h"
 #include "assay/parallel/threads.h"
 #include "assay/quantize/tensor_blocks.h"
@@ -12,7 +13,7 @@
 namespace assay {
 namespace {
 
-/// Lists the steps of a dense model.
+/// Lists the steps of a model of dense MLPs.
 class Planner {
  public:
   explicit Planner(const Checkpoint& source);
@@ -24,7 +25,9 @@ class Planner {
   /// A matrix and its bias, if there is one.
   void add_reader(const std::string& module, std::uint64_t rows, bool bias, const std::string& norm);
   void add_writer(const std::string& module, std::uint64_t columns, bool bias);
-  void add_layer(const std::string& layer);
+  void add_attention(const std::string& module, const std::string& norm);
+  void add_delta_net(const std::string& module, const std::string& norm);
+  void add_layer(const std::string& layer, MixerKind mixer);
   void add_head(const std::string& embedding, const std::string& norm);
   const Tensor* only(Role role) const;  // the one tensor of a role, or null
 
@@ -34,12 +37,11 @@ class Planner {
 };
 
 Planner::Planner(const Checkpoint& source) : source_(source) {
-  plan_.config = parse_model_config(source.config, nullptr, source.path);
+  plan_.config = model_config_of(source);
   plan_.convention = norm_gain(plan_.config);
   for (const BlockConfig& block : plan_.config.blocks)
-    if (block.mixer != MixerKind::attention || block.feed_forward != FeedForwardKind::dense)
-      fail("{}: only models of attention and dense MLPs can be rotated, this one has {}", source.path,
-           block.mixer != MixerKind::attention ? "delta nets" : "experts");
+    if (block.feed_forward != FeedForwardKind::dense)
+      fail("{}: a mixture of experts cannot be rotated, only models of dense MLPs", source.path);
   hidden_ = static_cast<std::uint64_t>(plan_.config.hidden);
   for (const Json* level : {&source.config, &text_config(source.config)})
     for (const char* key : {kRotationKey, "quarot_rotation_seed"})
@@ -78,26 +80,55 @@ void Planner::add_writer(const std::string& module, std::uint64_t columns, bool 
   if (bias) add(module + ".bias", {hidden_}, Action::rotate_rows);
 }
 
-void Planner::add_layer(const std::string& layer) {
+void Planner::add_attention(const std::string& module, const std::string& norm) {
   const ModelConfig& config = plan_.config;
-  const auto size = [](int value) { return static_cast<std::uint64_t>(value); };
-  const std::string attention = layer + "self_attn.", mlp = layer + "mlp.";
+  const auto head = static_cast<std::uint64_t>(config.head_dim);
+  const std::uint64_t mixed = static_cast<std::uint64_t>(config.heads) * head;
+  const std::uint64_t keys = static_cast<std::uint64_t>(config.kv_heads) * head;
+  add_reader(module + "q_proj", (config.gated_query ? 2 : 1) * mixed, config.attention_bias, norm);
+  add_reader(module + "k_proj", keys, config.attention_bias, norm);
+  add_reader(module + "v_proj", keys, config.attention_bias, norm);
+  add_writer(module + "o_proj", mixed, config.attention_bias);
+  if (config.query_key_norm)
+    for (const char* name : {"q_norm.weight", "k_norm.weight"}) add(module + name, {head}, Action::keep);
+}
+
+void Planner::add_delta_net(const std::string& module, const std::string& norm) {
+  const DeltaNetConfig& net = plan_.config.delta_net;
+  const auto channels = static_cast<std::uint64_t>(net.channels());
+  const auto heads = static_cast<std::uint64_t>(net.value_heads);
+  const std::uint64_t values = heads * static_cast<std::uint64_t>(net.value_dim);
+  if (net.fused_projections) {
+    add_reader(module + "in_proj_qkvz", channels + values, false, norm);
+    add_reader(module + "in_proj_ba", 2 * heads, false, norm);
+  } else {
+    add_reader(module + "in_proj_qkv", channels, false, norm);
+    add_reader(module + "in_proj_z", values, false, norm);
+    add_reader(module + "in_proj_b", heads, false, norm);
+    add_reader(module + "in_proj_a", heads, false, norm);
+  }
+  add_writer(module + "out_proj", values, false);
+  const std::string convolution = module + "conv1d.weight";
+  add(convolution, source_.at(convolution).shape, Action::keep);  // of either container's shape
+  for (const char* name : {"A_log", "dt_bias"}) add(module + name, {heads}, Action::keep);
+  add(module + "norm.weight", {static_cast<std::uint64_t>(net.value_dim)}, Action::keep);
+}
+
+void Planner::add_layer(const std::string& layer, MixerKind mixer) {
+  const ModelConfig& config = plan_.config;
+  const auto inner = static_cast<std::uint64_t>(config.intermediate);
+  const std::string mlp = layer + "mlp.";
   const std::string mixer_norm = layer + "input_layernorm.weight";
   const std::string feed_forward_norm = layer + "post_attention_layernorm.weight";
-  const std::uint64_t queries = size(config.heads) * size(config.head_dim);
-  const std::uint64_t keys = size(config.kv_heads) * size(config.head_dim);
   add(mixer_norm, {hidden_}, Action::neutral_norm);
-  add_reader(attention + "q_proj", queries, config.attention_bias, mixer_norm);
-  add_reader(attention + "k_proj", keys, config.attention_bias, mixer_norm);
-  add_reader(attention + "v_proj", keys, config.attention_bias, mixer_norm);
-  add_writer(attention + "o_proj", queries, config.attention_bias);
-  if (config.query_key_norm)
-    for (const char* norm : {"q_norm.weight", "k_norm.weight"})
-      add(attention + norm, {size(config.head_dim)}, Action::keep);
+  if (mixer == MixerKind::attention)
+    add_attention(layer + "self_attn.", mixer_norm);
+  else
+    add_delta_net(layer + "linear_attn.", mixer_norm);
   add(feed_forward_norm, {hidden_}, Action::neutral_norm);
-  add_reader(mlp + "gate_proj", size(config.intermediate), config.mlp_bias, feed_forward_norm);
-  add_reader(mlp + "up_proj", size(config.intermediate), config.mlp_bias, feed_forward_norm);
-  add_writer(mlp + "down_proj", size(config.intermediate), config.mlp_bias);
+  add_reader(mlp + "gate_proj", inner, config.mlp_bias, feed_forward_norm);
+  add_reader(mlp + "up_proj", inner, config.mlp_bias, feed_forward_norm);
+  add_writer(mlp + "down_proj", inner, config.mlp_bias);
 }
 
 /// The head of a tied model is made from the embedding, which keeps its own weights: the final norm goes into
@@ -122,7 +153,8 @@ RotationPlan Planner::plan() {
   const std::string prefix = embedding->name.substr(0, embedding->name.rfind("embed_tokens.weight"));
   add(embedding->name, {static_cast<std::uint64_t>(plan_.config.vocabulary), hidden_}, Action::rotate_rows);
   for (int layer = 0; layer < plan_.config.layers; ++layer)
-    add_layer(fmt::format("{}layers.{}.", prefix, layer));
+    add_layer(fmt::format("{}layers.{}.", prefix, layer),
+              plan_.config.blocks[static_cast<std::size_t>(layer)].mixer);
   add(prefix + "norm.weight", {hidden_}, Action::neutral_norm);
   add_head(embedding->name, prefix + "norm.weight");
   std::ranges::sort(plan_.steps, {}, &RotationStep::name);

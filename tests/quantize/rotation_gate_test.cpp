@@ -11,6 +11,7 @@
 namespace assay {
 namespace {
 
+using test::hybrid;
 using test::kTokens;
 using test::llama_with_biases;
 using test::MemoryModel;
@@ -24,7 +25,7 @@ RotationStep& step_of(RotationPlan& plan, const std::string& name) {
 }
 
 TEST(Float64Forward, EqualsTheReference) {
-  for (const Json& config : {tied_qwen(), llama_with_biases()}) {
+  for (const Json& config : {tied_qwen(), llama_with_biases(), hybrid(), hybrid("qwen3_next")}) {
     const MemoryModel model(config);
     const auto checkpoint = model.checkpoint();
     const auto wanted = test::ReferenceForward(model, test::parsed(*checkpoint)).logits(kTokens);
@@ -55,7 +56,7 @@ void expect_both_refuse(const Json& config, const std::string& what, const Fault
 }
 
 TEST(RotationGate, PassesTheRightPlan) {
-  for (const Json& config : {tied_qwen(), llama_with_biases()}) {
+  for (const Json& config : {tied_qwen(), llama_with_biases(), hybrid(), hybrid("qwen3_next")}) {
     const auto source = MemoryModel(config).checkpoint();
     const RotationPlan plan = plan_rotation(*source);
     const Rotation rotation(RotationKind::hadamard, static_cast<std::size_t>(plan.config.hidden), 1);

@@ -30,6 +30,19 @@ inline Json config_of(const std::string& type, int hidden, const Json& more = Js
 inline Json tied_qwen() {
   return config_of("qwen3", 48, {{"tie_word_embeddings", true}});
 }
+/// Delta nets and gated attention, shifted norms, a tied head; projections fused or apart.
+inline Json hybrid(const std::string& type = "qwen3_5_text") {
+  return config_of(type, 32,
+                   {{"tie_word_embeddings", true},
+                    {"full_attention_interval", 2},
+                    {"partial_rotary_factor", 0.5},
+                    {"linear_num_key_heads", 2},
+                    {"linear_num_value_heads", 4},
+                    {"linear_key_head_dim", 8},
+                    {"linear_value_head_dim", 6},
+                    {"linear_conv_kernel_dim", 4},
+                    {"num_experts", 0}});
+}
 /// Every bias that a model may have.
 inline Json llama_with_biases() {
   return config_of("llama", 32, {{"attention_bias", true}, {"mlp_bias", true}});

@@ -13,6 +13,7 @@ namespace assay {
 namespace {
 
 using test::config_of;
+using test::hybrid;
 using test::kTokens;
 using test::llama_with_biases;
 using test::MemoryModel;
@@ -45,7 +46,8 @@ double difference(const std::vector<float>& a, const std::vector<float>& b) {
 
 TEST(Rotation, KeepsTheFunction) {
   // 320 = 5 * 64 turns in blocks, as 48 = 3 * 16 does.
-  for (const Json& config : {tied_qwen(), llama_with_biases(), config_of("llama", 320)}) {
+  for (const Json& config :
+       {tied_qwen(), llama_with_biases(), config_of("llama", 320), hybrid(), hybrid("qwen3_next")}) {
     const MemoryModel model(config);
     const auto source = model.checkpoint();
     RotationReport report;
