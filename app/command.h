@@ -38,6 +38,7 @@ void add_formats(CLI::App& app);
 void add_recipes(CLI::App& app);
 void add_ablate(CLI::App& app);
 void add_allocate(CLI::App& app);
+void add_audit(CLI::App& app);
 void add_demo(CLI::App& app);
 
 }  // namespace assay::app

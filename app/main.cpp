@@ -27,6 +27,7 @@ int main(int argc, char** argv) {
   add_recipes(app);
   add_allocate(app);
   add_ablate(app);
+  add_audit(app);
   add_demo(app);
   try {
     app.parse(argc, argv);

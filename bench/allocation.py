@@ -9,13 +9,20 @@ Exit 1 where a mix does not beat the best uniform format with an interval beyond
 """
 import json
 import os
-import shutil
 import sys
 
 import harness
 
 FORMATS = ["int3-row", "int4-row", "mlx2-g128", "mlx2-g64", "mlx2-g32", "mlx3-g128", "mlx3-g64", "mlx3-g32", "khw3", "mlx4-g128", "mlx4-g64",
            "khq4", "mlx5-g64", "mlx6-g64"]
+
+
+def uniform_formats(tensors, most_bits):
+    """Formats that every matrix can hold, in at most so many bits a weight over all."""
+    sizes = [{choice["format"]: choice["bytes"] for choice in tensor["choices"]} for tensor in tensors]
+    weights = sum(tensor["weights"] for tensor in tensors)
+    return [name for name in sizes[0] if all(name in of_tensor for of_tensor in sizes)
+            and 8 * sum(of_tensor[name] for of_tensor in sizes) / weights <= most_bits + 1e-9]
 
 
 def main():
@@ -33,9 +40,8 @@ def main():
         harness.run([options.assay, "allocate", model, "--target-bpw", "8", "--calib", calibration, "--save-sensitivities",
              sensitivities, "--formats", ",".join(FORMATS), "--out", sensitivities + ".recipe"])
         tensors = json.load(open(sensitivities))["tensors"]
-        # A uniform format is one that every matrix can hold.
-        formats = [choice["format"] for choice in tensors[0]["choices"]
-                   if all(choice["format"] in [other["format"] for other in tensor["choices"]] for tensor in tensors)]
+        targets = [float(target) for target in options.bits.split(",")]
+        formats = uniform_formats(tensors, max(targets))
         folders, bits = {}, {}
 
         def quantise(label, recipe):
@@ -45,7 +51,6 @@ def main():
                 "--calib-tokens", str(options.calib_tokens), "--measure", "none", "--json"]))
             folders[label], bits[label] = folder, manifest["size"]["linear_bits_per_weight"]
 
-        targets = [float(target) for target in options.bits.split(",")]
         for target in targets:
             quantise(f"mix-{target:g}", ["--target-bpw", str(target), "--sensitivities", sensitivities])
         for uniform in formats:
@@ -53,8 +58,6 @@ def main():
             with open(recipe, "w") as file:
                 json.dump({"name": uniform, "rules": [{"roles": ["linear"], "format": uniform}]}, file)
             quantise(uniform, ["--recipe", recipe])
-            if bits[uniform] > max(targets) + 1e-9:
-                shutil.rmtree(folders.pop(uniform))
         result = json.loads(harness.run([options.assay, "compare", model, *folders.values(), "--text",
                                  harness.test_text(options), "--max-tokens",
                                  str(options.max_tokens), "--json"]))

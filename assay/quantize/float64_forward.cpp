@@ -14,7 +14,7 @@
 #include "assay/model/rope.h"
 #include "assay/parallel/threads.h"
 #include "assay/quantize/rotation_plan.h"
-#include "assay/quantize/tensor_blocks.h"
+#include "assay/storage/tensor_blocks.h"
 
 namespace assay {
 namespace {

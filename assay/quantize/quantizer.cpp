@@ -6,7 +6,7 @@
 #include "assay/base/error.h"
 #include "assay/base/progress.h"
 #include "assay/parallel/threads.h"
-#include "assay/quantize/tensor_blocks.h"
+#include "assay/storage/tensor_blocks.h"
 #include "assay/quantize/transcode.h"
 
 namespace assay {

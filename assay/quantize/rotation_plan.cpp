@@ -8,7 +8,7 @@
 #include "assay/model/model.h"
 #include "assay/model/roles.h"
 #include "assay/parallel/threads.h"
-#include "assay/quantize/tensor_blocks.h"
+#include "assay/storage/tensor_blocks.h"
 
 namespace assay {
 namespace {

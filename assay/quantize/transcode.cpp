@@ -7,7 +7,7 @@
 #include "assay/base/error.h"
 #include "assay/formats/table.h"
 #include "assay/parallel/threads.h"
-#include "assay/quantize/tensor_blocks.h"
+#include "assay/storage/tensor_blocks.h"
 
 namespace assay {
 namespace {

@@ -42,8 +42,34 @@ class Program : public testing::Test {
   std::string demo = test::demo_model();
 };
 
-constexpr std::array kCommands = {"quantize", "allocate", "inspect", "eval",    "compare", "gate",    "run",
-                                  "parity",   "bench",    "logits",  "convert", "formats", "recipes", "demo"};
+constexpr std::array kCommands = {"quantize", "allocate", "audit",   "inspect", "eval",
+                                  "compare",  "gate",     "run",     "parity",  "bench",
+                                  "logits",   "convert",  "formats", "recipes", "demo"};
+
+TEST_F(Program, AuditPassesASoundModelAndRefusesADamagedOne) {
+  const std::string model = folder.file("model");
+  ASSERT_EQ(run("quantize " + demo + " " + model + " --recipe mlx4 --container mlx --measure none").code, 0);
+  const Outcome sound =
+      run("audit " + model + " --against " + demo + " --json --html " + folder.file("page.html"));
+  EXPECT_EQ(sound.code, 0) << sound.out;
+  const Json report = Json::parse(sound.out);
+  EXPECT_EQ(report["sound"], true);
+  EXPECT_EQ(report["tensors"].size(), 46u);
+  EXPECT_THAT(test::read_bytes(folder.file("page.html")), HasSubstr("model.layers.3.mlp.down_proj.weight"));
+
+  const std::string shard = model + "/model.safetensors";
+  std::string bytes = test::read_bytes(shard);
+  std::fill_n(bytes.end() - 400000, 300000, '\0');  // as if never written
+  test::write_bytes(shard, bytes);
+  const Outcome damaged = run("audit " + model);
+  EXPECT_EQ(damaged.code, 3);
+  EXPECT_THAT(damaged.out, HasSubstr("WRONG"));
+  bytes.resize(bytes.size() - 1);
+  test::write_bytes(shard, bytes);
+  const Outcome truncated = run("audit " + model);
+  EXPECT_EQ(truncated.code, 3);
+  EXPECT_THAT(truncated.out, HasSubstr("unreadable"));
+}
 
 TEST_F(Program, EveryCommandHasHelpWithExamples) {
   const Outcome help = run("--help");

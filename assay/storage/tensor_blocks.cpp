@@ -1,4 +1,4 @@
-#include "assay/quantize/tensor_blocks.h"
+#include "assay/storage/tensor_blocks.h"
 
 #include <algorithm>
 #include <cstring>

@@ -1,0 +1,67 @@
+#include <fmt/core.h>
+
+#include <memory>
+
+#include "app/command.h"
+#include "assay/base/error.h"
+#include "assay/base/file.h"
+#include "assay/measure/audit.h"
+#include "assay/model/roles.h"
+#include "assay/quantize/mlx_conventions.h"
+
+namespace assay::app {
+namespace {
+
+constexpr int kWrong = 3;
+
+struct Options : Common {
+  std::string model, against, html, config_directory;
+};
+
+/// A checkpoint that cannot be opened is a finding like any other.
+CheckpointPtr open_or_find(const std::string& path, const Options& options, AuditReport& report) {
+  try {
+    return open_model(path, options.config_directory);
+  } catch (const Error& problem) {
+    report.model = path;
+    report.of_checkpoint.push_back({"unreadable", problem.what(), 1e9});
+    return nullptr;
+  }
+}
+
+void run(const Options& options) {
+  CheckpointPtr original;
+  if (!options.against.empty()) original = open_model(options.against);
+  AuditReport report;
+  if (const CheckpointPtr model = open_or_find(options.model, options, report)) {
+    // An MLX folder is held against its original under the names and shapes of mlx-lm.
+    if (original && model->container == Container::mlx)
+      original = with_mlx_conventions(original, true).checkpoint;
+    report = audit_checkpoint(*model, original.get());
+  }
+  if (!options.html.empty()) write_file_atomically(options.html, audit_html(report));
+  if (options.json)
+    fmt::print("{}\n", report.to_json().dump(2));
+  else
+    fmt::print("{}", audit_text(report));
+  if (!report.sound()) exit_code() = kWrong;
+}
+
+}  // namespace
+
+void add_audit(CLI::App& app) {
+  auto* command =
+      app.add_subcommand("audit", "Does a model hold what it says? (exit 3 when something is wrong)");
+  auto options = std::make_shared<Options>();
+  command->add_option("MODEL", options->model, "A folder of any container, or a GGUF file")->required();
+  command->add_option("--against", options->against, "The original it was made from");
+  command->add_option("--html", options->html, "Write a page with a heat map of all tensors");
+  command->add_option("--config-dir", options->config_directory,
+                      "Where config and tokenizer lie, for old lattice folders");
+  add_common(command, options.get(),
+             "  assay audit downloaded-mlx\n"
+             "  assay audit model.Q4_K_M.gguf --against original --html audit.html\n");
+  command->callback([options] { run(*options); });
+}
+
+}  // namespace assay::app

@@ -1,0 +1,279 @@
+#include "assay/measure/audit.h"
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+
+#include "assay/base/error.h"
+#include "assay/base/progress.h"
+#include "assay/model/config.h"
+
+namespace assay {
+namespace {
+
+// Of a tensor alone. Weights of trained and of random models, rounded by any method, stay well within.
+constexpr double kOffCentre = 1.0;    // |mean| / deviation of a group; 16 weights and more give .1 to .3
+constexpr double kWildScales = 0.01;  // share of scales 2^8 off the median
+constexpr double kConstantUnits = 0.02;
+constexpr double kZeroScales = 0.001;
+constexpr double kExtremeCodes = 0.5;  // of formats with more than 8 codes
+constexpr double kParity = 0.1;        // total variation of codes in even and odd columns
+constexpr double kNibbleBias = 0.15;   // of 8-bit codes whose halves look alike
+constexpr double kNibbleLikeness = 0.05;
+constexpr double kMagnitude = 16;  // rms against the median of the role
+// Against the original.
+constexpr double kError = 2.5;   // times that of plain rounding
+constexpr double kRowError = 4;  // times that of the format's plain rounding or of the median row
+constexpr double kCosine = 0.6;
+constexpr double kGain = 0.12;  // off 1, of formats of 3 bits and more
+
+class Judge {
+ public:
+  explicit Judge(TensorAudit& tensor) : tensor_(tensor) {}
+
+  /// A finding when `found` is beyond `limit`.
+  void beyond(double found, double limit, const char* kind, std::string why) {
+    if (found > limit) add(kind, found / limit, std::move(why));
+  }
+  void add(const char* kind, double rank, std::string why) {
+    tensor_.suspicions.push_back({kind, std::move(why), std::max(1.0, rank)});
+  }
+
+ private:
+  TensorAudit& tensor_;
+};
+
+bool is_vocabulary(Role role) {
+  return role == Role::embedding || role == Role::head;
+}
+
+double code_bits(const Format& format) {
+  if (const auto view = format.affine()) return std::log2(static_cast<double>(view->codes));
+  const Layout layout = format.layout(256);
+  double bits = 0;
+  for (const Plane& plane : layout.planes) bits += 8.0 * static_cast<double>(plane.bytes_per_unit);
+  return bits / static_cast<double>(layout.run);
+}
+
+/// What is seen without an original.
+void judge_alone(TensorAudit& tensor, const Format& format) {
+  Judge judge(tensor);
+  const TensorFacts& facts = *tensor.facts;
+  const bool matrix = is_block_matrix(tensor.role);
+  if (facts.not_finite > 0)
+    judge.add("not_finite", 1e6, fmt::format("{} weights are NaN or infinite", facts.not_finite));
+  if (facts.rms == 0 && (matrix || is_vocabulary(tensor.role)))
+    judge.add("all_zero", 1e6, "every weight is zero");
+  else if (matrix && facts.zero_rows > 0 && facts.matrices.size() == 1)
+    judge.add("zero_rows", 1 + static_cast<double>(facts.zero_rows),
+              fmt::format("{} of {} rows are all zero", facts.zero_rows, facts.rows));
+  if (matrix && facts.columns > 8 && facts.repeated_rows > 0 && facts.matrices.size() == 1)
+    judge.add("repeated_rows", 10 * static_cast<double>(facts.repeated_rows),
+              fmt::format("{} of {} rows repeat an earlier one", facts.repeated_rows, facts.rows));
+  for (std::size_t m = 0; facts.matrices.size() > 1 && m < facts.matrices.size(); ++m)
+    if (facts.matrices[m] == 0) judge.add("zero_expert", 1e6, fmt::format("expert {} is all zero", m));
+  if (facts.units == 0) return;
+  const double bits = code_bits(format);
+  if (facts.rms > 0) {
+    judge.beyond(
+        facts.off_centre, kOffCentre, "off_centre",
+        fmt::format("half of all groups have a mean beyond {:.2g} deviations, .1 to .3 expected: scales "
+                    "and biases swapped, or not those of these codes",
+                    facts.off_centre));
+    judge.beyond(
+        facts.wild_scales, kWildScales, "wild_scales",
+        fmt::format("{:.1f} % of all scales are more than 2^8 off the median scale: not read from their "
+                    "place, or of another type",
+                    100 * facts.wild_scales));
+    if (bits >= 3)
+      judge.beyond(facts.constant_units, kConstantUnits, "dead_groups",
+                   fmt::format("{:.1f} % of all groups hold one code alone", 100 * facts.constant_units));
+    judge.beyond(
+        facts.zero_scales, kZeroScales, "zero_scales",
+        fmt::format("{:.2f} % of all scales are zero: flushed, or never written", 100 * facts.zero_scales));
+  }
+  if (bits > 3)
+    judge.beyond(
+        facts.extreme_codes, kExtremeCodes, "saturated",
+        fmt::format("{:.0f} % of all codes are the smallest or the largest", 100 * facts.extreme_codes));
+  judge.beyond(
+      facts.parity, kParity, "wrong_width",
+      fmt::format("codes of even and odd columns differ by {:.2f} in total variation, 0 expected: read at "
+                  "half their width",
+                  facts.parity));
+  if (facts.nibble_likeness < kNibbleLikeness)
+    judge.beyond(
+        facts.nibble_bias, kNibbleBias, "wrong_width",
+        fmt::format("high and low halves of the codes have the same uneven distribution ({:.2f} off a "
+                    "uniform one): two narrower codes read as one",
+                    facts.nibble_bias));
+}
+
+void judge_beside(TensorAudit& tensor, const Format& format, const Tensor& original) {
+  Judge judge(tensor);
+  const ComparedFacts& facts = *tensor.compared;
+  const bool kept = format.name() == original.format->name();
+  if (kept && facts.changed > 0)
+    judge.add("changed", 1 + static_cast<double>(facts.changed),
+              fmt::format("{} weights differ from the original, stored in the same format", facts.changed));
+  if (!format.layout(as_matrix(tensor.shape).columns).has_params && facts.flushed > 0)
+    judge.add(
+        "flushed", 1 + static_cast<double>(facts.flushed),
+        fmt::format("{} weights are zero that are not in the original: subnormals flushed", facts.flushed));
+  if (kept) return;
+  const double limit = std::isnan(facts.plain_relative_rms) ? std::numeric_limits<double>::infinity()
+                                                            : kError * facts.plain_relative_rms + 1e-6;
+  judge.beyond(facts.relative_rms, limit, "too_far_off",
+               fmt::format("{:.3f} relative RMS off the original, plain rounding to {} loses {:.3f}",
+                           facts.relative_rms, format.name(), facts.plain_relative_rms));
+  if (facts.cosine < kCosine)
+    judge.add("unrelated", 10 * (1 + kCosine - facts.cosine),
+              fmt::format("cosine {:.3f} to the original: another tensor, another layout, or another type",
+                          facts.cosine));
+  else if (code_bits(format) >= 3 && std::abs(facts.gain - 1) > kGain)
+    judge.add("scaled", std::abs(facts.gain - 1) / kGain,
+              fmt::format("{:.3f} times the original", facts.gain));
+  const double usual = std::max(facts.median_row_relative_rms,
+                                std::isnan(facts.plain_relative_rms) ? 0.0 : facts.plain_relative_rms);
+  judge.beyond(facts.worst_row_relative_rms, kRowError * usual + 1e-6, "wrong_row",
+               fmt::format("row {} is {:.3f} relative RMS off, the median row {:.3f}", facts.worst_row,
+                           facts.worst_row_relative_rms, facts.median_row_relative_rms));
+}
+
+/// The magnitude of each matrix against the others of its role: a factor of 2^8 shows, a layer's own does
+/// not.
+void judge_magnitudes(AuditReport& report) {
+  std::map<Role, std::vector<TensorAudit*>> roles;
+  for (TensorAudit& tensor : report.tensors)
+    if (tensor.facts && tensor.facts->rms > 0 && is_block_matrix(tensor.role))
+      roles[tensor.role].push_back(&tensor);
+  for (auto& [role, tensors] : roles) {
+    if (tensors.size() < 3) continue;
+    std::vector<double> sizes;
+    for (const TensorAudit* tensor : tensors) sizes.push_back(tensor->facts->rms);
+    std::ranges::nth_element(sizes, sizes.begin() + static_cast<std::ptrdiff_t>(sizes.size() / 2));
+    const double middle = sizes[sizes.size() / 2];
+    for (TensorAudit* tensor : tensors) {
+      const double ratio = std::max(tensor->facts->rms / middle, middle / tensor->facts->rms);
+      Judge(*tensor).beyond(ratio, kMagnitude, "magnitude",
+                            fmt::format("RMS {:.3g}, the median of role {} is {:.3g}", tensor->facts->rms,
+                                        role_name(role), middle));
+    }
+  }
+}
+
+/// The same matrix twice: an expert copied over another, a layer over a layer.
+void judge_repetitions(AuditReport& report) {
+  std::map<std::uint64_t, std::string> seen;
+  for (TensorAudit& tensor : report.tensors) {
+    if (!tensor.facts || !is_block_matrix(tensor.role) || tensor.facts->rows * tensor.facts->columns < 64)
+      continue;
+    for (std::size_t m = 0; m < tensor.facts->matrices.size(); ++m) {
+      const std::uint64_t hash = tensor.facts->matrices[m];
+      if (hash == 0) continue;
+      const std::string name =
+          tensor.facts->matrices.size() == 1 ? tensor.name : fmt::format("{}, expert {}", tensor.name, m);
+      const auto [found, fresh] = seen.emplace(hash, name);
+      if (!fresh)
+        Judge(tensor).add("repeated_matrix", 1e5,
+                          fmt::format("{} holds the weights of {}", name, found->second));
+    }
+  }
+}
+
+/// Norms multiply: a gain near zero silences a layer. Stored less one (Qwen3-Next's own folders) they are.
+void judge_norms(AuditReport& report, bool shifted) {
+  if (shifted) return;
+  for (TensorAudit& tensor : report.tensors)
+    if (tensor.facts && tensor.role == Role::norm && tensor.facts->rms < 0.02)
+      Judge(tensor).add(
+          "norm_without_its_one", 100,
+          fmt::format("RMS {:.3g}, about 1 expected: stored less one, or not written", tensor.facts->rms));
+}
+
+bool is_rotated(const Checkpoint& checkpoint) {
+  for (const Json* level : {&checkpoint.config, &text_config(checkpoint.config)})
+    for (const char* key : {"assay_rotation", "quarot_rotation_seed"})
+      if (level->contains(key)) return true;
+  return false;
+}
+
+/// Shifted norms are told from plain ones by the convolutions beside them (mlx-lm turns those and adds the
+/// one).
+bool norms_are_shifted(const Checkpoint& checkpoint) {
+  for (const Tensor& tensor : checkpoint.tensors)
+    if (classify_tensor(tensor.name) == Role::convolution && tensor.shape.size() == 3)
+      return !(tensor.shape[2] == 1 && tensor.shape[1] > 1);
+  return false;
+}
+
+void compare_sets(const Checkpoint& model, const Checkpoint& original, AuditReport& report) {
+  for (const Tensor& tensor : original.tensors) {
+    const auto role = classify_tensor(tensor.name);
+    if (model.find(tensor.name) != nullptr || role == Role::vision || role == Role::multi_token_prediction)
+      continue;
+    const bool tied_head = role == Role::head;
+    if (!tied_head)
+      report.of_checkpoint.push_back({"missing", fmt::format("{} is not there", tensor.name), 1e6});
+  }
+  for (const Tensor& tensor : model.tensors)
+    if (original.find(tensor.name) == nullptr && classify_tensor(tensor.name) != Role::head)
+      report.of_checkpoint.push_back({"foreign", fmt::format("{} is not in the original", tensor.name), 1e6});
+}
+
+}  // namespace
+
+bool AuditReport::sound() const {
+  return of_checkpoint.empty() &&
+         std::ranges::all_of(tensors, [](const TensorAudit& tensor) { return tensor.suspicions.empty(); });
+}
+
+AuditReport audit_checkpoint(const Checkpoint& model, const Checkpoint* original) {
+  AuditReport report;
+  report.model = model.path;
+  if (original != nullptr) report.original = original->path;
+  if (original != nullptr && is_rotated(model) != is_rotated(*original)) {
+    report.notes.push_back(
+        "weights lie in a rotated basis and are not compared with the original, tensor by tensor");
+    original = nullptr;
+  }
+  if (original != nullptr) compare_sets(model, *original, report);
+  Progress progress("audit " + model.path, model.tensors.size(), "tensors");
+  for (const Tensor& tensor : model.tensors) {
+    TensorAudit audit;
+    audit.name = tensor.name;
+    audit.shape = tensor.shape;
+    audit.role = require_role(tensor.name, model.path);
+    audit.format = tensor.format ? tensor.format->name() : std::string(dtype_name(tensor.dtype));
+    if (tensor.format != nullptr) {
+      const MatrixShape shape = as_matrix(tensor.shape);
+      audit.bits_per_weight = bits_per_weight(*tensor.format, shape.rows, shape.columns);
+      try {
+        audit.facts = gather_facts(tensor);
+        judge_alone(audit, *tensor.format);
+        const Tensor* twin = original == nullptr ? nullptr : original->find(tensor.name);
+        if (twin != nullptr && twin->shape != tensor.shape) {
+          Judge(audit).add("shape", 1e6,
+                           fmt::format("shape {}, the original's is {}", shape_text(tensor.shape),
+                                       shape_text(twin->shape)));
+        } else if (twin != nullptr && twin->format != nullptr) {
+          audit.compared = compare_facts(tensor, *twin);
+          judge_beside(audit, *tensor.format, *twin);
+        }
+      } catch (const Error& problem) {
+        Judge(audit).add("unreadable", 1e9, problem.what());
+      }
+    }
+    report.tensors.push_back(std::move(audit));
+    progress.advance(1);
+  }
+  judge_magnitudes(report);
+  judge_repetitions(report);
+  judge_norms(report, norms_are_shifted(model));
+  for (TensorAudit& tensor : report.tensors)
+    std::ranges::stable_sort(tensor.suspicions, std::greater(), &Suspicion::rank);
+  std::ranges::sort(report.tensors, {}, &TensorAudit::name);
+  return report;
+}
+
+}  // namespace assay
