@@ -28,6 +28,8 @@ std::string in_words(const AblationVerdict& verdict) {
     case Claim::equivalent:
       return fmt::format("equivalent within {:g}", verdict.smallest_effect);
     case Claim::no_lift_shown:
+      if (verdict.test.pairs < kEnoughPairs)
+        return fmt::format("{} draws: no claim of fewer than {}", verdict.test.pairs, kEnoughPairs);
       return fmt::format("no lift shown ({} pairs find {:.2g} four times in five)", verdict.test.pairs,
                          verdict.test.detectable());
   }

@@ -136,6 +136,16 @@ TEST_F(Quantize, FloorsAreNamed) {
       testing::Contains(testing::HasSubstr("embedding goes to mlx2-g64-bf16, below the floor of 4 bits")));
 }
 
+TEST_F(Quantize, RoutersBelowTheirFloorAreRefused) {
+  auto tensors = llama_tensors(64, 96, 96);
+  tensors.push_back({"model.layers.0.mlp.gate.weight", {4, 64}});
+  write_model(folder.file("model"), llama_config(64, 96, 96), tensors);
+  test::write_bytes(folder.file("r.json"), R"({"name": "r", "rules": [
+      {"roles": ["linear", "router"], "format": "khw3"}]})");
+  EXPECT_ERROR(make_plan(open_model(folder.file("model")), load_recipe(folder.file("r.json")), {}),
+               "model.layers.0.mlp.gate.weight", "router would go to khw3", "floor of 8 bits");
+}
+
 TEST_F(Quantize, UnknownTensorsAndExpertsAreRefused) {
   auto tensors = llama_tensors(64, 96, 96);
   tensors.push_back({"model.layers.0.mlp.surprise.weight", {64, 64}});
