@@ -39,6 +39,7 @@ void add_recipes(CLI::App& app);
 void add_ablate(CLI::App& app);
 void add_allocate(CLI::App& app);
 void add_audit(CLI::App& app);
+void add_routing(CLI::App& app);
 void add_demo(CLI::App& app);
 
 }  // namespace assay::app

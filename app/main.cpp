@@ -28,6 +28,7 @@ int main(int argc, char** argv) {
   add_allocate(app);
   add_ablate(app);
   add_audit(app);
+  add_routing(app);
   add_demo(app);
   try {
     app.parse(argc, argv);

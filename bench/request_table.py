@@ -28,44 +28,57 @@ def difference(result, first, second):
     sys.exit(f"no comparison of {first} and {second}")
 
 
+def print_table(options, name, model, text, calibration, upstream=()):
+    """One model's table; `upstream`: published perplexities of the rows, printed beside ours."""
+    folders = []
+    for label, recipe, method in VARIANTS:
+        folder = harness.fresh(os.path.join(options.out, f"{name}-{recipe}-{method}"))
+        command = [options.assay, "quantize", model, folder, "--recipe", recipe, "--method", method, "--measure", "none"]
+        if options.embed:
+            command += ["--embed", options.embed]
+        if method == "gptq":
+            command += ["--calib", calibration, "--calib-tokens", str(options.calib_tokens)]
+        harness.run(command)
+        folders.append(folder)
+    command = [options.assay, "compare", model, *folders, "--text", text, "--json"]
+    if options.max_tokens:
+        command += ["--max-tokens", str(options.max_tokens)]
+    result = json.loads(harness.run(command))
+    with open(os.path.join(options.out, f"{name}.json"), "w") as file:
+        json.dump(result, file, indent=1)
+    original = result["original"]
+    print(f"\n`{name}`: {original['tokens']} tokens scored{', PARTIAL' if result['partial'] else ''}, "
+          f"{options.calib_tokens} calibration tokens of another text\n")
+    published = " published perplexity |" if upstream else ""
+    print(f"| | bytes | bits a linear weight | perplexity |{published} mean loss | KLD [95 %] | loss over the original | "
+          f"loss over Q4 | s |\n| --- | --- | --- | --- |{' --- |' if upstream else ''} --- | --- | --- | --- | --- |")
+    beside = [f" {figure} |" for figure in upstream] + [" |" if upstream else ""] * (1 + len(VARIANTS) - len(upstream))
+    names = [os.path.basename(folder) for folder in folders]
+    original_name = os.path.basename(os.path.normpath(model))
+    print(f"| original | {original['model']['bytes']} | {original['model']['bits_per_weight_linear']:.2f} | "
+          f"{original['perplexity']:.4f} |{beside[0]} {original['nll']:.4f} | | | | {original['seconds']:.0f} |")
+    for (label, _, _), folder, row, figure in zip(VARIANTS, names, result["models"], beside[1:]):
+        low, high = row["kld"]["ci95"]
+        over_q4 = "" if folder == names[0] else difference(result, folder, names[0])
+        print(f"| {label} | {row['model']['bytes']} | {row['model']['bits_per_weight_linear']:.2f} | "
+              f"{row['perplexity']:.4f} |{figure} {row['nll']:.4f} | {row['kld']['mean']:.4f} [{low:.4f}, {high:.4f}] | "
+              f"{difference(result, folder, original_name)} | {over_q4} | {row['seconds']:.0f} |", flush=True)
+
+
+def add_options(parser):
+    parser.add_argument("--calib-tokens", type=int, default=131072)
+    parser.add_argument("--max-tokens", type=int, help="cut the text: a smoke run, not a claim")
+    parser.add_argument("--embed", help="format of embedding and head, over the recipes")
+
+
 def main():
     parser = harness.parser(__doc__, "request")
     parser.add_argument("models", nargs="*", default=["small", "llama"])
-    parser.add_argument("--calib-tokens", type=int, default=131072)
-    parser.add_argument("--max-tokens", type=int, help="cut the text: a smoke run, not a claim")
+    add_options(parser)
     options = parser.parse_args()
     calibration = harness.prepare(options)
     for name in options.models:
-        model = harness.shared_model(options, name)
-        folders = []
-        for label, recipe, method in VARIANTS:
-            folder = harness.fresh(os.path.join(options.out, f"{name}-{recipe}-{method}"))
-            command = [options.assay, "quantize", model, folder, "--recipe", recipe, "--method", method, "--measure",
-                       "none"]
-            if method == "gptq":
-                command += ["--calib", calibration, "--calib-tokens", str(options.calib_tokens)]
-            harness.run(command)
-            folders.append(folder)
-        command = [options.assay, "compare", model, *folders, "--text", harness.test_text(options), "--json"]
-        if options.max_tokens:
-            command += ["--max-tokens", str(options.max_tokens)]
-        result = json.loads(harness.run(command))
-        with open(os.path.join(options.out, f"{name}.json"), "w") as file:
-            json.dump(result, file, indent=1)
-        original = result["original"]
-        print(f"\n`{name}`: {original['tokens']} tokens scored{', PARTIAL' if result['partial'] else ''}, "
-              f"{options.calib_tokens} calibration tokens of another text\n")
-        print("| | bytes | bits a linear weight | perplexity | mean loss | KLD [95 %] | loss over the original | "
-              "loss over Q4 | s |\n| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
-        names = [os.path.basename(folder) for folder in folders]
-        print(f"| original | {original['model']['bytes']} | {original['model']['bits_per_weight_linear']:.2f} | "
-              f"{original['perplexity']:.4f} | {original['nll']:.4f} | | | | {original['seconds']:.0f} |")
-        for (label, _, _), folder, row in zip(VARIANTS, names, result["models"]):
-            low, high = row["kld"]["ci95"]
-            over_q4 = "" if folder == names[0] else difference(result, folder, names[0])
-            print(f"| {label} | {row['model']['bytes']} | {row['model']['bits_per_weight_linear']:.2f} | "
-                  f"{row['perplexity']:.4f} | {row['nll']:.4f} | {row['kld']['mean']:.4f} [{low:.4f}, {high:.4f}] | "
-                  f"{difference(result, folder, name)} | {over_q4} | {row['seconds']:.0f} |", flush=True)
+        print_table(options, name, harness.shared_model(options, name), harness.test_text(options), calibration)
 
 
 if __name__ == "__main__":

@@ -234,20 +234,34 @@ int floor_bits(Role role) {
   }
 }
 
+namespace {
+
+/// The number at the start of `text` that a dot ends, or -1.
+int leading_number(std::string_view text) {
+  int number = 0;
+  std::size_t at = 0;
+  for (; at < text.size() && is_digit(text[at]); ++at) {
+    if (number > 1000000) return -1;  // no such model: and no overflow
+    number = number * 10 + (text[at] - '0');
+  }
+  return at > 0 && at < text.size() && text[at] == '.' ? number : -1;
+}
+
+}  // namespace
+
 int layer_of(std::string_view name) {
   if (name.starts_with(kMultiTokenPredictionPrefix)) return -1;
   for (std::string_view prefix : kPrefixes) {
     const std::string start = std::string(prefix) + "layers.";
-    if (!name.starts_with(start)) continue;
-    int layer = 0;
-    std::size_t at = start.size();
-    for (; at < name.size() && is_digit(name[at]); ++at) {
-      if (layer > 1000000) return -1;  // no such model: and no overflow
-      layer = layer * 10 + (name[at] - '0');
-    }
-    return at > start.size() && at < name.size() && name[at] == '.' ? layer : -1;
+    if (name.starts_with(start)) return leading_number(name.substr(start.size()));
   }
   return -1;
+}
+
+int expert_of(std::string_view name) {
+  constexpr std::string_view kExperts = ".mlp.experts.";
+  const std::size_t at = name.find(kExperts);
+  return at == std::string_view::npos ? -1 : leading_number(name.substr(at + kExperts.size()));
 }
 
 }  // namespace assay

@@ -58,6 +58,8 @@ bool is_expert_matrix(Role role);
 int floor_bits(Role role);
 /// Layer number in "...layers.{n}....", or -1.
 int layer_of(std::string_view name);
+/// Expert number in "...experts.{n}....", or -1: no expert, or all of a layer in one tensor.
+int expert_of(std::string_view name);
 
 /// Names and shapes of every tensor of a supported architecture; nothing for the others. The storage room's
 /// hint.

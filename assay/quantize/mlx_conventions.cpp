@@ -26,15 +26,11 @@ std::string stack_name(std::string_view module, std::string_view projection) {
 }
 
 std::optional<ExpertName> parse_expert(const std::string& name) {
-  const std::size_t at = name.find(kExperts);
-  if (at == std::string::npos) return std::nullopt;
-  const std::size_t begin = at + kExperts.size(), dot = name.find('.', begin);
-  if (dot == std::string::npos || dot == begin || dot - begin > 9) return std::nullopt;
-  const std::string number = name.substr(begin, dot - begin);
-  if (!std::ranges::all_of(number, [](char c) { return c >= '0' && c <= '9'; })) return std::nullopt;
-  const std::string projection =
-      name.substr(dot + 1, name.size() - dot - 1 - std::string_view(".weight").size());
-  return ExpertName{stack_name(name.substr(0, at), projection), std::stoull(number)};
+  const int expert = expert_of(name);
+  if (expert < 0) return std::nullopt;
+  const std::size_t at = name.find(kExperts), dot = name.find('.', at + kExperts.size());
+  const std::string projection = name.substr(dot + 1, name.rfind(".weight") - dot - 1);
+  return ExpertName{stack_name(name.substr(0, at), projection), static_cast<std::uint64_t>(expert)};
 }
 
 /// Rows [first, first + rows) of a tensor, which must be whole units.

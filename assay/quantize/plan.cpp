@@ -84,9 +84,8 @@ Plan make_plan(CheckpointPtr source, const Recipe& recipe, const PlanOptions& op
     const Role role = require_role(tensor.name, checkpoint.path);
     if (recipe.dense_only && is_expert_role(role))
       fail(
-          "{}: tensor {}: recipe {} is for dense models and refuses mixtures of experts; take q4, mlx4 or a "
-          "recipe "
-          "file with a rule for \"experts\"",
+          "{}: tensor {}: recipe {} is for dense models: it would leave the experts, most of a mixture's "
+          "weights, at 4 bits; take w3-experts or mlx2-experts, or a recipe file with a rule for \"experts\"",
           checkpoint.path, tensor.name, recipe.name);
     TensorPlan planned{&tensor, role, kept_format(tensor, options.container, checkpoint.path), "copy"};
     const MatrixShape shape = as_matrix(tensor.shape);

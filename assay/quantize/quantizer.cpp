@@ -6,8 +6,8 @@
 #include "assay/base/error.h"
 #include "assay/base/progress.h"
 #include "assay/parallel/threads.h"
-#include "assay/storage/tensor_blocks.h"
 #include "assay/quantize/transcode.h"
+#include "assay/storage/tensor_blocks.h"
 
 namespace assay {
 namespace {

@@ -79,6 +79,17 @@ Recipe mlx(int bits) {
           {by_role({"matrices"}, fmt::format("mlx{}-g64", bits)), routers}};
 }
 
+/// Experts hold most of a mixture's weights and a token visits few of them: they bear fewer bits than what
+/// every token passes.
+Recipe experts(std::string name, std::string format, std::string method, const Recipe& others,
+               std::string description) {
+  Rule rule = by_role({"experts"}, std::move(format));
+  rule.method = std::move(method);
+  Recipe recipe{std::move(name), std::move(description), {std::move(rule)}};
+  recipe.rules.insert(recipe.rules.end(), others.rules.begin(), others.rules.end());
+  return recipe;
+}
+
 std::vector<Recipe> make_built_ins() {
   Recipe w3_mlp{"w3-mlp",
                 "dense MLP gate, up and down in KHW3, every other matrix in KHQ4",
@@ -92,9 +103,13 @@ std::vector<Recipe> make_built_ins() {
       {"w3",
        "every linear layer in KHW3, embedding and head in KHQ4",
        {by_role({"linear"}, "khw3"), by_role({"ends"}, "khq4")}},
+      experts("w3-experts", "khw3", "rtn", one_format("", "khq4", ""),
+              "mixtures: experts in KHW3, every other matrix in KHQ4, routers as they are"),
       mlx(4),
       mlx(3),
       mlx(2),
+      experts("mlx2-experts", "mlx2-g64", "search", mlx(4),
+              "mixtures: experts in MLX 2 bits by scale search, every other matrix 4 bits, routers 8 bits"),
       one_format("int6-row", "int6-row", "every matrix in 6-bit integers with one scale a row"),
       one_format("gf16", "gf16", "every matrix in GF16"),
   };

@@ -44,7 +44,7 @@ class Program : public testing::Test {
 
 constexpr std::array kCommands = {"quantize", "allocate", "audit",   "inspect", "eval",
                                   "compare",  "gate",     "run",     "parity",  "bench",
-                                  "logits",   "convert",  "formats", "recipes", "demo"};
+                                  "logits",   "convert",  "formats", "recipes", "routing", "demo"};
 
 TEST_F(Program, AuditPassesASoundModelAndRefusesADamagedOne) {
   const std::string model = folder.file("model");

@@ -174,6 +174,11 @@ TEST(Roles, FindsTheLayer) {
   EXPECT_EQ(layer_of("model.layers.0.mlp.up_proj.weight"), 0);
   EXPECT_EQ(layer_of("model.language_model.layers.59.mlp.experts.511.up_proj.weight"), 59);
   EXPECT_EQ(layer_of("layers.7.input_layernorm.weight"), 7);
+  EXPECT_EQ(expert_of("model.language_model.layers.59.mlp.experts.511.up_proj.weight"), 511);
+  for (const char* none : {"model.layers.0.mlp.experts.gate_up_proj", "model.layers.0.mlp.up_proj.weight",
+                           "model.layers.0.mlp.shared_expert.up_proj.weight", "model.layers.0.mlp.experts.7",
+                           "model.layers.0.mlp.experts.99999999999.up_proj.weight"})
+    EXPECT_EQ(expert_of(none), -1) << none;
   for (const char* name :
        {"model.norm.weight", "mtp.layers.0.mlp.up_proj.weight", "model.layers.x.weight", "model.layers.3",
         "model.layers.", "model.visual.layers.3.weight", "model.layers.99999999999999999999.weight"})

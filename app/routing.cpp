@@ -1,0 +1,108 @@
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <memory>
+
+#include "app/command.h"
+#include "assay/base/error.h"
+#include "assay/base/file.h"
+#include "assay/measure/corpus.h"
+#include "assay/measure/routing.h"
+#include "assay/quantize/recipe.h"
+
+namespace assay::app {
+namespace {
+
+struct Options : Common {
+  std::string model, text = "self", out, hot = "mlx4-g64", cold = "mlx2-g64", others = "mlx4";
+  std::size_t max_tokens = 16384;
+  double share = 0.5;
+  std::uint64_t seed = 1;
+};
+
+/// Cold experts by name, hot ones by role, and the rules of `others` behind them.
+Recipe hot_and_cold(const Options& options, const Checkpoint& checkpoint, const RoutingCounts& counts) {
+  Rule cold, hot;
+  cold.format = options.cold;
+  cold.method = "search";
+  hot.roles = {"experts"};
+  hot.format = options.hot;
+  for (const Tensor& tensor : checkpoint.tensors) {
+    if (!is_expert_matrix(require_role(tensor.name, checkpoint.path))) continue;
+    const int layer = layer_of(tensor.name), expert = expert_of(tensor.name);
+    if (expert < 0)
+      fail(
+          "{}: tensor {}: experts of one tensor cannot have formats of their own; start from a checkpoint "
+          "that "
+          "stores them apart",
+          checkpoint.path, tensor.name);
+    if (!counts.hottest(layer, options.share)[static_cast<std::size_t>(expert)])
+      cold.names.push_back(tensor.name);
+  }
+  Recipe recipe{"hot-cold",
+                fmt::format("experts with {:g} of the visits in {}, the others in {}; the rest as {}",
+                            options.share, options.hot, options.cold, options.others),
+                {}};
+  if (!cold.names.empty()) recipe.rules.push_back(std::move(cold));
+  recipe.rules.push_back(std::move(hot));
+  for (Rule& rule : load_recipe(options.others).rules) recipe.rules.push_back(std::move(rule));
+  return recipe;
+}
+
+void print_counts(const Options& options, const RoutingCounts& counts) {
+  fmt::print("{:>5}  {:>8}  {:>8}  {:>8}  {:>7}  hottest, with {:g} of the visits\n", "layer", "most",
+             "median", "least", "unseen", options.share);
+  for (const auto& [layer, visits] : counts.visits) {
+    std::vector<std::uint64_t> sorted = visits;
+    std::ranges::sort(sorted);
+    const std::vector<bool> hot = counts.hottest(layer, options.share);
+    fmt::print("{:>5}  {:>8}  {:>8}  {:>8}  {:>7}  {} of {}\n", layer, sorted.back(),
+               sorted[sorted.size() / 2], sorted.front(), std::ranges::count(visits, std::uint64_t{0}),
+               std::ranges::count(hot, true), hot.size());
+  }
+}
+
+void run(const Options& options) {
+  const LoadedModel model = load_model(options.model, {.linear = {Residency::automatic}});
+  const Corpus corpus = load_corpus(model, {options.text, options.max_tokens, options.seed});
+  const RoutingCounts counts = count_visits(model.checkpoint, corpus.tokens);
+  if (!options.out.empty())
+    write_file_atomically(options.out,
+                          recipe_to_json(hot_and_cold(options, *model.checkpoint, counts)).dump(2) + "\n");
+  if (options.json) {
+    fmt::print("{}\n", counts.to_json().dump(2));
+    return;
+  }
+  fmt::print("{}: visits of {} tokens of {}\n", options.model, counts.tokens, corpus.label);
+  print_counts(options, counts);
+  if (!options.out.empty())
+    fmt::print("wrote {}; next: assay quantize {} OUT --recipe {}\n", options.out, options.model,
+               options.out);
+}
+
+}  // namespace
+
+void add_routing(CLI::App& app) {
+  auto* command = app.add_subcommand(
+      "routing", "Which experts a text visits; writes a recipe with fewer bits for those it seldom does");
+  auto options = std::make_shared<Options>();
+  command->add_option("MODEL", options->model, "A mixture of experts, any container")->required();
+  command->add_option("--text", options->text, "Text to run: a file, or self. Never the text you measure on")
+      ->capture_default_str();
+  command->add_option("--max-tokens", options->max_tokens, "Tokens of that text")->capture_default_str();
+  command->add_option("--share", options->share, "Part of all visits that the hot experts of a layer get")
+      ->check(CLI::Range(0.0, 1.0))
+      ->capture_default_str();
+  command->add_option("--hot", options->hot, "Format of the experts visited most")->capture_default_str();
+  command->add_option("--cold", options->cold, "Format of the others, rounded with the best scales")
+      ->capture_default_str();
+  command->add_option("--others", options->others, "Recipe of every other matrix")->capture_default_str();
+  command->add_option("--out", options->out, "Recipe file to write");
+  command->add_option("--seed", options->seed, "Of self-sampled text")->capture_default_str();
+  add_common(command, options.get(),
+             "  assay routing model --text train.txt --out hot-cold.json\n"
+             "  assay routing model --text train.txt --hot khq4 --cold khw3 --others q4 --out hot-cold.json");
+  command->callback([options] { run(*options); });
+}
+
+}  // namespace assay::app
