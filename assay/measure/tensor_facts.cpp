@@ -16,7 +16,7 @@ namespace {
 
 constexpr double kWildOctaves = 8;
 constexpr double kSmallestHalf = 0x1p-24;  // of f16's subnormals: what is smaller may round to zero
-constexpr std::size_t kCodeBins = 256;  // codes are counted modulo this
+constexpr std::size_t kCodeBins = 256;     // codes are counted modulo this
 
 /// Counts of a quantity on a logarithmic grid, for medians without keeping every value.
 class LogHistogram {

@@ -42,9 +42,9 @@ class Program : public testing::Test {
   std::string demo = test::demo_model();
 };
 
-constexpr std::array kCommands = {"quantize", "allocate", "audit",   "inspect", "eval",
-                                  "compare",  "gate",     "run",     "parity",  "bench",
-                                  "logits",   "convert",  "formats", "recipes", "routing", "demo"};
+constexpr std::array kCommands = {"quantize", "allocate", "audit",   "inspect", "eval",   "compare",
+                                  "gate",     "run",      "parity",  "bench",   "logits", "convert",
+                                  "formats",  "recipes",  "routing", "demo"};
 
 TEST_F(Program, AuditPassesASoundModelAndRefusesADamagedOne) {
   const std::string model = folder.file("model");

@@ -151,7 +151,8 @@ TEST_P(Forward, EqualsAnIndependentFloat64Forward) {
 TEST_P(Forward, DoesNotDependOnChunking) {
   const auto tokens = some_tokens(300);
   const auto whole = logits_in_chunks(*model, tokens, {300});
-  EXPECT_LT(relative_rms(logits_in_chunks(*model, tokens, std::vector<std::size_t>(300, 1)), whole), tolerance);
+  EXPECT_LT(relative_rms(logits_in_chunks(*model, tokens, std::vector<std::size_t>(300, 1)), whole),
+            tolerance);
   EXPECT_LT(relative_rms(logits_in_chunks(*model, tokens, {1, 128, 7, 1, 129, 2, 32}), whole), tolerance);
 }
 
