@@ -1,5 +1,6 @@
 #include <fmt/core.h>
 
+#include <filesystem>
 #include <memory>
 
 #include "app/command.h"
@@ -23,6 +24,7 @@ CheckpointPtr open_or_find(const std::string& path, const Options& options, Audi
   try {
     return open_model(path, options.config_directory);
   } catch (const Error& problem) {
+    if (!std::filesystem::exists(path)) throw;  // a wrong path says nothing of a model
     report.model = path;
     report.of_checkpoint.push_back({"unreadable", problem.what(), 1e9});
     return nullptr;

@@ -69,6 +69,7 @@ TEST_F(Program, AuditPassesASoundModelAndRefusesADamagedOne) {
   const Outcome truncated = run("audit " + model);
   EXPECT_EQ(truncated.code, 3);
   EXPECT_THAT(truncated.out, HasSubstr("unreadable"));
+  expect_error("audit " + folder.file("nowhere"), {"nowhere", "no such file"});
 }
 
 TEST_F(Program, EveryCommandHasHelpWithExamples) {
