@@ -40,6 +40,7 @@ void add_ablate(CLI::App& app);
 void add_allocate(CLI::App& app);
 void add_audit(CLI::App& app);
 void add_routing(CLI::App& app);
+void add_pack_experts(CLI::App& app);
 void add_demo(CLI::App& app);
 
 }  // namespace assay::app

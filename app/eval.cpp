@@ -71,6 +71,7 @@ void evaluate_model(const Options& options) {
   const ModelMeasurement& result = measurement.models.front();
   const OrderedJson json = measurement_json(measurement, result, corpus);
   if (options.record) append_measurement(options.model, json);
+  print_timing(options.loading, model);
   if (options.events)
     fmt::print("{}\n", event_line({result.facts.name, result.perplexity, result.nll_mean,
                                    measurement.evaluation.targets.size(),

@@ -29,6 +29,7 @@ int main(int argc, char** argv) {
   add_ablate(app);
   add_audit(app);
   add_routing(app);
+  add_pack_experts(app);
   add_demo(app);
   try {
     app.parse(argc, argv);

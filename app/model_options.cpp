@@ -1,6 +1,29 @@
 #include "app/model_options.h"
 
+#include <fmt/core.h>
+
+#include "assay/base/error.h"
+
 namespace assay::app {
+namespace {
+
+constexpr double kMegabyte = 1e6, kMilliseconds = 1e3;
+
+double share(std::uint64_t part, std::uint64_t whole) {
+  return whole == 0 ? 0 : 100.0 * static_cast<double>(part) / static_cast<double>(whole);
+}
+
+void say_active_experts(const LoadedModel& model) {
+  const MixtureConfig& mixture = model.model->config().mixture;
+  if (mixture.active == mixture.trained_active) return;
+  fmt::print(
+      stderr,
+      "{}: a token visits {} experts, {} in training: weights are renormalised over those, and this is not "
+      "the model that was trained\n",
+      model.checkpoint->path, mixture.active, mixture.trained_active);
+}
+
+}  // namespace
 
 void add_model_options(CLI::App* command, ModelOptions* options) {
   command
@@ -10,6 +33,22 @@ void add_model_options(CLI::App* command, ModelOptions* options) {
       ->capture_default_str();
   command->add_option("--config-dir", options->config_directory,
                       "Where config and tokenizer lie, for old lattice folders");
+  auto* cache = command
+                    ->add_option("--expert-cache", options->experts.budget,
+                                 "Leave experts on disk and keep this much of them in memory (2GiB, 500MB)")
+                    ->transform(CLI::AsSizeValue(false));
+  command
+      ->add_flag("--direct-io", options->experts.direct,
+                 "Read experts past the system's page cache (O_DIRECT)")
+      ->needs(cache);
+  command
+      ->add_option("--active-experts", options->active_experts,
+                   "Experts that a token visits, in place of the model's own number")
+      ->check(CLI::Range(1, 1 << 20));
+  command
+      ->add_flag("--timing", options->timing,
+                 "For each layer: experts visited, found in memory, read; seconds of waiting and computing")
+      ->needs(cache);
 }
 
 LoadedModel load(const ModelOptions& options, const std::string& path) {
@@ -17,7 +56,50 @@ LoadedModel load(const ModelOptions& options, const std::string& path) {
   load_options.linear.residency = options.residency == "packed"    ? Residency::packed
                                   : options.residency == "decoded" ? Residency::decoded
                                                                    : Residency::automatic;
-  return load_model(path, load_options, options.config_directory);
+  load_options.active_experts = options.active_experts;
+  std::shared_ptr<ExpertStore> store;
+  if (options.experts.budget > 0) store = std::make_shared<ExpertStore>(options.experts);
+  load_options.experts = store;
+  LoadedModel model = load_model(path, load_options, options.config_directory);
+  model.experts = store;
+  say_active_experts(model);
+  return model;
+}
+
+void print_timing(const ModelOptions& options, const LoadedModel& model) {
+  if (!options.timing || !model.experts) return;
+  fmt::print(stderr, "experts read by {}{}\n{:>5}  {:>7}  {:>6}  {:>9}  {:>9}  {:>9}  {:>10}\n",
+             model.experts->reader(), options.experts.direct ? ", past the page cache" : "", "layer",
+             "visits", "hits %", "read MB", "wait ms", "comp. ms", "expert MB");
+  for (const auto& [layer, took] : model.experts->statistics()) {
+    const ExpertStore::RecordSizes sizes = model.experts->record_sizes(layer);
+    fmt::print(stderr, "{:>5}  {:>7}  {:>6.1f}  {:>9.1f}  {:>9.1f}  {:>9.1f}  {:>4.2f}..{:<4.2f}\n", layer,
+               took.visits, share(took.hits, took.visits), static_cast<double>(took.bytes_read) / kMegabyte,
+               took.wait_seconds * kMilliseconds, took.compute_seconds * kMilliseconds,
+               static_cast<double>(sizes.smallest) / kMegabyte,
+               static_cast<double>(sizes.largest) / kMegabyte);
+  }
+}
+
+OrderedJson timing_json(const ModelOptions& options, const LoadedModel& model) {
+  if (!options.timing || !model.experts) return nullptr;
+  OrderedJson layers = OrderedJson::array();
+  for (const auto& [layer, took] : model.experts->statistics()) {
+    const ExpertStore::RecordSizes sizes = model.experts->record_sizes(layer);
+    layers.push_back({{"layer", layer},
+                      {"passes", took.passes},
+                      {"visits", took.visits},
+                      {"hits", took.hits},
+                      {"bytes_read", took.bytes_read},
+                      {"wait_seconds", took.wait_seconds},
+                      {"compute_seconds", took.compute_seconds},
+                      {"expert_bytes", {sizes.smallest, sizes.largest}},
+                      {"layer_bytes", sizes.total}});
+  }
+  return {{"reader", model.experts->reader()},
+          {"direct", options.experts.direct},
+          {"dropped", model.experts->dropped()},
+          {"layers", std::move(layers)}};
 }
 
 }  // namespace assay::app

@@ -70,16 +70,18 @@ Answer answer(const Options& options, const LoadedModel& loaded, Session& sessio
   return result;
 }
 
-void report(const Options& options, std::size_t prompt_tokens, std::size_t reused, const Answer& result) {
+void report(const Options& options, const LoadedModel& model, std::size_t prompt_tokens, std::size_t reused,
+            const Answer& result) {
   // The first token comes with the prefill; the others are decoded.
   const double decoded = result.ids.empty() ? 0 : static_cast<double>(result.ids.size() - 1);
   const double rate = decoded > 0 && result.decode_seconds > 0 ? decoded / result.decode_seconds : 0;
   if (options.json) {
-    const OrderedJson json = {{"text", result.text},
-                              {"ids", result.ids},
-                              {"prompt_tokens", prompt_tokens},
-                              {"prefill_seconds", result.prefill_seconds},
-                              {"decode_tokens_per_second", rate}};
+    OrderedJson json = {{"text", result.text},
+                        {"ids", result.ids},
+                        {"prompt_tokens", prompt_tokens},
+                        {"prefill_seconds", result.prefill_seconds},
+                        {"decode_tokens_per_second", rate}};
+    if (options.loading.timing) json["experts"] = timing_json(options.loading, model);
     fmt::print("{}\n", json.dump(-1, ' ', false, OrderedJson::error_handler_t::replace));
     return;
   }
@@ -88,6 +90,7 @@ void report(const Options& options, std::size_t prompt_tokens, std::size_t reuse
   if (options.verbose || ::isatty(STDERR_FILENO) == 1)
     fmt::print(stderr, "[{} prompt tokens, {} of them kept, in {:.2f} s; {} generated, {:.1f} tokens/s]\n",
                prompt_tokens, reused, result.prefill_seconds, result.ids.size(), rate);
+  print_timing(options.loading, model);
 }
 
 /// Turns from standard input until it ends; the conversation and its keys and values are kept.
@@ -103,7 +106,7 @@ void converse(const Options& options, const LoadedModel& loaded) {
     messages.push_back({"user", line});
     const std::vector<TokenId> prompt = encode_chat(loaded, messages);
     const Answer result = answer(options, loaded, session, prompt);
-    report(options, prompt.size(), session.reused(), result);
+    report(options, loaded, prompt.size(), session.reused(), result);
     messages.push_back({"assistant", result.text});
   }
 }
@@ -119,7 +122,7 @@ void run(const Options& options) {
                                                    : encode_prompt(*loaded.tokenizer, *options.prompt);
   Session session(*loaded.model);
   const Answer result = answer(options, loaded, session, prompt);
-  report(options, prompt.size(), session.reused(), result);
+  report(options, loaded, prompt.size(), session.reused(), result);
 }
 
 }  // namespace
@@ -148,7 +151,8 @@ void add_run(CLI::App& app) {
   add_common(command, options.get(),
              "  assay run models/demo --prompt 'The city of London is'\n"
              "  assay run model.gguf --chat --prompt 'What is the capital of France?'\n"
-             "  assay run model --chat --temperature 0.7 --top-p 0.9 --seed 1");
+             "  assay run model --chat --temperature 0.7 --top-p 0.9 --seed 1\n"
+             "  assay run big-moe --prompt 'Once' --expert-cache 2GiB --timing");
   command->callback([options] { run(*options); });
 }
 

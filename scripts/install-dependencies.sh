@@ -6,6 +6,7 @@ set -euo pipefail
 build=(g++ cmake ninja-build pkg-config ca-certificates
   libcli11-dev nlohmann-json3-dev libfmt-dev libeigen3-dev libopenblas-openmp-dev
   libpcre2-dev libsentencepiece-dev libutf8proc-dev libssl-dev libzip-dev libboost-dev
+  liburing-dev libxxhash-dev
   libgtest-dev libgmock-dev libbenchmark-dev)
 lint=(clang-14 clang-format-14 clang-tidy-14 libomp-14-dev)
 fuzz=(clang-14 llvm-14 libclang-rt-14-dev libomp-14-dev)

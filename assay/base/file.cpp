@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "assay/base/error.h"
+#include "assay/base/mapping_guard.h"
 
 namespace assay {
 namespace fs = std::filesystem;
@@ -38,10 +39,17 @@ std::string reason() {
   return std::generic_category().message(errno);
 }
 
-struct stat status_of(const Descriptor& file, const std::string& path) {
+FileIdentity identity_of(const struct stat& status) {
+  return {static_cast<std::uint64_t>(status.st_dev), static_cast<std::uint64_t>(status.st_ino),
+          static_cast<std::uint64_t>(status.st_size),
+          std::int64_t{status.st_mtim.tv_sec} * 1'000'000'000 + status.st_mtim.tv_nsec};
+}
+
+FileIdentity regular_identity(int descriptor, const std::string& path) {
   struct stat status {};
-  if (::fstat(file.get(), &status) != 0) fail("{}: cannot read its status: {}", path, reason());
-  return status;
+  if (::fstat(descriptor, &status) != 0) fail("{}: cannot read its status: {}", path, reason());
+  if (!S_ISREG(status.st_mode)) fail("{}: not a regular file", path);
+  return identity_of(status);
 }
 
 Descriptor open_regular(const std::string& path) {
@@ -51,9 +59,7 @@ Descriptor open_regular(const std::string& path) {
 }
 
 std::size_t regular_size(const Descriptor& file, const std::string& path) {
-  const struct stat status = status_of(file, path);
-  if (!S_ISREG(status.st_mode)) fail("{}: not a regular file", path);
-  return static_cast<std::size_t>(status.st_size);
+  return static_cast<std::size_t>(regular_identity(file.get(), path).size);
 }
 
 void sync_path(const fs::path& path) {
@@ -99,23 +105,55 @@ std::string read_file(const std::string& path, std::size_t limit) {
   return content;
 }
 
-MappedFile::MappedFile(std::string path, const std::byte* data, std::size_t size)
-    : path_(std::move(path)), data_(data), size_(size) {}
+MappedFile::MappedFile(std::string path, const std::byte* data, const FileIdentity& identity)
+    : path_(std::move(path)),
+      data_(data),
+      size_(static_cast<std::size_t>(identity.size)),
+      identity_(identity) {
+  if (data_ != nullptr) guard_mapping(this);
+}
 
 std::shared_ptr<const MappedFile> MappedFile::open(const std::string& path) {
   const Descriptor file = open_regular(path);
-  const std::size_t size = regular_size(file, path);
-  if (size == 0) return std::shared_ptr<const MappedFile>(new MappedFile(path, nullptr, 0));
-  void* data = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file.get(), 0);
-  if (data == MAP_FAILED) fail("{}: cannot map {} bytes: {}", path, size, reason());
+  const FileIdentity identity = regular_identity(file.get(), path);
+  if (identity.size == 0) return std::shared_ptr<const MappedFile>(new MappedFile(path, nullptr, identity));
+  void* data = ::mmap(nullptr, identity.size, PROT_READ, MAP_PRIVATE, file.get(), 0);
+  if (data == MAP_FAILED) fail("{}: cannot map {} bytes: {}", path, identity.size, reason());
   auto mapped =
-      std::shared_ptr<const MappedFile>(new MappedFile(path, static_cast<const std::byte*>(data), size));
-  if (regular_size(file, path) != size) fail("{}: changed its size while being opened", path);
+      std::shared_ptr<const MappedFile>(new MappedFile(path, static_cast<const std::byte*>(data), identity));
+  if (regular_size(file, path) != identity.size) fail("{}: changed its size while being opened", path);
   return mapped;
 }
 
 MappedFile::~MappedFile() {
-  if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), size_);
+  if (data_ == nullptr) return;
+  release_mapping(this);
+  ::munmap(const_cast<std::byte*>(data_), size_);
+}
+
+InputFile::InputFile(const std::string& path, bool direct)
+    : path_(path), descriptor_(::open(path.c_str(), O_RDONLY | O_CLOEXEC | (direct ? O_DIRECT : 0))) {
+  if (descriptor_ < 0) fail("{}: cannot open{}: {}", path, direct ? " past the page cache" : "", reason());
+  try {
+    identity_ = regular_identity(descriptor_, path);
+  } catch (...) {
+    ::close(descriptor_);
+    throw;
+  }
+}
+
+InputFile::~InputFile() {
+  ::close(descriptor_);
+}
+
+void InputFile::require_unchanged() const {
+  struct stat named {};
+  if (::stat(path_.c_str(), &named) != 0) fail("{}: removed while in use: {}", path_, reason());
+  if (const FileIdentity now = identity_of(named); now != identity_)
+    fail("{}: {} while in use", path_,
+         now.device != identity_.device || now.inode != identity_.inode ? "replaced"
+         : now.size != identity_.size ? fmt::format("{} bytes became {}", identity_.size, now.size)
+                                      : "written to");
 }
 
 OutputFile::OutputFile(const std::string& path)

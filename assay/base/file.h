@@ -14,7 +14,16 @@ namespace assay {
 /// The whole content of a regular file of at most `limit` bytes. Throws Error.
 std::string read_file(const std::string& path, std::size_t limit);
 
+/// Which file it is, and in which state: enough to tell that it was replaced, cut or written to.
+struct FileIdentity {
+  std::uint64_t device = 0, inode = 0, size = 0;
+  std::int64_t modified_ns = 0;
+  bool operator==(const FileIdentity&) const = default;
+};
+
 /// A regular file mapped read-only; the size is checked again after mapping. Shared, so views stay valid.
+/// A file that shrinks while it is mapped ends the process with a message and exit code 1, where the page
+/// that is no longer there is read: nothing could be returned for it.
 class MappedFile {
  public:
   static std::shared_ptr<const MappedFile> open(const std::string& path);
@@ -24,12 +33,41 @@ class MappedFile {
 
   Bytes bytes() const { return {data_, size_}; }
   const std::string& path() const { return path_; }
+  const FileIdentity& identity() const { return identity_; }  // when it was opened
 
  private:
-  MappedFile(std::string path, const std::byte* data, std::size_t size);
+  MappedFile(std::string path, const std::byte* data, const FileIdentity& identity);
   std::string path_;
   const std::byte* data_;
   std::size_t size_;
+  FileIdentity identity_;
+};
+
+/// The mapped file that `bytes` lie in, as long as it is open; null for other memory.
+const MappedFile* mapped_file_of(Bytes bytes);
+
+/// A regular file for reads at explicit offsets.
+class InputFile {
+ public:
+  /// `direct`: past the page cache (O_DIRECT), where the file system allows it; offsets, sizes and memory
+  /// are then multiples of kDirectAlignment. Throws Error.
+  explicit InputFile(const std::string& path, bool direct = false);
+  ~InputFile();
+  InputFile(const InputFile&) = delete;
+  InputFile& operator=(const InputFile&) = delete;
+
+  int descriptor() const { return descriptor_; }
+  const std::string& path() const { return path_; }
+  const FileIdentity& identity() const { return identity_; }  // when it was opened
+  /// Throws Error when the file, or what its path names, is not what was opened any more.
+  void require_unchanged() const;
+
+  static constexpr std::uint64_t kDirectAlignment = 4096;
+
+ private:
+  std::string path_;
+  int descriptor_ = -1;
+  FileIdentity identity_;
 };
 
 /// A file being written at explicit offsets, inside an AtomicDirectory or on its own. Errors (disk full)

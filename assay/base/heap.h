@@ -4,7 +4,8 @@
 
 namespace assay {
 
-/// MemAvailable of /proc/meminfo, in bytes; 0 when it cannot be read.
+/// In bytes: MemAvailable of /proc/meminfo (0 when it cannot be read), or less where a control group has
+/// less.
 std::uint64_t available_memory();
 
 /// While an object lives, memory that is freed stays with the process: work that allocates the same large

@@ -186,6 +186,7 @@ void parse_mixture(const Json& text, const SupportedModel& model, ModelConfig& c
   mixture.experts = parse_expert_count(text, origin);
   if (mixture.experts == 0) return;
   mixture.active = bounded(text, "num_experts_per_tok", mixture.experts, origin);
+  mixture.trained_active = mixture.active;
   mixture.intermediate = bounded(text, "moe_intermediate_size", kMaxWidth, origin);
   if (model.hybrid)
     mixture.shared_intermediate = bounded(text, "shared_expert_intermediate_size", kMaxWidth, origin);

@@ -33,6 +33,7 @@ struct DeltaNetConfig {
 /// Mixture of experts.
 struct MixtureConfig {
   int experts = 0, active = 0;  // active: of a token
+  int trained_active = 0;       // active as the config says; another number is the user's choice
   int intermediate = 0;         // of an expert
   int shared_intermediate = 0;  // of the expert that every token visits; 0: none
   bool normalise = false;       // weights of the chosen experts are divided by their sum

@@ -25,7 +25,7 @@ namespace {
 /// Embedding, blocks of a mixer and a feed-forward as the config composes them, final norm, head.
 class Transformer final : public Model {
  public:
-  Transformer(ModelConfig config, WeightLoader& loader);
+  Transformer(ModelConfig config, WeightLoader& loader, const LoadOptions& options);
 
   const ModelConfig& config() const override { return config_; }
   void embed(std::span<const Chunk> chunks, std::span<float> hidden) const override;
@@ -42,6 +42,7 @@ class Transformer final : public Model {
                  std::span<float> scratch) const;
 
   ModelConfig config_;
+  std::shared_ptr<ExpertSource> expert_source_;  // outlives the blocks
   std::vector<double> frequencies_;
   std::shared_ptr<const Linear> embedding_, head_;  // the same matrix when tied
   std::vector<Block> blocks_;
@@ -49,8 +50,9 @@ class Transformer final : public Model {
   std::vector<std::string> kernel_report_;
 };
 
-Transformer::Transformer(ModelConfig config, WeightLoader& loader)
+Transformer::Transformer(ModelConfig config, WeightLoader& loader, const LoadOptions& options)
     : config_(std::move(config)),
+      expert_source_(options.experts),
       frequencies_(rope_frequencies(config_.rotary_dim, config_.rope_theta, config_.rope_scaling)) {
   const auto hidden = static_cast<std::uint64_t>(config_.hidden);
   const auto vocabulary = static_cast<std::uint64_t>(config_.vocabulary);
@@ -80,7 +82,9 @@ Transformer::Transformer(ModelConfig config, WeightLoader& loader)
     if (kind.feed_forward == FeedForwardKind::dense)
       block.feed_forward = std::make_unique<DenseMlp>(config_, loader, module + ".mlp");
     else
-      block.feed_forward = std::make_unique<MixtureOfExperts>(config_, loader, module + ".mlp");
+      block.feed_forward =
+          std::make_unique<MixtureOfExperts>(config_, loader, module + ".mlp", layer,
+                                             MixtureOptions{expert_source_.get(), options.watch_routing});
     blocks_.push_back(std::move(block));
   }
   final_norm_ = loader.norm(loader.prefix() + "norm.weight", hidden, config_.shifted_norms);
@@ -181,12 +185,27 @@ ModelConfig model_config_of(const Checkpoint& checkpoint) {
   return config;
 }
 
+namespace {
+
+void set_active_experts(ModelConfig& config, int active, const std::string& origin) {
+  MixtureConfig& mixture = config.mixture;
+  if (mixture.experts == 0) fail("{}: a dense model has no experts to choose {} of", origin, active);
+  if (active < 1 || active > mixture.experts)
+    fail("{}: {} active experts of a token, 1 to {} expected", origin, active, mixture.experts);
+  mixture.active = active;
+}
+
+}  // namespace
+
 std::shared_ptr<const Model> Model::load(CheckpointPtr checkpoint, const LoadOptions& options) {
   ModelConfig config = model_config_of(*checkpoint);
+  if (options.experts && config.mixture.experts == 0)
+    fail("{}: a dense model has no experts to keep on disk", checkpoint->path);
+  if (options.active_experts != 0) set_active_experts(config, options.active_experts, checkpoint->path);
   LinearOptions linear = options.linear;
-  linear.residency = resolve_residency(linear.residency, *checkpoint);
+  linear.residency = resolve_residency(linear.residency, *checkpoint, options.experts != nullptr);
   WeightLoader loader(std::move(checkpoint), linear, options.factory);
-  return std::make_shared<Transformer>(std::move(config), loader);
+  return std::make_shared<Transformer>(std::move(config), loader, options);
 }
 
 }  // namespace assay

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "assay/model/config.h"
+#include "assay/model/mixture.h"
 #include "assay/model/sequence_state.h"
 #include "assay/model/weights.h"
 #include "assay/storage/checkpoint.h"
@@ -23,8 +24,11 @@ struct Chunk {
 ModelConfig model_config_of(const Checkpoint& checkpoint);
 
 struct LoadOptions {
-  LinearOptions linear;        // which kernel holds the matrices
-  LinearFactory factory = {};  // empty: the kernels that `linear` asks for
+  LinearOptions linear;                        // which kernel holds the matrices
+  LinearFactory factory = {};                  // empty: the kernels that `linear` asks for
+  std::shared_ptr<ExpertSource> experts = {};  // who fetches experts; null: they are in memory like all else
+  int active_experts = 0;                      // experts that a token visits; 0: as many as the config says
+  RoutingWatcher watch_routing = {};
 };
 
 class Model {

@@ -18,23 +18,18 @@ namespace {
 /// Some rows of a tensor, as kernels take them.
 class TensorRows final : public RowSource {
  public:
-  TensorRows(CheckpointPtr checkpoint, const Tensor& tensor, std::uint64_t first, std::uint64_t rows)
-      : checkpoint_(std::move(checkpoint)),
-        tensor_(tensor),
-        first_(first),
-        rows_(rows),
-        columns_(as_matrix(tensor.shape).columns) {}
+  TensorRows(std::shared_ptr<const Tensor> tensor, std::uint64_t first, std::uint64_t rows)
+      : tensor_(std::move(tensor)), first_(first), rows_(rows), columns_(as_matrix(tensor_->shape).columns) {}
 
   std::uint64_t rows() const override { return rows_; }
   std::uint64_t columns() const override { return columns_; }
-  const Format& format() const override { return *tensor_.format; }
+  const Format& format() const override { return *tensor_->format; }
   void decode(std::uint64_t first, std::uint64_t count, std::span<float> out) const override {
-    decode_rows(tensor_, first_ + first, count, out);
+    decode_rows(*tensor_, first_ + first, count, out);
   }
 
  private:
-  CheckpointPtr checkpoint_;  // owns the tensor
-  const Tensor& tensor_;
+  std::shared_ptr<const Tensor> tensor_;
   std::uint64_t first_, rows_, columns_;
 };
 
@@ -53,6 +48,11 @@ std::string find_prefix(const Checkpoint& checkpoint) {
 }
 
 }  // namespace
+
+std::shared_ptr<const RowSource> make_row_source(std::shared_ptr<const Tensor> tensor,
+                                                 std::uint64_t first_row, std::uint64_t rows) {
+  return std::make_shared<TensorRows>(std::move(tensor), first_row, rows);
+}
 
 void Projection::forward(std::span<const float> x, std::size_t tokens, std::span<float> out) const {
   weight->forward(x, tokens, out);
@@ -94,14 +94,33 @@ std::shared_ptr<const Linear> WeightLoader::matrix(const std::string& name, std:
 
 std::shared_ptr<const Linear> WeightLoader::matrix_of_stack(const std::string& name, const StackSlice& slice,
                                                             std::uint64_t rows, std::uint64_t columns) {
-  const Tensor& tensor = take(name, {slice.count, slice.parts * rows, columns});
-  const std::uint64_t first = (slice.index * slice.parts + slice.part) * rows;
-  return build({name, first, false}, tensor, rows);
+  return build({name, slice.first_row(rows), false}, take_stack(name, slice, rows, columns), rows);
+}
+
+const Tensor& WeightLoader::take_stack(const std::string& name, const StackSlice& slice, std::uint64_t rows,
+                                       std::uint64_t columns) {
+  return take(name, {slice.count, slice.parts * rows, columns});
+}
+
+Tensor WeightLoader::stored_matrix(const std::string& name, std::uint64_t rows, std::uint64_t columns) {
+  return left_on_disk(take(name, {rows, columns}), 0, rows);
+}
+
+Tensor WeightLoader::stored_matrix_of_stack(const std::string& name, const StackSlice& slice,
+                                            std::uint64_t rows, std::uint64_t columns) {
+  return left_on_disk(take_stack(name, slice, rows, columns), slice.first_row(rows), rows);
+}
+
+Tensor WeightLoader::left_on_disk(const Tensor& tensor, std::uint64_t first_row, std::uint64_t rows) {
+  ++kernels_[fmt::format("{}: read when needed, {}", tensor.format->name(),
+                         linear_kernel_name(*tensor.format, {Residency::packed}))];
+  return row_slice(tensor, first_row, rows, tensor.name);
 }
 
 std::shared_ptr<const Linear> WeightLoader::build(const MatrixPlace& place, const Tensor& tensor,
                                                   std::uint64_t rows) {
-  auto source = std::make_shared<TensorRows>(checkpoint_, tensor, place.first_row, rows);
+  // The checkpoint owns the tensor.
+  auto source = make_row_source(std::shared_ptr<const Tensor>(checkpoint_, &tensor), place.first_row, rows);
   std::shared_ptr<const Linear> linear =
       factory_ ? factory_(place, std::move(source)) : make_linear(source, options_);
   ++kernels_[tensor.format->name() + ": " + linear->kernel()];
@@ -143,11 +162,14 @@ std::vector<std::string> WeightLoader::report() const {
   return lines;
 }
 
-Residency resolve_residency(Residency wanted, const Checkpoint& checkpoint) {
+Residency resolve_residency(Residency wanted, const Checkpoint& checkpoint, bool without_experts) {
   if (wanted != Residency::automatic) return wanted;
   std::uint64_t decoded = 0;
-  for (const Tensor& tensor : checkpoint.tensors)
+  for (const Tensor& tensor : checkpoint.tensors) {
+    const std::optional<Role> role = classify_tensor(tensor.name);
+    if (without_experts && role && is_expert_matrix(*role)) continue;
     if (tensor.shape.size() >= 2) decoded += tensor.elements() * sizeof(float);
+  }
   return decoded <= available_memory() / 4 ? Residency::decoded : Residency::packed;
 }
 

@@ -29,6 +29,10 @@ struct MatrixPlace {
 using LinearFactory = std::function<std::shared_ptr<const Linear>(const MatrixPlace& place,
                                                                   std::shared_ptr<const RowSource> rows)>;
 
+/// Rows of a tensor as kernels take them. The tensor is kept.
+std::shared_ptr<const RowSource> make_row_source(std::shared_ptr<const Tensor> tensor,
+                                                 std::uint64_t first_row, std::uint64_t rows);
+
 /// A matrix and, where the architecture has one, its bias.
 struct Projection {
   std::shared_ptr<const Linear> weight;
@@ -61,9 +65,14 @@ class WeightLoader {
   /// its equal parts one (gate and up of a fused expert).
   struct StackSlice {
     std::uint64_t index = 0, count = 1, part = 0, parts = 1;
+    std::uint64_t first_row(std::uint64_t rows) const { return (index * parts + part) * rows; }
   };
   std::shared_ptr<const Linear> matrix_of_stack(const std::string& name, const StackSlice& slice,
                                                 std::uint64_t rows, std::uint64_t columns);
+  /// The same matrices as they are stored, for who reads them later: nothing is decoded.
+  Tensor stored_matrix(const std::string& name, std::uint64_t rows, std::uint64_t columns);
+  Tensor stored_matrix_of_stack(const std::string& name, const StackSlice& slice, std::uint64_t rows,
+                                std::uint64_t columns);
   /// `module`.weight and, if asked for, `module`.bias.
   Projection projection(const std::string& module, std::uint64_t rows, std::uint64_t columns, bool with_bias);
   /// A second copy of a tensor that some checkpoints store beside a tied one: it must hold the same bytes.
@@ -77,6 +86,9 @@ class WeightLoader {
 
  private:
   const Tensor& take(const std::string& name, const Shape& shape);
+  const Tensor& take_stack(const std::string& name, const StackSlice& slice, std::uint64_t rows,
+                           std::uint64_t columns);
+  Tensor left_on_disk(const Tensor& tensor, std::uint64_t first_row, std::uint64_t rows);
   /// What multiplies by `rows` rows of a tensor.
   std::shared_ptr<const Linear> build(const MatrixPlace& place, const Tensor& tensor, std::uint64_t rows);
 
@@ -90,7 +102,7 @@ class WeightLoader {
 };
 
 /// Residency::automatic decided for a checkpoint: decoded when its matrices in f32 fit a quarter of the
-/// memory that is available now.
-Residency resolve_residency(Residency wanted, const Checkpoint& checkpoint);
+/// memory that is available now. `without_experts`: those stay on disk.
+Residency resolve_residency(Residency wanted, const Checkpoint& checkpoint, bool without_experts = false);
 
 }  // namespace assay

@@ -2,10 +2,12 @@
 
 #include <algorithm>
 
+#include "assay/base/checksum.h"
 #include "assay/base/error.h"
 #include "assay/base/file.h"
 #include "assay/base/float_buffer.h"
 #include "assay/base/heap.h"
+#include "assay/quantize/experts_apart.h"
 #include "assay/quantize/mlx_conventions.h"
 #include "assay/quantize/transcode.h"
 #include "assay/storage/assay_directory.h"
@@ -109,10 +111,10 @@ QuantizeResult quantize_model(const QuantizeRequest& request) {
   return result;
 }
 
-Plan convert_model(const CheckpointPtr& original, Container container, const std::string& out) {
+namespace {
+
+Plan lossless_plan(const CheckpointPtr& source, Container container) {
   Plan plan;
-  const CheckpointPtr source =
-      container == Container::mlx ? with_mlx_conventions(original, true).checkpoint : original;
   plan.source = source;
   for (const Tensor& tensor : source->tensors) {
     TensorPlan planned{&tensor, require_role(tensor.name, source->path), nullptr, "copy"};
@@ -124,19 +126,55 @@ Plan convert_model(const CheckpointPtr& original, Container container, const std
     }
     plan.tensors.push_back(std::move(planned));
   }
+  return plan;
+}
+
+struct LosslessCopy {
+  const Plan& plan;
+  WriterInput input;
+  Container container;
+  Recipe recipe;  // a name and a description for the manifest
+};
+
+void write_lossless_copy(LosslessCopy copy, const std::string& out) {
   AtomicDirectory directory(out);
-  const auto writer = make_writer(container, directory.staging(), writer_input(plan));
-  transcode_tensors(plan, *writer);
-  Recipe recipe;
-  recipe.name = "convert";
-  recipe.description = "lossless change of container";
+  const bool with_checksums =
+      std::ranges::any_of(copy.input.tensors, [](const PlannedTensor& t) { return !t.record.empty(); });
+  const std::vector<PlannedTensor> tensors = copy.input.tensors;
+  const auto writer = make_writer(copy.container, directory.staging(), std::move(copy.input));
+  transcode_tensors(copy.plan, *writer);
   std::vector<TensorReport> reports;
-  for (const TensorPlan& tensor : plan.tensors) reports.push_back({tensor.method, {}});
-  const ManifestInput input{recipe, plan, reports, container};
+  for (const TensorPlan& tensor : copy.plan.tensors) reports.push_back({tensor.method, {}});
+  const ManifestInput input{copy.recipe, copy.plan, reports, copy.container};
   OrderedJson manifest = make_manifest(input);
   manifest["not_measured"] = "lossless: the source's measurements hold";
+  if (with_checksums)
+    for (std::size_t i = 0; i < tensors.size(); ++i)
+      if (const TensorPlan& planned = copy.plan.tensors[i];
+          !tensors[i].record.empty() && planned.method == "copy")
+        manifest["tensors"][tensors[i].name][kChecksumKey] =
+            fmt::format("{:016x}", checksum_of(planned.source->planes));
   finish_with_manifest(*writer, directory.staging(), manifest, input);
   directory.commit();
+}
+
+}  // namespace
+
+Plan convert_model(const CheckpointPtr& original, Container container, const std::string& out) {
+  Plan plan = lossless_plan(
+      container == Container::mlx ? with_mlx_conventions(original, true).checkpoint : original, container);
+  write_lossless_copy({plan, writer_input(plan), container, {"convert", "lossless change of container", {}}},
+                      out);
+  return plan;
+}
+
+Plan pack_experts(const CheckpointPtr& original, const std::string& out) {
+  Plan plan = lossless_plan(with_experts_apart(original), Container::assay);
+  WriterInput input = writer_input(plan);
+  for (PlannedTensor& tensor : input.tensors) tensor.record = expert_record(tensor.name);
+  write_lossless_copy(
+      {plan, std::move(input), Container::assay, {"pack-experts", "lossless, each expert in one piece", {}}},
+      out);
   return plan;
 }
 

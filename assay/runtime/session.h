@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "assay/model/model.h"
+#include "assay/runtime/expert_store.h"
 #include "assay/runtime/sampling.h"
 #include "assay/tokenizer/tokenizer.h"
 
@@ -17,6 +18,7 @@ struct LoadedModel {
   CheckpointPtr checkpoint;
   ModelPtr model;
   TokenizerPtr tokenizer;
+  std::shared_ptr<ExpertStore> experts = {};  // of LoadOptions, for its statistics; null: all in memory
 };
 /// `config_directory` holds config and tokenizer for lattice folders that lack them. Throws Error, also when
 /// the tokenizer has ids that the embedding does not.

@@ -20,6 +20,7 @@ Tensor assemble_tensor(const ManifestTensor& entry, const StoredArrays& arrays,
   tensor.name = entry.name;
   tensor.shape = entry.shape;
   tensor.format = entry.format;
+  tensor.checksum = entry.checksum;
   std::vector<PlaneArray> planes;
   try {
     planes = plane_arrays(entry.name, entry.shape, *entry.format);

@@ -19,6 +19,7 @@ namespace assay {
 
 constexpr const char* kManifestFile = "assay.json";
 constexpr int kManifestSchema = 1;
+constexpr const char* kChecksumKey = "xxh3";  // of a tensor, where it has one: see Tensor::checksum
 
 bool has_manifest(const std::string& directory);
 

@@ -1,6 +1,7 @@
 #include "assay/storage/assay_directory_manifest.h"
 
 #include <algorithm>
+#include <charconv>
 #include <filesystem>
 
 #include "assay/base/error.h"
@@ -25,12 +26,26 @@ std::string manifest_path(const std::string& directory) {
   return (fs::path(directory) / kManifestFile).string();
 }
 
+std::optional<std::uint64_t> parse_checksum(const Json& entry, const std::string& where) {
+  if (!entry.contains(kChecksumKey)) return std::nullopt;
+  const auto text = json_get<std::string>(entry, kChecksumKey, where);
+  std::uint64_t value = 0;
+  const char* end = text.data() + text.size();
+  const auto [at, problem] = std::from_chars(text.data(), end, value, 16);
+  if (problem != std::errc() || at != end || text.empty())
+    fail("{}: \"{}\" is {}, up to 16 hexadecimal digits expected", where, kChecksumKey, Json(text).dump());
+  return value;
+}
+
 ManifestTensor parse_tensor(const std::string& name, const Json& entry, const std::string& path) {
   require_printable(name, path);
   const std::string where = fmt::format("{}: tensor {}", path, name);
   if (!entry.is_object()) fail("{}: is {}, an object expected", where, entry.type_name());
   const auto format_name = json_get<std::string>(entry, "format", where);
-  ManifestTensor tensor{.name = name, .format = find_format(format_name), .shape = {}};
+  ManifestTensor tensor{.name = name,
+                        .format = find_format(format_name),
+                        .shape = {},
+                        .checksum = parse_checksum(entry, where)};
   if (tensor.format == nullptr)
     fail("{}: format \"{}\" is unknown to assay {}", where, format_name, ASSAY_VERSION);
   const auto shape = entry.find("shape");

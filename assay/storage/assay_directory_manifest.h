@@ -1,6 +1,7 @@
 #pragma once
 // Reading assay.json: its schema, its tensors and its list of files. Shared by the sources of
 // assay_directory.h.
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -13,6 +14,7 @@ struct ManifestTensor {
   std::string name;
   FormatPtr format;
   Shape shape;
+  std::optional<std::uint64_t> checksum;  // "xxh3"
 };
 
 /// Parses the file; schema and the types of the top-level entries are checked. Throws Error.

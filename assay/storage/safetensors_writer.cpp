@@ -78,20 +78,30 @@ void SafetensorsWriter::place_planes() {
 
 void SafetensorsWriter::assign_shards(std::uint64_t max_shard_bytes) {
   shards_.emplace_back();
-  for (std::size_t i = 0; i < tensors_.size(); ++i) {
-    std::vector<PlaneArray> arrays;
-    for (const PlacedPlane& plane : planes_[i]) arrays.push_back(plane.array);
-    const std::uint64_t bytes = tensor_bytes(arrays, tensors_[i].name);
+  for (std::size_t first = 0, next = 0; first < tensors_.size(); first = next) {
+    std::uint64_t bytes = 0;  // of all tensors of a record
+    for (next = first; next < tensors_.size(); ++next) {
+      if (next > first && (tensors_[first].record.empty() || tensors_[next].record != tensors_[first].record))
+        break;
+      std::vector<PlaneArray> arrays;
+      for (const PlacedPlane& plane : planes_[next]) arrays.push_back(plane.array);
+      const auto sum = checked_add(bytes, tensor_bytes(arrays, tensors_[next].name));
+      if (!sum) fail("{}: tensor {}: its record overflows 64 bits", directory_.string(), tensors_[next].name);
+      bytes = *sum;
+    }
     if (shards_.back().data_bytes > 0 &&
         bytes > max_shard_bytes - std::min(shards_.back().data_bytes, max_shard_bytes))
       shards_.emplace_back();
     const auto sum = checked_add(shards_.back().data_bytes, bytes);
-    if (!sum) fail("{}: tensor {}: the shard overflows 64 bits", directory_.string(), tensors_[i].name);
+    if (!sum) fail("{}: tensor {}: the shard overflows 64 bits", directory_.string(), tensors_[first].name);
     shards_.back().data_bytes = *sum;
-    for (PlacedPlane& plane : planes_[i]) {
-      plane.shard = shards_.size() - 1;
-      shards_.back().planes.push_back(&plane);
-    }
+    for (std::size_t i = first; i < next; ++i)
+      for (PlacedPlane& plane : planes_[i]) {
+        plane.shard = shards_.size() - 1;
+        // Records keep their order among themselves, behind all else.
+        plane.record = tensors_[first].record.empty() ? 0 : first + 1;
+        shards_.back().planes.push_back(&plane);
+      }
   }
   for (std::size_t i = 0; i < shards_.size(); ++i)
     shards_[i].name = shards_.size() == 1
@@ -101,6 +111,7 @@ void SafetensorsWriter::assign_shards(std::uint64_t max_shard_bytes) {
 
 void SafetensorsWriter::create_shard(Shard& shard, const std::string& format) {
   std::stable_sort(shard.planes.begin(), shard.planes.end(), [](const PlacedPlane* a, const PlacedPlane* b) {
+    if (a->record != b->record) return a->record < b->record;
     return dtype_size(a->array.dtype) > dtype_size(b->array.dtype);
   });
   OrderedJson header = OrderedJson::object();

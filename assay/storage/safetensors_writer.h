@@ -1,7 +1,7 @@
 #pragma once
 // Writes safetensors directories of any flavour: shards, index, config and sidecars. Data starts at a
 // multiple of 64 bytes, and planes are ordered by the size of their elements, so that each is naturally
-// aligned.
+// aligned; those of records (PlannedTensor::record) follow, ordered so within each.
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -36,7 +36,7 @@ class SafetensorsWriter : public CheckpointWriter {
   /// Where one plane goes, and which of its bytes have arrived.
   struct PlacedPlane {
     PlaneArray array;
-    std::size_t shard = 0;
+    std::size_t shard = 0, record = 0;
     std::uint64_t begin = 0;                         // in the shard's data section, then in the file
     std::map<std::uint64_t, std::uint64_t> written;  // disjoint ranges [begin, end)
   };

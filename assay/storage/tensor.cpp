@@ -110,6 +110,32 @@ std::uint64_t Tensor::stored_bytes() const {
   return bytes;
 }
 
+Tensor row_slice(const Tensor& tensor, std::uint64_t first, std::uint64_t rows, std::string name) {
+  assert(tensor.format != nullptr && tensor.parts.empty());
+  const MatrixShape matrix = as_matrix(tensor.shape);
+  assert(first <= matrix.rows && rows <= matrix.rows - first);
+  const Layout layout = tensor.format->layout(matrix.columns);
+  const std::uint64_t begin = first * matrix.columns, end = begin + rows * matrix.columns;
+  if (begin % layout.run != 0 || (end % layout.run != 0 && end != tensor.elements()) ||
+      tensor.row_order.heads != 0)
+    fail("{}: tensor {}: rows {} to {} share blocks of {} with others", tensor.file, tensor.name, first,
+         first + rows, layout.run);
+  Tensor slice;
+  slice.name = std::move(name);
+  slice.shape = {rows, matrix.columns};
+  slice.format = tensor.format;
+  slice.dtype = tensor.dtype;
+  slice.file = tensor.file;
+  slice.owners = tensor.owners;
+  if (rows == matrix.rows) slice.checksum = tensor.checksum;
+  const std::uint64_t unit = begin / layout.run, units = ceil_divide(end, layout.run) - unit;
+  for (std::size_t i = 0; i < layout.planes.size(); ++i) {
+    const std::size_t bytes = layout.planes[i].bytes_per_unit;
+    slice.planes.push_back(tensor.planes[i].subspan(unit * bytes, units * bytes));
+  }
+  return slice;
+}
+
 void unpack_units(const Tensor& tensor, const Layout& layout, std::uint64_t first,
                   std::span<const Bytes> planes, std::span<Params> params, std::span<Code> codes) {
   try {

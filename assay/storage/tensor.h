@@ -3,6 +3,7 @@
 // file.
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -36,12 +37,17 @@ struct Tensor {
   /// In place of planes: tensors of the same format whose rows follow one another (experts stacked on
   /// reading), each of whole units in logical order.
   std::vector<Tensor> parts;
-  std::string file;                                 // path, for messages
+  std::optional<std::uint64_t> checksum;  // base/checksum.h of all planes in order, where one is known
+  std::string file;                       // path, for messages
   std::vector<std::shared_ptr<const void>> owners;  // keep the views alive
 
   std::uint64_t elements() const;
   std::uint64_t stored_bytes() const;  // of all planes
 };
+
+/// Rows [first, first + rows) as a tensor [rows, K] called `name`: views of the same bytes. Throws Error when
+/// rows of it share blocks with others.
+Tensor row_slice(const Tensor& tensor, std::uint64_t first, std::uint64_t rows, std::string name);
 
 /// Parameters and codes of the units from `first` on, whose plane bytes are given: unpacked, and every unit
 /// checked. A bad one is an Error with path, tensor and unit.

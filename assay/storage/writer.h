@@ -15,6 +15,9 @@ struct PlannedTensor {
   std::string name;
   Shape shape;
   FormatPtr format;
+  /// Tensors that follow one another and have the same record lie together in one file, so that they are read
+  /// at once (the matrices of an expert). Empty: anywhere. Safetensors containers only.
+  std::string record = {};
 };
 
 /// What goes beside the tensors. The writer adds what its container demands (MLX's "quantization" in

@@ -16,42 +16,26 @@
 namespace assay {
 namespace {
 
-/// A router that keeps what it answered last.
-class RecordingLinear final : public Linear {
- public:
-  RecordingLinear(std::unique_ptr<Linear> linear, std::vector<float>& answers)
-      : linear_(std::move(linear)), answers_(answers) {}
-  void forward(std::span<const float> x, std::size_t tokens, std::span<float> y) const override {
-    linear_->forward(x, tokens, y);
-    answers_.assign(y.begin(), y.end());
-  }
-  std::uint64_t rows() const override { return linear_->rows(); }
-  std::uint64_t columns() const override { return linear_->columns(); }
-  void row(std::uint64_t index, std::span<float> out) const override { linear_->row(index, out); }
-  std::string kernel() const override { return linear_->kernel(); }
-
- private:
-  std::unique_ptr<Linear> linear_;
-  std::vector<float>& answers_;
-};
-
 class MlxParity : public testing::TestWithParam<const char*> {
  protected:
   void load() {
     const std::string folder = test::shared("reference/mlx/") + GetParam();
     arrays_ = test::read_npz(folder + "/ref.npz");
     LoadOptions options;
-    options.factory = [&](const MatrixPlace& place,
-                          std::shared_ptr<const RowSource> rows) -> std::shared_ptr<const Linear> {
-      std::unique_ptr<Linear> linear = make_linear(rows, {Residency::decoded});
-      if (!place.tensor.ends_with(".mlp.gate.weight")) return linear;
-      return std::make_shared<RecordingLinear>(std::move(linear), routers_[layer_of(place.tensor)]);
+    options.watch_routing = [&](int layer, std::span<const float> probabilities,
+                                std::span<const Visit> visits) {
+      choices_[layer].push_back(
+          {{probabilities.begin(), probabilities.end()}, {visits.begin(), visits.end()}});
     };
     model_ = load_model(folder, options).model;
   }
 
   std::map<std::string, test::NpyArray> arrays_;
-  std::map<int, std::vector<float>> routers_;  // layer -> logits of the last pass
+  struct Choice {
+    std::vector<float> probabilities;
+    std::vector<Visit> visits;
+  };
+  std::map<int, std::vector<Choice>> choices_;  // layer -> of each token of the last pass
   ModelPtr model_;
 };
 
@@ -60,25 +44,25 @@ TEST_P(MlxParity, LogitsAndTheExpertsOfEveryToken) {
   load();
   constexpr float kTie = 1e-5f;
   const MixtureConfig& mixture = model_->config().mixture;
-  const auto experts = static_cast<std::size_t>(mixture.experts);
   const auto active = static_cast<std::size_t>(mixture.active);
   std::size_t compared = 0, ties = 0, prompts = 0;
   for (; arrays_.contains("ids_" + std::to_string(prompts)); ++prompts) {
     const std::string number = std::to_string(prompts);
     const auto ids = arrays_.at("ids_" + number).as<TokenId>();
     const auto truth = arrays_.at("logits_" + number).as<float>();
+    choices_.clear();
     const auto found = compute_logits(*model_, ids, 4);
     ASSERT_EQ(found.size(), truth.size());
     for (std::size_t i = 0; i < truth.size(); ++i) ASSERT_NEAR(found[i], truth[i], 2e-3) << number;
-    for (auto& [layer, logits] : routers_) {
+    for (const auto& [layer, choices] : choices_) {
       const auto chosen = arrays_.at("router_" + number + "_" + std::to_string(layer)).as<std::int16_t>();
       ASSERT_EQ(chosen.size(), ids.size() * active);
+      ASSERT_EQ(choices.size(), ids.size());
       for (std::size_t token = 0; token < ids.size(); ++token) {
-        const auto row = std::span(logits).subspan(token * experts, experts);
         std::vector<std::int16_t> ours;
-        for (const Visit& visit : choose_experts(row, active, false))
+        for (const Visit& visit : choices[token].visits)
           ours.push_back(static_cast<std::int16_t>(visit.expert));
-        std::vector<float> shares(row.begin(), row.end());
+        std::vector<float> shares = choices[token].probabilities;
         std::ranges::sort(shares, std::greater());
         if (shares[active - 1] - shares[active] < kTie) {
           ++ties;
@@ -93,7 +77,7 @@ TEST_P(MlxParity, LogitsAndTheExpertsOfEveryToken) {
     }
   }
   EXPECT_EQ(prompts, 3u);
-  EXPECT_EQ(compared + ties, 30u * routers_.size());
+  EXPECT_EQ(compared + ties, 30u * choices_.size());
   EXPECT_EQ(ties, 0u);
 }
 

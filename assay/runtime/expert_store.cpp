@@ -1,0 +1,314 @@
+#include "assay/runtime/expert_store.h"
+
+#include <algorithm>
+#include <array>
+#include <cassert>
+#include <chrono>
+#include <cstdlib>
+#include <deque>
+#include <new>
+#include <system_error>
+#include <utility>
+
+#include "assay/base/checked.h"
+#include "assay/base/checksum.h"
+#include "assay/base/error.h"
+#include "assay/model/weights.h"
+
+namespace assay {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// A gap that is shorter is read along: one read costs more than its bytes.
+constexpr std::uint64_t kReadAlong = 16384;
+// Of extents in memory: direct reads want that of InputFile, which is a multiple.
+constexpr std::uint64_t kPlaneAlignment = 64;
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+std::array<Tensor*, 3> all_of(ExpertTensors& tensors) {
+  return {&tensors.gate, &tensors.up, &tensors.down};
+}
+
+}  // namespace
+
+/// The bytes of one expert.
+struct ExpertStore::Memory {
+  explicit Memory(std::uint64_t bytes)
+      : data(static_cast<std::byte*>(std::aligned_alloc(
+                 InputFile::kDirectAlignment,
+                 ceil_divide(bytes, InputFile::kDirectAlignment) * InputFile::kDirectAlignment)),
+             std::free) {
+    if (!data) throw std::bad_alloc();
+  }
+  std::unique_ptr<std::byte, decltype(&std::free)> data;
+};
+
+/// The experts of one layer, as the model sees them.
+class ExpertStore::Layer final : public Experts {
+ public:
+  Layer(ExpertStore& store, int layer) : store_(store), layer_(layer) {}
+  void visit(std::span<const std::uint32_t> wanted, const Use& use) const override {
+    store_.visit(layer_, wanted, use);
+  }
+
+ private:
+  ExpertStore& store_;
+  int layer_;
+};
+
+/// The reads of one pass over one layer. However the pass ends, none is on its way any more when it is over.
+class ExpertStore::Flight {
+ public:
+  Flight(ExpertStore& store, const std::vector<Record>& records) : store_(store), records_(records) {}
+  ~Flight() {
+    while (!flying_.empty()) {
+      auto landed = flying_.begin();
+      try {
+        landed = flying_.find(store_.queue_->wait().job);
+      } catch (const Error&) {  // the queue is broken; nothing can be waited for
+      }
+      store_.cache_.cancel(records_[landed->second.expert].bytes);
+      flying_.erase(landed);
+    }
+  }
+  Flight(const Flight&) = delete;
+  Flight& operator=(const Flight&) = delete;
+
+  bool empty() const { return flying_.empty(); }
+
+  /// Starts reading an expert if the cache has room.
+  bool launch(std::uint32_t expert) {
+    const Record& record = records_[expert];
+    if (!store_.cache_.reserve(record.bytes)) return false;
+    try {
+      auto memory = std::make_shared<Memory>(record.bytes);
+      std::vector<ReadRequest> requests;
+      for (const Extent& extent : record.extents)
+        requests.push_back({store_.files_[extent.file]->descriptor(),
+                            extent.begin,
+                            {memory->data.get() + extent.at, extent.end - extent.begin},
+                            extent.required_end - extent.begin});
+      store_.queue_->submit(store_.next_job_, requests);
+      flying_.emplace(store_.next_job_++, Read{expert, std::move(memory)});
+    } catch (...) {
+      store_.cache_.cancel(record.bytes);
+      throw;
+    }
+    return true;
+  }
+
+  struct Landed {
+    std::uint32_t expert;
+    std::shared_ptr<const DenseMlp> mlp;
+  };
+  /// Waits for an expert; the room that was reserved for it is the caller's.
+  Landed land() {
+    const ReadOutcome outcome = store_.queue_->wait();
+    const auto found = flying_.find(outcome.job);
+    const Read read = found->second;
+    flying_.erase(found);
+    const Record& record = records_[read.expert];
+    try {
+      store_.require_good(record, outcome);
+      return {read.expert, store_.assemble(record, read.memory)};
+    } catch (...) {
+      store_.cache_.cancel(record.bytes);
+      throw;
+    }
+  }
+
+ private:
+  struct Read {
+    std::uint32_t expert;
+    std::shared_ptr<Memory> memory;
+  };
+  ExpertStore& store_;
+  const std::vector<Record>& records_;
+  std::map<std::uint64_t, Read> flying_;  // by job
+};
+
+ExpertStore::ExpertStore(const ExpertStoreOptions& options, std::unique_ptr<ReadQueue> queue)
+    : options_(options), queue_(std::move(queue)), cache_(options.budget) {}
+
+ExpertStore::~ExpertStore() = default;
+
+std::size_t ExpertStore::file_of(const MappedFile& mapped) {
+  for (std::size_t i = 0; i < files_.size(); ++i)
+    if (files_[i]->path() == mapped.path()) return i;
+  auto file = std::make_unique<InputFile>(mapped.path(), options_.direct);
+  if (file->identity() != mapped.identity()) fail("{}: changed while it was being opened", mapped.path());
+  files_.push_back(std::move(file));
+  return files_.size() - 1;
+}
+
+ExpertStore::Record ExpertStore::make_record(ExpertTensors tensors) {
+  const std::uint64_t alignment = options_.direct ? InputFile::kDirectAlignment : 1;
+  struct Place {
+    std::size_t file;
+    std::uint64_t begin, end;
+  };
+  std::vector<Place> planes;
+  for (const Tensor* tensor : all_of(tensors))
+    for (const Bytes plane : tensor->planes) {
+      const MappedFile* mapped = mapped_file_of(plane);
+      if (mapped == nullptr) fail("{}: tensor {}: lies in no file", tensor->file, tensor->name);
+      const auto begin = static_cast<std::uint64_t>(plane.data() - mapped->bytes().data());
+      planes.push_back({file_of(*mapped), begin, begin + plane.size()});
+    }
+  std::vector<Place> sorted = planes;
+  std::ranges::sort(sorted, {}, [](const Place& place) { return std::pair(place.file, place.begin); });
+
+  Record record;
+  for (const Place& place : sorted) {
+    const std::uint64_t begin = place.begin / alignment * alignment;
+    if (record.extents.empty() || record.extents.back().file != place.file ||
+        begin > record.extents.back().end + kReadAlong)
+      record.extents.push_back({place.file, begin, begin, begin, 0});
+    Extent& extent = record.extents.back();
+    extent.required_end = std::max(extent.required_end, place.end);
+    extent.end = ceil_divide(extent.required_end, alignment) * alignment;
+  }
+  for (Extent& extent : record.extents) {
+    extent.at = record.bytes;
+    record.bytes += ceil_divide(extent.end - extent.begin, kPlaneAlignment) * kPlaneAlignment;
+  }
+  for (const Place& place : planes) {
+    const auto extent = std::ranges::find_if(record.extents, [&](const Extent& e) {
+      return e.file == place.file && e.begin <= place.begin && place.end <= e.required_end;
+    });
+    record.planes.push_back(extent->at + (place.begin - extent->begin));
+  }
+  record.tensors = std::move(tensors);
+  return record;
+}
+
+std::unique_ptr<Experts> ExpertStore::add_layer(int layer, std::vector<ExpertTensors> experts) {
+  std::vector<Record>& records = records_[layer];
+  for (ExpertTensors& tensors : experts) {
+    records.push_back(make_record(std::move(tensors)));
+    const Record& record = records.back();
+    if (record.bytes > options_.budget)
+      fail(
+          "{}: tensor {} and its two companions take {} bytes, the expert cache has {}: at least one expert "
+          "must fit",
+          record.tensors.gate.file, record.tensors.gate.name, record.bytes, options_.budget);
+  }
+  statistics_[layer] = {};
+  return std::make_unique<Layer>(*this, layer);
+}
+
+void ExpertStore::require_good(const Record& record, const ReadOutcome& outcome) const {
+  const Tensor& first = record.tensors.gate;
+  for (const Extent& extent : record.extents) files_[extent.file]->require_unchanged();
+  if (outcome.error != 0)
+    fail("{}: tensor {}: its expert cannot be read: {}", first.file, first.name,
+         std::generic_category().message(outcome.error));
+  if (outcome.ended_early) fail("{}: tensor {}: the file ends within its expert", first.file, first.name);
+}
+
+std::shared_ptr<const DenseMlp> ExpertStore::assemble(const Record& record,
+                                                      const std::shared_ptr<Memory>& memory) const {
+  ExpertTensors tensors = record.tensors;
+  auto at = record.planes.begin();
+  for (Tensor* tensor : all_of(tensors)) {
+    for (Bytes& plane : tensor->planes) plane = {memory->data.get() + *at++, plane.size()};
+    if (tensor->checksum && checksum_of(tensor->planes) != *tensor->checksum)
+      fail("{}: tensor {}: its bytes do not have the checksum that {} says: the file is damaged",
+           tensor->file, tensor->name, "assay.json");
+    tensor->owners = {memory};
+  }
+  const auto projection = [](Tensor& tensor) {
+    const std::uint64_t rows = tensor.shape.front();
+    const auto owned = std::make_shared<const Tensor>(std::move(tensor));
+    return Projection{make_linear(make_row_source(owned, 0, rows), {Residency::packed}), {}};
+  };
+  return std::make_shared<const DenseMlp>(projection(tensors.gate), projection(tensors.up),
+                                          projection(tensors.down));
+}
+
+void ExpertStore::visit(int layer, std::span<const std::uint32_t> wanted, const Experts::Use& use) {
+  const std::lock_guard lock(mutex_);
+  const std::vector<Record>& records = records_.at(layer);
+  ExpertLayerStatistics& statistics = statistics_[layer];
+  const std::uint64_t pass = passes_[layer]++;
+  ++statistics.passes;
+  statistics.visits += wanted.size();
+
+  std::vector<std::uint32_t> there;
+  std::deque<std::uint32_t> missing;
+  for (const std::uint32_t expert : wanted) {
+    const ExpertKey key{layer, expert};
+    cache_.note_visit(key, pass);
+    if (!cache_.find(key)) {
+      missing.push_back(expert);
+      continue;
+    }
+    there.push_back(expert);
+    cache_.set_wanted(key, true);
+  }
+  statistics.hits += there.size();
+
+  Flight flight(*this, records);
+  const auto launch = [&] {
+    while (!missing.empty() && flight.launch(missing.front())) {
+      statistics.bytes_read += records[missing.front()].bytes;
+      missing.pop_front();
+    }
+  };
+  const auto compute = [&](std::uint32_t expert, const DenseMlp& mlp) {
+    const auto start = Clock::now();
+    use(expert, mlp);
+    statistics.compute_seconds += seconds_since(start);
+  };
+  // Nothing that is wanted may stay so when `use` throws.
+  struct Release {
+    ExpertCache& cache;
+    int layer;
+    std::vector<std::uint32_t>& experts;
+    ~Release() {
+      for (const std::uint32_t expert : experts) cache.set_wanted({layer, expert}, false);
+    }
+  } release{cache_, layer, there};
+
+  launch();
+  for (const std::uint32_t expert : there) {
+    const std::shared_ptr<const DenseMlp> mlp = cache_.find({layer, expert});
+    compute(expert, *mlp);
+    cache_.set_wanted({layer, expert}, false);
+    launch();
+  }
+  while (!flight.empty()) {
+    const auto start = Clock::now();
+    const Flight::Landed landed = flight.land();
+    statistics.wait_seconds += seconds_since(start);
+    const ExpertKey key{layer, landed.expert};
+    cache_.insert(key, landed.mlp, records[landed.expert].bytes);
+    cache_.set_wanted(key, true);
+    there.push_back(landed.expert);
+    launch();
+    compute(landed.expert, *landed.mlp);
+    cache_.set_wanted(key, false);
+    launch();
+  }
+  assert(missing.empty() && "any expert fits an empty cache");
+}
+
+void ExpertStore::reset_statistics() {
+  for (auto& [layer, statistics] : statistics_) statistics = {};
+}
+
+ExpertStore::RecordSizes ExpertStore::record_sizes(int layer) const {
+  RecordSizes sizes;
+  for (const Record& record : records_.at(layer)) {
+    sizes.smallest = sizes.total == 0 ? record.bytes : std::min(sizes.smallest, record.bytes);
+    sizes.largest = std::max(sizes.largest, record.bytes);
+    sizes.total += record.bytes;
+  }
+  return sizes;
+}
+
+}  // namespace assay
