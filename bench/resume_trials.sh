@@ -5,10 +5,11 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 trials=${1:-20}
+assay=${ASSAY:-build/assay}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 quantize() {
-  build/assay quantize models/demo "$1" --recipe w3 --method gptq --calib self --calib-tokens 4096 --measure none
+  "$assay" quantize models/demo "$1" --recipe w3 --method gptq --calib self --calib-tokens 4096 --measure none
 }
 
 start=$(date +%s%N)

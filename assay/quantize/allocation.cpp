@@ -11,7 +11,19 @@
 namespace assay {
 namespace {
 
-constexpr std::uint64_t kGrid = 1 << 16;  // steps of bytes; sizes are rounded up, so the budget always holds
+constexpr std::uint64_t kGrid = 1 << 16;  // steps of bytes at most
+
+/// Bytes that all sizes of all choices differ by in whole multiples. Matrices of a model share large factors,
+/// so steps of these bytes are mostly few enough to be exact.
+std::uint64_t common_step(const std::vector<std::vector<Choice>>& items) {
+  std::uint64_t step = 0;
+  for (const auto& choices : items)
+    for (const Choice& choice : choices) {
+      const std::uint64_t first = choices.front().bytes;
+      step = std::gcd(step, std::max(choice.bytes, first) - std::min(choice.bytes, first));
+    }
+  return std::max<std::uint64_t>(step, 1);
+}
 
 }  // namespace
 
@@ -47,7 +59,9 @@ std::vector<std::size_t> allocate(const std::vector<std::vector<Choice>>& items,
   if (least > budget) fail("{} bytes cannot be reached: the smallest formats take {}", budget, least);
   // Bytes above every item's smallest choice are what is shared out.
   const std::uint64_t spare = budget - least;
-  const std::uint64_t step = std::max<std::uint64_t>(1, ceil_divide(spare, kGrid));
+  const std::uint64_t common = common_step(items);
+  // Coarser where there would be too many; sizes are then rounded up, so that the budget always holds.
+  const std::uint64_t step = common * std::max<std::uint64_t>(1, ceil_divide(spare / common, kGrid));
   const auto width = static_cast<std::size_t>(spare / step) + 1;
   constexpr double kNever = std::numeric_limits<double>::infinity();
   std::vector<double> best(width, 0.0), next(width);

@@ -1,6 +1,6 @@
 #pragma once
-// Which format each tensor gets when the bytes are given: a multiple-choice knapsack, solved exactly on a
-// fine grid of bytes by dynamic programming.
+// Which format each tensor gets when the bytes are given: a multiple-choice knapsack, solved exactly in
+// steps of the bytes that the sizes have in common (coarser where those are too many) by dynamic programming.
 #include <cstddef>
 #include <cstdint>
 #include <vector>

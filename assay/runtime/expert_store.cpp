@@ -14,6 +14,7 @@
 #include "assay/base/checksum.h"
 #include "assay/base/error.h"
 #include "assay/model/weights.h"
+#include "assay/parallel/threads.h"
 
 namespace assay {
 namespace {
@@ -22,6 +23,10 @@ using Clock = std::chrono::steady_clock;
 
 // A gap that is shorter is read along: one read costs more than its bytes.
 constexpr std::uint64_t kReadAlong = 16384;
+// Larger extents are read in pieces, side by side: a disk wants more than one request at a time.
+constexpr std::uint64_t kReadSize = 256 << 10;
+// Experts on their way at once while others compute; one, when there is nothing to compute yet.
+constexpr std::size_t kReadAhead = 2;
 // Of extents in memory: direct reads want that of InputFile, which is a multiple.
 constexpr std::uint64_t kPlaneAlignment = 64;
 
@@ -79,6 +84,7 @@ class ExpertStore::Flight {
   Flight& operator=(const Flight&) = delete;
 
   bool empty() const { return flying_.empty(); }
+  std::size_t size() const { return flying_.size(); }
 
   /// Starts reading an expert if the cache has room.
   bool launch(std::uint32_t expert) {
@@ -88,10 +94,13 @@ class ExpertStore::Flight {
       auto memory = std::make_shared<Memory>(record.bytes);
       std::vector<ReadRequest> requests;
       for (const Extent& extent : record.extents)
-        requests.push_back({store_.files_[extent.file]->descriptor(),
-                            extent.begin,
-                            {memory->data.get() + extent.at, extent.end - extent.begin},
-                            extent.required_end - extent.begin});
+        for (std::uint64_t begin = extent.begin; begin < extent.end; begin += kReadSize) {
+          const std::uint64_t end = std::min(begin + kReadSize, extent.end);
+          requests.push_back({store_.files_[extent.file]->descriptor(),
+                              begin,
+                              {memory->data.get() + extent.at + (begin - extent.begin), end - begin},
+                              std::min(end, extent.required_end) - begin});
+        }
       store_.queue_->submit(store_.next_job_, requests);
       flying_.emplace(store_.next_job_++, Read{expert, std::move(memory)});
     } catch (...) {
@@ -216,11 +225,15 @@ std::shared_ptr<const DenseMlp> ExpertStore::assemble(const Record& record,
   auto at = record.planes.begin();
   for (Tensor* tensor : all_of(tensors)) {
     for (Bytes& plane : tensor->planes) plane = {memory->data.get() + *at++, plane.size()};
-    if (tensor->checksum && checksum_of(tensor->planes) != *tensor->checksum)
-      fail("{}: tensor {}: its bytes do not have the checksum that {} says: the file is damaged",
-           tensor->file, tensor->name, "assay.json");
     tensor->owners = {memory};
   }
+  const std::array matrices = all_of(tensors);
+  parallel_for(matrices.size(), [&](std::size_t i) {
+    const Tensor& tensor = *matrices[i];
+    if (tensor.checksum && checksum_of(tensor.planes) != *tensor.checksum)
+      fail("{}: tensor {}: its bytes do not have the checksum that assay.json says: the file is damaged",
+           tensor.file, tensor.name);
+  });
   const auto projection = [](Tensor& tensor) {
     const std::uint64_t rows = tensor.shape.front();
     const auto owned = std::make_shared<const Tensor>(std::move(tensor));
@@ -254,7 +267,10 @@ void ExpertStore::visit(int layer, std::span<const std::uint32_t> wanted, const 
 
   Flight flight(*this, records);
   const auto launch = [&] {
-    while (!missing.empty() && flight.launch(missing.front())) {
+    // Reads on their way share the disk: with all at once the first expert would arrive hardly before the
+    // last.
+    const std::size_t ahead = there.empty() ? 1 : kReadAhead;
+    while (!missing.empty() && flight.size() < ahead && flight.launch(missing.front())) {
       statistics.bytes_read += records[missing.front()].bytes;
       missing.pop_front();
     }

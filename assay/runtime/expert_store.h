@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "assay/base/file.h"
+#include "assay/base/heap.h"
 #include "assay/base/read_queue.h"
 #include "assay/model/experts.h"
 #include "assay/runtime/expert_cache.h"
@@ -73,6 +74,7 @@ class ExpertStore final : public ExpertSource {
   std::shared_ptr<const DenseMlp> assemble(const Record& record, const std::shared_ptr<Memory>& memory) const;
   void require_good(const Record& record, const ReadOutcome& outcome) const;
 
+  KeepFreedMemory keep_freed_memory_;  // an expert takes the pages of the one that made room
   ExpertStoreOptions options_;
   std::unique_ptr<ReadQueue> queue_;
   ExpertCache cache_;

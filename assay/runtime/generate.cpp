@@ -9,6 +9,7 @@ namespace {
 
 // Long prompts are computed in pieces: activations stay small, the arithmetic stays in large products.
 constexpr std::size_t kPrefillTokens = 512;
+constexpr std::size_t kSnapshots = 4;
 
 bool is_end_token(const ModelConfig& config, TokenId id) {
   return std::find(config.end_tokens.begin(), config.end_tokens.end(), id) != config.end_tokens.end();
@@ -29,13 +30,13 @@ void check_room(const ModelConfig& config, std::size_t prompt, const GenerateOpt
 
 }  // namespace
 
-Session::Session(const Model& model) : model_(model), state_(make_sequence_state(model.config())) {}
+Session::Session(const Model& model) : model_(model), state_(model.config()) {}
 
 /// Appends tokens; logits of the last one.
 void Session::feed(std::span<const TokenId> tokens, std::vector<float>& logits) {
   std::vector<float> hidden;
   for (std::size_t at = 0; at < tokens.size(); at += kPrefillTokens) {
-    const Chunk chunk{state_.get(), tokens.subspan(at, std::min(kPrefillTokens, tokens.size() - at))};
+    const Chunk chunk{&state_, tokens.subspan(at, std::min(kPrefillTokens, tokens.size() - at))};
     model_.forward({&chunk, 1}, hidden);
     held_.insert(held_.end(), chunk.tokens.begin(), chunk.tokens.end());
   }
@@ -43,21 +44,42 @@ void Session::feed(std::span<const TokenId> tokens, std::vector<float>& logits) 
                 logits);
 }
 
+/// Forgets what the prompt does not begin with.
+void Session::return_to_common_prefix(std::span<const TokenId> prompt) {
+  // At least the last prompt token must be computed: its logits are not kept.
+  const auto longest = std::min(held_.size(), prompt.size() - 1);
+  auto common = static_cast<std::size_t>(
+      std::mismatch(held_.begin(), held_.begin() + static_cast<std::ptrdiff_t>(longest), prompt.begin())
+          .first -
+      held_.begin());
+  if (common == held_.size()) return;
+  if (state_.can_rewind()) {
+    state_.rewind(static_cast<int>(common));
+  } else {
+    while (!snapshots_.empty() && static_cast<std::size_t>(snapshots_.back().length) > common)
+      snapshots_.pop_back();
+    if (snapshots_.empty())
+      state_ = SequenceMemory(model_.config());
+    else
+      state_.restore(snapshots_.back());
+    common = static_cast<std::size_t>(state_.length());
+  }
+  held_.resize(common);
+}
+
 std::vector<GeneratedToken> Session::generate(std::span<const TokenId> prompt, const GenerateOptions& options,
                                               const TokenCallback& on_token) {
   check_room(model_.config(), prompt.size(), options);
   Sampler sampler(options.sampling);
-  // At least the last prompt token must be computed: its logits are not kept.
-  const bool continues =
-      held_.size() < prompt.size() && std::equal(held_.begin(), held_.end(), prompt.begin());
-  if (!continues) {
-    state_ = make_sequence_state(model_.config());
-    held_.clear();
-  }
+  return_to_common_prefix(prompt);
   reused_ = held_.size();
 
   std::vector<float> logits;
   feed(prompt.subspan(held_.size()), logits);
+  if (!state_.can_rewind()) {
+    if (snapshots_.size() == kSnapshots) snapshots_.pop_front();
+    snapshots_.push_back(state_.snapshot());
+  }
   std::vector<GeneratedToken> generated;
   while (generated.size() < static_cast<std::size_t>(options.max_tokens)) {
     const GeneratedToken token{sampler.pick(logits), top_two(logits).margin};

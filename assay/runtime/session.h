@@ -1,5 +1,6 @@
 #pragma once
 // A model with its tokenizer, opened once; sequences with a KV cache; generation.
+#include <deque>
 #include <functional>
 #include <memory>
 #include <span>
@@ -9,6 +10,7 @@
 #include "assay/model/model.h"
 #include "assay/runtime/expert_store.h"
 #include "assay/runtime/sampling.h"
+#include "assay/runtime/sequence_memory.h"
 #include "assay/tokenizer/tokenizer.h"
 
 namespace assay {
@@ -49,13 +51,14 @@ using TokenCallback = std::function<bool(const GeneratedToken&)>;
 std::vector<GeneratedToken> generate(const Model& model, std::span<const TokenId> prompt,
                                      const GenerateOptions& options, const TokenCallback& on_token = {});
 
-/// A conversation: a sequence whose keys and values are kept from one call to the next.
+/// A conversation: a sequence whose keys and values are kept from one call to the next, with snapshots of
+/// what delta nets carried at the ends of its last prompts.
 class Session {
  public:
   explicit Session(const Model& model);  // which must outlive the session
 
-  /// As the free function; only what `prompt` adds to the tokens already held is computed. A prompt that does
-  /// not continue them starts over.
+  /// As the free function; only what `prompt` adds to the tokens already held is computed. A prompt that
+  /// leaves them goes back to where it does, or with delta nets to the last snapshot before.
   std::vector<GeneratedToken> generate(std::span<const TokenId> prompt, const GenerateOptions& options,
                                        const TokenCallback& on_token = {});
   /// Prompt tokens that the last call did not have to compute.
@@ -63,10 +66,12 @@ class Session {
 
  private:
   void feed(std::span<const TokenId> tokens, std::vector<float>& logits);
+  void return_to_common_prefix(std::span<const TokenId> prompt);
 
   const Model& model_;
-  std::unique_ptr<SequenceState> state_;
-  std::vector<TokenId> held_;  // the tokens of state_
+  SequenceMemory state_;
+  std::vector<TokenId> held_;                       // the tokens of state_
+  std::deque<SequenceMemory::Snapshot> snapshots_;  // by growing length; empty where state_ can rewind
   std::size_t reused_ = 0;
 };
 

@@ -101,6 +101,22 @@ TEST(Allocation, GridNeverGivesMoreThanTheBudget) {
   }
 }
 
+// Two hundred matrices whose sizes share a factor, as a model's do: the budget of the best format everywhere
+// buys it.
+TEST(Allocation, AnExactBudgetIsUsedExactly) {
+  std::mt19937 random(13);
+  std::vector<std::vector<Choice>> items(200);
+  std::uint64_t best = 0;
+  for (auto& item : items) {
+    const std::uint64_t unit = 6912 * (1 + random() % 9);
+    item = {{5 * unit, 2.0}, {7 * unit, 1.0}, {10 * unit, 0.0}};
+    best += 10 * unit;
+  }
+  const Total sum = total(items, allocate(items, best));
+  EXPECT_EQ(sum.bytes, best);
+  EXPECT_EQ(sum.damage, 0.0);
+}
+
 TEST(Allocation, TiesGoToFewerBytes) {
   EXPECT_EQ(allocate({{{200, 0.5}, {100, 0.5}}}, 1000), std::vector<std::size_t>{1});
 }

@@ -9,6 +9,7 @@
 #include "assay/base/error.h"
 #include "assay/runtime/prompt.h"
 #include "assay/runtime/text_stream.h"
+#include "tests/model/reference_forward.h"
 #include "tests/support.h"
 
 namespace assay {
@@ -224,12 +225,62 @@ TEST(Session, ContinuesAConversationWithoutComputingItAgain) {
   EXPECT_EQ(session.reused(), 6u);  // the last token of the answer had not been fed
   EXPECT_EQ(ids_of(second), ids_of(generate(model, conversation, {.max_tokens = 6})));
 
-  // What does not continue the tokens held starts over: shorter, longer, or the same prompt once more.
+  // What leaves the tokens held goes back to where it does: a prompt of another end, of another start, the
+  // same once more (its last token has no logits any more).
   const std::vector<TokenId> shorter = {434, 99, 274}, longer(30, 99);
-  for (const auto& other : {shorter, longer, longer}) {
+  const std::vector<std::pair<std::vector<TokenId>, std::size_t>> others = {
+      {shorter, 1}, {longer, 0}, {longer, 29}};
+  for (const auto& [other, reused] : others) {
     EXPECT_EQ(ids_of(session.generate(other, {.max_tokens = 6})),
               ids_of(generate(model, other, {.max_tokens = 6})));
-    EXPECT_EQ(session.reused(), 0u);
+    EXPECT_EQ(session.reused(), reused);
+  }
+}
+
+// What a delta net carries cannot be shortened: a prompt goes back to the end of an earlier one that it
+// begins with.
+TEST(Session, DeltaNetsGoBackToSnapshots) {
+  const test::MemoryModel random({{"model_type", "qwen3_next"},
+                                  {"hidden_size", 32},
+                                  {"num_hidden_layers", 2},
+                                  {"full_attention_interval", 2},
+                                  {"intermediate_size", 32},
+                                  {"num_attention_heads", 2},
+                                  {"num_key_value_heads", 1},
+                                  {"head_dim", 16},
+                                  {"vocab_size", 50},
+                                  {"max_position_embeddings", 512},
+                                  {"rms_norm_eps", 1e-6},
+                                  {"rope_theta", 500.0},
+                                  {"tie_word_embeddings", true},
+                                  {"linear_num_key_heads", 1},
+                                  {"linear_num_value_heads", 2},
+                                  {"linear_key_head_dim", 8},
+                                  {"linear_value_head_dim", 8},
+                                  {"linear_conv_kernel_dim", 4},
+                                  {"num_experts", 0}});
+  const ModelPtr model = Model::load(random.checkpoint());
+  const std::vector<TokenId> system = {3, 1, 4, 1, 5};
+  const auto with = [&](std::vector<TokenId> more) {
+    std::vector<TokenId> prompt = system;
+    prompt.insert(prompt.end(), more.begin(), more.end());
+    return prompt;
+  };
+  Session session(*model);
+  const std::vector<std::pair<std::vector<TokenId>, std::size_t>> prompts = {
+      {system, 0},
+      {with({9, 2}), 5},  // the answer to `system` is forgotten
+      {with({9, 2, 6, 5}), 7},
+      {with({9, 2, 6, 8, 8}), 7},
+      {with({9, 2, 6, 5}), 7},
+      {with({7}), 5},
+      {with({9, 2, 6}), 5},  // the snapshots behind `system` are gone with the tokens they stood for
+      {{3, 1, 4}, 0},        // shorter than any snapshot
+      {with({9}), 3}};
+  for (const auto& [prompt, reused] : prompts) {
+    EXPECT_EQ(ids_of(session.generate(prompt, {.max_tokens = 3})),
+              ids_of(generate(*model, prompt, {.max_tokens = 3})));
+    EXPECT_EQ(session.reused(), reused) << prompt.size();
   }
 }
 
