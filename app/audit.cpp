@@ -1,5 +1,6 @@
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <memory>
 
@@ -31,6 +32,13 @@ CheckpointPtr open_or_find(const std::string& path, const Options& options, Audi
   }
 }
 
+bool has_experts(const Checkpoint& checkpoint) {
+  return std::ranges::any_of(checkpoint.tensors, [](const Tensor& tensor) {
+    const std::optional<Role> role = classify_tensor(tensor.name);
+    return role && is_expert_matrix(*role);
+  });
+}
+
 void run(const Options& options) {
   CheckpointPtr original;
   if (!options.against.empty()) original = open_model(options.against);
@@ -40,6 +48,7 @@ void run(const Options& options) {
     if (original && model->container == Container::mlx)
       original = with_mlx_conventions(original, true).checkpoint;
     report = audit_checkpoint(*model, original.get());
+    if (original && has_experts(*model)) add_router_agreement(report, model, original);
   }
   if (!options.html.empty()) write_file_atomically(options.html, audit_html(report));
   if (options.json)

@@ -9,6 +9,7 @@
 #include "app/model_options.h"
 #include "assay/base/error.h"
 #include "assay/measure/measurement.h"
+#include "assay/quantize/expert_coverage.h"
 #include "assay/quantize/quantize_model.h"
 
 namespace assay::app {
@@ -107,8 +108,19 @@ void prepare_measurement(const Options& options, QuantizeRequest& request) {
   }
 }
 
+/// What the experts of each layer saw of the calibration text.
+void print_coverage(const std::vector<ExpertCoverage>& coverage) {
+  if (coverage.empty()) return;
+  fmt::print("tokens that experts saw:\n{:>5}  {:>7}  {:>7}  {:>7}  {:>22}  {:>6}\n", "layer", "experts",
+             "least", "median", "few, rounded by weights", "unseen");
+  for (const ExpertCoverage& layer : coverage)
+    fmt::print("{:>5}  {:>7}  {:>7}  {:>7}  {:>23}  {:>6}\n", layer.layer, layer.experts, layer.least,
+               layer.median, layer.seldom, layer.unseen);
+}
+
 void print_result(const Options& options, const QuantizeResult& result, const Checkpoint& source) {
   print_size(result.plan, source);
+  print_coverage(expert_coverage(result.plan, result.reports));
   double worst = -1;
   std::size_t worst_index = 0;
   for (std::size_t i = 0; i < result.reports.size(); ++i)

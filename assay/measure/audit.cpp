@@ -276,4 +276,27 @@ AuditReport audit_checkpoint(const Checkpoint& model, const Checkpoint* original
   return report;
 }
 
+void add_router_agreement(AuditReport& report, const CheckpointPtr& model, const CheckpointPtr& original) {
+  // Between chance and full agreement: two bits everywhere keep routers above half of the way
+  // (docs/experts.md).
+  constexpr double kLeastAboveChance = 0.25;
+  try {
+    report.routing = compare_routing(model, original);
+  } catch (const Error& problem) {
+    report.notes.push_back(fmt::format("routers were not compared: {}", problem.what()));
+    return;
+  }
+  const double chance = report.routing->chance;
+  const double limit = chance + kLeastAboveChance * (1 - chance);
+  for (const auto& [layer, share] : report.routing->layers)
+    if (share < limit)
+      report.of_checkpoint.push_back(
+          {"routers_disagree",
+           fmt::format(
+               "layer {}: {:.1f} % of the experts that a token visits are the original's, at least {:.1f} % "
+               "expected (chance gives {:.1f} %)",
+               layer, 100 * share, 100 * limit, 100 * chance),
+           limit / std::max(share, 1e-3)});
+}
+
 }  // namespace assay

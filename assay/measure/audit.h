@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "assay/base/json.h"
+#include "assay/measure/router_agreement.h"
 #include "assay/measure/tensor_facts.h"
 #include "assay/model/roles.h"
 #include "assay/storage/checkpoint.h"
@@ -30,10 +31,11 @@ struct TensorAudit {
 };
 
 struct AuditReport {
-  std::string model, original;           // paths; "" without an original
-  std::vector<TensorAudit> tensors;      // sorted by name
-  std::vector<Suspicion> of_checkpoint;  // missing and foreign tensors, repeated matrices
-  std::vector<std::string> notes;        // what was not looked at, and why
+  std::string model, original;             // paths; "" without an original
+  std::vector<TensorAudit> tensors;        // sorted by name
+  std::vector<Suspicion> of_checkpoint;    // missing and foreign tensors, repeated matrices
+  std::vector<std::string> notes;          // what was not looked at, and why
+  std::optional<RouterAgreement> routing;  // with the original's routers
 
   bool sound() const;
   OrderedJson to_json() const;
@@ -42,6 +44,10 @@ struct AuditReport {
 /// `original` may be null. A rotated checkpoint is not compared tensor by tensor: a note says so. Throws
 /// Error only for what makes an audit impossible; a tensor that cannot be read is a finding.
 AuditReport audit_checkpoint(const Checkpoint& model, const Checkpoint* original);
+
+/// Runs both models of a mixture of experts and adds what their routers have in common; a finding when it is
+/// hardly more than chance. A note instead, when one of them cannot be run.
+void add_router_agreement(AuditReport& report, const CheckpointPtr& model, const CheckpointPtr& original);
 
 /// The findings, then a line for every format; and a page with a heat map of all tensors.
 std::string audit_text(const AuditReport& report);

@@ -51,6 +51,15 @@ OrderedJson compared_json(const ComparedFacts& facts) {
   return json;
 }
 
+std::string routing_line(const RouterAgreement& routing) {
+  const auto worst =
+      std::ranges::min_element(routing.layers, {}, [](const auto& layer) { return layer.second; });
+  return fmt::format(
+      "routers: {:.1f} % of the experts that a token visits are the original's, {:.1f} % in layer {}, "
+      "the worst (chance {:.1f} %)",
+      100 * routing.mean(), 100 * worst->second, worst->first, 100 * routing.chance);
+}
+
 /// Suspicious tensors, the worst first.
 std::vector<const TensorAudit*> suspects(const AuditReport& report) {
   std::vector<const TensorAudit*> found;
@@ -138,6 +147,7 @@ OrderedJson AuditReport::to_json() const {
           {"sound", sound()},
           {"findings", suspicions_json(of_checkpoint)},
           {"notes", notes},
+          {"routing", routing ? routing->to_json() : OrderedJson(nullptr)},
           {"tensors", std::move(list)}};
 }
 
@@ -169,6 +179,7 @@ std::string audit_text(const AuditReport& report) {
           fmt::format(", relative RMS up to {:.4f}, cosine down to {:.4f}", row.largest, row.smallest_cosine);
     text += "\n";
   }
+  if (report.routing) text += routing_line(*report.routing) + "\n";
   for (const std::string& note : report.notes) text += "note: " + note + "\n";
   return text + verdict(report) + "\n";
 }
@@ -181,6 +192,7 @@ std::string audit_html(const AuditReport& report) {
   html += fmt::format("<h1>Audit of {}</h1><p class=\"lead\">{}{}</p>\n", escape_html(report.model),
                       escape_html(verdict(report)),
                       report.original.empty() ? "" : escape_html(", against " + report.original));
+  if (report.routing) html += fmt::format("<p>{}</p>\n", escape_html(routing_line(*report.routing)));
   for (const std::string& note : report.notes) html += fmt::format("<p>{}</p>\n", escape_html(note));
   if (!report.sound()) {
     html +=

@@ -7,6 +7,7 @@
 #include "assay/base/file.h"
 #include "assay/base/float_buffer.h"
 #include "assay/base/heap.h"
+#include "assay/quantize/expert_coverage.h"
 #include "assay/quantize/experts_apart.h"
 #include "assay/quantize/mlx_conventions.h"
 #include "assay/quantize/transcode.h"
@@ -99,6 +100,8 @@ QuantizeResult quantize_model(const QuantizeRequest& request) {
   OrderedJson manifest = make_manifest(input);
   if (request.rotation) manifest["rotation"] = rotation_json(*request.rotation);
   if (store) manifest["calibration"] = describe_calibration(*request.calibration);
+  if (const auto coverage = expert_coverage(result.plan, result.reports); !coverage.empty())
+    manifest["expert_coverage"] = coverage_json(coverage);
   if (!request.measure) manifest["not_measured"] = request.why_not_measured;
   result.manifest = finish_with_manifest(*writer, directory.staging(), manifest, input);
   if (request.measure) {
