@@ -136,8 +136,9 @@ Plan make_plan(CheckpointPtr source, const Recipe& recipe, const PlanOptions& op
   }
   for (std::size_t i = 0; i < rules.size(); ++i)
     if (matched[i] == 0 && !rules[i].optional)
-      fail("{}: recipe {}: rule {} (roles {}, names {}) matches no tensor of the model", checkpoint.path,
-           recipe.name, i, fmt::join(rules[i].roles, ","), fmt::join(rules[i].names, ","));
+      fail("{}: recipe {}: rule {} (roles {}, names {}) matches no tensor of the model{}", checkpoint.path,
+           recipe.name, i, fmt::join(rules[i].roles, ","), fmt::join(rules[i].names, ","),
+           rules[i].roles == std::vector<std::string>{"experts"} ? ": it is dense, it has no experts" : "");
   for (const auto& [note, count] : below_floor)
     plan.notes.push_back(fmt::format("{} ({} tensors)", note, count));
   return plan;

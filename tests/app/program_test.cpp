@@ -7,6 +7,8 @@
 #include <random>
 
 #include "assay/base/json.h"
+#include "assay/model/roles.h"
+#include "tests/quantize/generated_model.h"
 #include "tests/support.h"
 
 namespace assay {
@@ -42,9 +44,9 @@ class Program : public testing::Test {
   std::string demo = test::demo_model();
 };
 
-constexpr std::array kCommands = {"quantize", "allocate", "audit",   "inspect", "eval",   "compare",
-                                  "gate",     "run",      "parity",  "bench",   "logits", "convert",
-                                  "formats",  "recipes",  "routing", "demo"};
+constexpr std::array kCommands = {"quantize", "allocate", "audit",   "inspect", "eval",        "compare",
+                                  "gate",     "run",      "parity",  "bench",   "logits",      "convert",
+                                  "formats",  "recipes",  "routing", "demo",    "pack-experts"};
 
 TEST_F(Program, AuditPassesASoundModelAndRefusesADamagedOne) {
   const std::string model = folder.file("model");
@@ -70,6 +72,65 @@ TEST_F(Program, AuditPassesASoundModelAndRefusesADamagedOne) {
   EXPECT_EQ(truncated.code, 3);
   EXPECT_THAT(truncated.out, HasSubstr("unreadable"));
   expect_error("audit " + folder.file("nowhere"), {"nowhere", "no such file"});
+}
+
+/// A random mixture of experts under the demo's tokenizer.
+void write_mixture(const std::string& path) {
+  const std::string demo = test::demo_model();
+  const Json own = Json::parse(test::read_bytes(demo + "/config.json"));
+  const Json config = {{"model_type", "qwen3_moe"},
+                       {"hidden_size", 64},
+                       {"num_hidden_layers", 2},
+                       {"num_attention_heads", 2},
+                       {"num_key_value_heads", 1},
+                       {"head_dim", 32},
+                       {"vocab_size", own["vocab_size"]},
+                       {"max_position_embeddings", 512},
+                       {"rms_norm_eps", 1e-6},
+                       {"rope_theta", 500.0},
+                       {"tie_word_embeddings", true},
+                       {"num_experts", 8},
+                       {"num_experts_per_tok", 2},
+                       {"moe_intermediate_size", 64}};
+  const auto expected = expected_tensors(config);
+  std::vector<test::GeneratedTensor> tensors;
+  for (const ExpectedTensor& tensor : *expected) tensors.push_back({tensor.name, tensor.shape});
+  test::write_model(path, config, tensors);
+  for (const char* name : {"tokenizer.json", "tokenizer_config.json"})
+    std::filesystem::copy(demo + "/" + name, path + "/" + name);
+}
+
+TEST_F(Program, RunsExpertsFromDisk) {
+  const std::string model = folder.file("moe"), packed = folder.file("packed");
+  write_mixture(model);
+  ASSERT_EQ(run("pack-experts " + model + " " + packed).code, 0);
+  expect_error("pack-experts " + model + " " + packed, {packed, "exists already"});
+  expect_error("pack-experts " + demo + " " + folder.file("dense"), {"dense model"});
+  const std::string rest = " --prompt 'The city' --max-tokens 5 --json";
+  const Outcome resident = run("run " + model + rest);
+  ASSERT_EQ(resident.code, 0) << resident.error;
+  const Json truth = Json::parse(resident.out)["ids"];
+  for (const std::string& path : {model, packed}) {
+    const Outcome streamed = run("run " + path + rest + " --expert-cache 60KB --timing");
+    ASSERT_EQ(streamed.code, 0) << streamed.error;
+    const Json answer = Json::parse(streamed.out);
+    EXPECT_EQ(answer["ids"], truth);
+    ASSERT_EQ(answer["experts"]["layers"].size(), 2u);
+    EXPECT_GT(answer["experts"]["layers"][0]["bytes_read"].get<std::uint64_t>(), 0u);
+    EXPECT_GT(answer["experts"]["dropped"].get<std::uint64_t>(), 0u);
+  }
+  const Outcome table = run("run " + packed + " --prompt a --max-tokens 2 --expert-cache 1MB --timing");
+  EXPECT_THAT(table.error, HasSubstr("hits %"));
+  const Outcome fewer = run("run " + model + rest + " --active-experts 1");
+  EXPECT_EQ(fewer.code, 0);
+  EXPECT_THAT(fewer.error, HasSubstr("a token visits 1 experts, 2 in training"));
+  expect_error("run " + model + rest + " --expert-cache 1KB", {"moe", "at least one expert must fit"});
+  expect_error("run " + demo + rest + " --expert-cache 1MB", {"dense"});
+  EXPECT_EQ(run("run " + model + rest + " --timing").code, 2) << "needs --expert-cache";
+  EXPECT_EQ(run("run " + model + rest + " --expert-cache lots").code, 2);
+
+  const Outcome audited = run("audit " + packed + " --against " + model);
+  EXPECT_THAT(audited.out, HasSubstr("routers: 100.0 %"));
 }
 
 TEST_F(Program, EveryCommandHasHelpWithExamples) {
