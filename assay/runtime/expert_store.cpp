@@ -68,7 +68,8 @@ class ExpertStore::Layer final : public Experts {
 /// The reads of one pass over one layer. However the pass ends, none is on its way any more when it is over.
 class ExpertStore::Flight {
  public:
-  Flight(ExpertStore& store, const std::vector<Record>& records) : store_(store), records_(records) {}
+  Flight(ExpertStore& store, const std::vector<Record>& records, std::deque<std::uint32_t> missing)
+      : store_(store), records_(records), missing_(std::move(missing)) {}
   ~Flight() {
     while (!flying_.empty()) {
       auto landed = flying_.begin();
@@ -83,31 +84,16 @@ class ExpertStore::Flight {
   Flight(const Flight&) = delete;
   Flight& operator=(const Flight&) = delete;
 
-  bool empty() const { return flying_.empty(); }
-  std::size_t size() const { return flying_.size(); }
+  bool over() const { return flying_.empty(); }
+  std::uint64_t bytes_read() const { return bytes_read_; }
 
-  /// Starts reading an expert if the cache has room.
-  bool launch(std::uint32_t expert) {
-    const Record& record = records_[expert];
-    if (!store_.cache_.reserve(record.bytes)) return false;
-    try {
-      auto memory = std::make_shared<Memory>(record.bytes);
-      std::vector<ReadRequest> requests;
-      for (const Extent& extent : record.extents)
-        for (std::uint64_t begin = extent.begin; begin < extent.end; begin += kReadSize) {
-          const std::uint64_t end = std::min(begin + kReadSize, extent.end);
-          requests.push_back({store_.files_[extent.file]->descriptor(),
-                              begin,
-                              {memory->data.get() + extent.at + (begin - extent.begin), end - begin},
-                              std::min(end, extent.required_end) - begin});
-        }
-      store_.queue_->submit(store_.next_job_, requests);
-      flying_.emplace(store_.next_job_++, Read{expert, std::move(memory)});
-    } catch (...) {
-      store_.cache_.cancel(record.bytes);
-      throw;
+  /// Starts reading what is missing, as far as the cache has room; at most `ahead` experts are on their way.
+  /// Reads share the disk: with all at once the first would arrive hardly before the last.
+  void launch(std::size_t ahead) {
+    while (!missing_.empty() && flying_.size() < ahead && launch_one(missing_.front())) {
+      bytes_read_ += records_[missing_.front()].bytes;
+      missing_.pop_front();
     }
-    return true;
   }
 
   struct Landed {
@@ -135,9 +121,39 @@ class ExpertStore::Flight {
     std::uint32_t expert;
     std::shared_ptr<Memory> memory;
   };
+
+  bool launch_one(std::uint32_t expert) {
+    const Record& record = records_[expert];
+    if (!store_.cache_.reserve(record.bytes)) return false;
+    std::shared_ptr<Memory> memory;
+    try {
+      memory = std::make_shared<Memory>(record.bytes);
+    } catch (...) {
+      store_.cache_.cancel(record.bytes);
+      throw;
+    }
+    std::vector<ReadRequest> requests;
+    for (const Extent& extent : record.extents)
+      for (std::uint64_t begin = extent.begin; begin < extent.end; begin += kReadSize) {
+        const std::uint64_t end = std::min(begin + kReadSize, extent.end);
+        requests.push_back({store_.files_[extent.file]->descriptor(),
+                            begin,
+                            {memory->data.get() + extent.at + (begin - extent.begin), end - begin},
+                            std::min(end, extent.required_end) - begin});
+      }
+    // Held before it is submitted: from then on the kernel may write there, also when submitting fails
+    // halfway.
+    const std::uint64_t job = store_.next_job_++;
+    flying_.emplace(job, Read{expert, std::move(memory)});
+    store_.queue_->submit(job, requests);
+    return true;
+  }
+
   ExpertStore& store_;
   const std::vector<Record>& records_;
+  std::deque<std::uint32_t> missing_;
   std::map<std::uint64_t, Read> flying_;  // by job
+  std::uint64_t bytes_read_ = 0;
 };
 
 ExpertStore::ExpertStore(const ExpertStoreOptions& options, std::unique_ptr<ReadQueue> queue)
@@ -265,16 +281,7 @@ void ExpertStore::visit(int layer, std::span<const std::uint32_t> wanted, const 
   }
   statistics.hits += there.size();
 
-  Flight flight(*this, records);
-  const auto launch = [&] {
-    // Reads on their way share the disk: with all at once the first expert would arrive hardly before the
-    // last.
-    const std::size_t ahead = there.empty() ? 1 : kReadAhead;
-    while (!missing.empty() && flight.size() < ahead && flight.launch(missing.front())) {
-      statistics.bytes_read += records[missing.front()].bytes;
-      missing.pop_front();
-    }
-  };
+  Flight flight(*this, records, std::move(missing));
   const auto compute = [&](std::uint32_t expert, const DenseMlp& mlp) {
     const auto start = Clock::now();
     use(expert, mlp);
@@ -290,14 +297,14 @@ void ExpertStore::visit(int layer, std::span<const std::uint32_t> wanted, const 
     }
   } release{cache_, layer, there};
 
-  launch();
+  flight.launch(there.empty() ? 1 : kReadAhead);
   for (const std::uint32_t expert : there) {
     const std::shared_ptr<const DenseMlp> mlp = cache_.find({layer, expert});
     compute(expert, *mlp);
     cache_.set_wanted({layer, expert}, false);
-    launch();
+    flight.launch(kReadAhead);
   }
-  while (!flight.empty()) {
+  while (!flight.over()) {
     const auto start = Clock::now();
     const Flight::Landed landed = flight.land();
     statistics.wait_seconds += seconds_since(start);
@@ -305,12 +312,12 @@ void ExpertStore::visit(int layer, std::span<const std::uint32_t> wanted, const 
     cache_.insert(key, landed.mlp, records[landed.expert].bytes);
     cache_.set_wanted(key, true);
     there.push_back(landed.expert);
-    launch();
+    flight.launch(kReadAhead);
     compute(landed.expert, *landed.mlp);
     cache_.set_wanted(key, false);
-    launch();
+    flight.launch(kReadAhead);
   }
-  assert(missing.empty() && "any expert fits an empty cache");
+  statistics.bytes_read += flight.bytes_read();
 }
 
 void ExpertStore::reset_statistics() {
