@@ -15,7 +15,6 @@ import mmap
 import os
 import random
 import statistics
-import subprocess
 import sys
 import time
 
@@ -30,44 +29,6 @@ def generate(options, model, tokens, *extra):
     output = harness.run([options.assay, "run", model, *TEXT, "--max-tokens", str(tokens), "--residency", "packed",
                           "--json", *extra])
     return json.loads(output)
-
-
-def memory_group():
-    """A fresh control group and its files for the limit and the peak: version 1 or 2."""
-    name = f"assay-bench-{os.getpid()}"
-    if os.path.isdir("/sys/fs/cgroup/memory"):
-        folder, limit, peak = f"/sys/fs/cgroup/memory/{name}", "memory.limit_in_bytes", "memory.max_usage_in_bytes"
-    else:
-        folder, limit, peak = f"/sys/fs/cgroup/{name}", "memory.max", "memory.peak"
-    os.mkdir(folder)
-    return folder, os.path.join(folder, limit), os.path.join(folder, peak)
-
-
-def forget(files):
-    """Drops the files' pages from the page cache: those in it are charged to nobody's limit."""
-    for path in files:
-        descriptor = os.open(path, os.O_RDONLY)
-        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-        os.close(descriptor)
-
-
-def limited_run(options, model):
-    """Tokens and the peak of all memory of a run in a group of at most LIMIT bytes, page cache included."""
-    folder, limit, peak = memory_group()
-    try:
-        with open(limit, "w") as file:
-            file.write(str(LIMIT))
-        command = [options.assay, "run", model, *TEXT, "--max-tokens", str(options.tokens), "--json", "--expert-cache",
-                   options.cache]
-        enter = lambda: open(os.path.join(folder, "cgroup.procs"), "w").write(str(os.getpid()))
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, preexec_fn=enter)
-        output = process.stdout.read()
-        _, status, usage = os.wait4(process.pid, 0)
-        if status != 0:
-            sys.exit(f"failed under {LIMIT} bytes: {' '.join(command)}")
-        return json.loads(output)["ids"], int(open(peak).read()), usage.ru_maxrss * 1024
-    finally:
-        os.rmdir(folder)
 
 
 def read_rate(files, size, seconds=4.0):
@@ -115,8 +76,11 @@ def main():
     print(f"{model}: {total / 1e9:.2f} GB, {'packed' if options.packed else 'in place'}, cache {options.cache}")
 
     truth = generate(options, model, options.tokens)["ids"]
-    forget(files)
-    ids, peak, resident = limited_run(options, model)
+    harness.forget(files)
+    output, _, resident, peak = harness.limited_run(
+        [options.assay, "run", model, *TEXT, "--max-tokens", str(options.tokens), "--json", "--expert-cache",
+         options.cache], LIMIT)
+    ids = json.loads(output)["ids"]
     print(f"limit {LIMIT / 1e9:.1f} GB: peak {peak / 1e9:.2f} GB with the page cache, {resident / 1e9:.2f} GB resident "
           f"in the process (mapped files included); the tokens are {'the same' if ids == truth else 'OTHERS'}")
     if ids != truth:

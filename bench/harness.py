@@ -66,3 +66,40 @@ def measured_run(command):
     if status != 0:
         sys.exit(f"failed: {' '.join(command)}")
     return output, time.monotonic() - start, usage.ru_maxrss * 1024
+
+
+def limited_run(command, limit):
+    """As measured_run, in a fresh control group of at most `limit` bytes, page cache included, and the peak of those:
+    standard output, seconds, peak resident bytes, peak of the group. Needs root."""
+    name = f"assay-bench-{os.getpid()}"
+    if os.path.isdir("/sys/fs/cgroup/memory"):  # version 1
+        folder, bound, peak = f"/sys/fs/cgroup/memory/{name}", "memory.limit_in_bytes", "memory.max_usage_in_bytes"
+    else:
+        folder, bound, peak = f"/sys/fs/cgroup/{name}", "memory.max", "memory.peak"
+    os.mkdir(folder)
+    try:
+        with open(os.path.join(folder, bound), "w") as file:
+            file.write(str(limit))
+
+        def enter():
+            with open(os.path.join(folder, "cgroup.procs"), "w") as procs:
+                procs.write(str(os.getpid()))
+
+        start = time.monotonic()
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, preexec_fn=enter)
+        output = process.stdout.read()
+        _, status, usage = os.wait4(process.pid, 0)
+        if status != 0:
+            sys.exit(f"failed under {limit} bytes: {' '.join(command)}")
+        with open(os.path.join(folder, peak)) as file:
+            return output, time.monotonic() - start, usage.ru_maxrss * 1024, int(file.read())
+    finally:
+        os.rmdir(folder)
+
+
+def forget(files):
+    """Drops the files' pages from the page cache: those in it are charged to no group's limit."""
+    for path in files:
+        descriptor = os.open(path, os.O_RDONLY)
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+        os.close(descriptor)

@@ -24,7 +24,9 @@ std::vector<ExpertCoverage> expert_coverage(const Plan& plan, const std::vector<
   std::vector<ExpertCoverage> coverage;
   for (auto& [number, layer] : layers) {
     std::ranges::sort(layer.tokens);
-    const auto few = [&](std::uint64_t tokens) { return static_cast<double>(tokens) < layer.needed; };
+    const auto few = [needed = layer.needed](std::uint64_t tokens) {
+      return static_cast<double>(tokens) < needed;
+    };
     coverage.push_back({number, layer.tokens.size(), layer.tokens.front(),
                         layer.tokens[layer.tokens.size() / 2],
                         static_cast<std::size_t>(std::ranges::count_if(layer.tokens, few)),

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "assay/base/error.h"
 #include "assay/measure/audit.h"
 #include "tests/model/reference_forward.h"
@@ -34,7 +36,7 @@ TEST(RouterAgreement, IsFullBetweenEqualsAndChanceWithAnotherRouter) {
 
   // The rows of one router belong to other experts: the layer before is untouched, that layer is at chance.
   std::vector<float>& gate = model.values["model.layers.1.mlp.gate.weight"];
-  std::ranges::rotate(gate, gate.begin() + 5 * 32);
+  std::rotate(gate.begin(), gate.begin() + 5 * 32, gate.end());
   const RouterAgreement turned = compare_routing(model.checkpoint(), original);
   EXPECT_EQ(turned.layers.at(0), 1.0);
   EXPECT_NEAR(turned.layers.at(1), 0.25, 0.12);
