@@ -33,10 +33,14 @@ void add_model_options(CLI::App* command, ModelOptions* options) {
       ->capture_default_str();
   command->add_option("--config-dir", options->config_directory,
                       "Where config and tokenizer lie, for old lattice folders");
-  auto* cache = command
-                    ->add_option("--expert-cache", options->experts.budget,
-                                 "Leave experts on disk and keep this much of them in memory (2GiB, 500MB)")
-                    ->transform(CLI::AsSizeValue(false));
+  auto* cache =
+      command
+          ->add_option("--expert-cache", options->experts.budget,
+                       "Leave experts on disk and keep this much of them in memory (2GiB, 500MB)")
+          ->transform(CLI::AsSizeValue(false))
+          ->check([](const std::string& bytes) -> std::string {
+            return bytes == "0" ? "0 bytes hold no expert; leave the flag out to keep all in memory" : "";
+          });
   command
       ->add_flag("--direct-io", options->experts.direct,
                  "Read experts past the system's page cache (O_DIRECT)")

@@ -128,6 +128,7 @@ TEST_F(Program, RunsExpertsFromDisk) {
   expect_error("run " + demo + rest + " --expert-cache 1MB", {"dense"});
   EXPECT_EQ(run("run " + model + rest + " --timing").code, 2) << "needs --expert-cache";
   EXPECT_EQ(run("run " + model + rest + " --expert-cache lots").code, 2);
+  EXPECT_EQ(run("run " + model + rest + " --expert-cache 0").code, 2) << "not: everything in memory";
 
   const Outcome audited = run("audit " + packed + " --against " + model);
   EXPECT_THAT(audited.out, HasSubstr("routers: 100.0 %"));

@@ -7,6 +7,7 @@
 #include "assay/base/half.h"
 #include "assay/quantize/calibrated_model.h"
 #include "tests/model/reference_forward.h"
+#include "tests/quantize/moe_config.h"
 #include "tests/support.h"
 
 namespace assay::test {
@@ -14,31 +15,6 @@ namespace {
 
 using testing::Contains;
 using testing::HasSubstr;
-
-Json moe_config(const char* type) {
-  return {{"model_type", type},
-          {"hidden_size", 64},
-          {"intermediate_size", 64},
-          {"num_hidden_layers", 2},
-          {"full_attention_interval", 2},
-          {"num_attention_heads", 2},
-          {"num_key_value_heads", 1},
-          {"head_dim", 32},
-          {"vocab_size", 50},
-          {"max_position_embeddings", 512},
-          {"rms_norm_eps", 1e-6},
-          {"rope_theta", 500.0},
-          {"tie_word_embeddings", true},
-          {"linear_num_key_heads", 1},
-          {"linear_num_value_heads", 2},
-          {"linear_key_head_dim", 32},
-          {"linear_value_head_dim", 32},
-          {"linear_conv_kernel_dim", 4},
-          {"num_experts", 4},
-          {"num_experts_per_tok", 2},
-          {"moe_intermediate_size", 64},
-          {"shared_expert_intermediate_size", 64}};
-}
 
 std::vector<float> logits_of(const CheckpointPtr& checkpoint, std::span<const std::int32_t> tokens) {
   const auto model = Model::load(checkpoint);
