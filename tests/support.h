@@ -57,9 +57,14 @@ inline std::string to_hex(std::string_view bytes) {
   return hex;
 }
 
+/// The checkout, and the program that was built from it (paths.cpp: the one source that depends on where they
+/// lie).
+std::string source_directory();
+std::string program();
+
 /// A file or folder of the project.
 inline std::string project(const std::string& relative) {
-  return std::string(ASSAY_SOURCE_DIR) + "/" + relative;
+  return source_directory() + "/" + relative;
 }
 /// The bundled model: a trained Qwen3 of 5.2 M parameters.
 inline std::string demo_model() {

@@ -26,8 +26,8 @@ struct Outcome {
 class Program : public testing::Test {
  protected:
   Outcome run(const std::string& arguments) const {
-    const std::string command = std::string(ASSAY_PROGRAM) + " " + arguments + " >" + folder.file("stdout") +
-                                " 2>" + folder.file("stderr") + " </dev/null";
+    const std::string command = test::program() + " " + arguments + " >" + folder.file("stdout") + " 2>" +
+                                folder.file("stderr") + " </dev/null";
     const int status = std::system(command.c_str());
     return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, test::read_bytes(folder.file("stdout")),
             test::read_bytes(folder.file("stderr"))};
