@@ -1,11 +1,11 @@
-#include <fmt/core.h>
-
 #include <cstdio>
 #include <iostream>
 #include <iterator>
 #include <memory>
 
 #include "app/command.h"
+#include "app/numbers.h"
+#include "app/say.h"
 #include "assay/ablation/run.h"
 #include "assay/ablation/verdict.h"
 #include "assay/base/error.h"
@@ -31,7 +31,7 @@ struct VerdictOptions : Common {
 };
 
 void print_verdicts(const std::vector<AblationVerdict>& verdicts) {
-  for (const AblationVerdict& verdict : verdicts) fmt::print("{}\n", verdict.to_json().dump());
+  for (const AblationVerdict& verdict : verdicts) say_json(verdict.to_json(), -1);
 }
 
 void run_calibration(const RunOptions& options) {
@@ -39,7 +39,7 @@ void run_calibration(const RunOptions& options) {
   const Corpus corpus = load_corpus(model, {options.text, options.max_tokens, 1});
   if (!options.rotation.empty()) {
     RotationOptions rotation;
-    rotation.scratch_directory = std::filesystem::path(options.out).parent_path().string();
+    rotation.scratch_directory = parent_folder(options.out);
     model.checkpoint = rotate_checkpoint(model.checkpoint, rotation);
     model.model = Model::load(model.checkpoint, {.linear = {Residency::decoded}});
   }
@@ -64,8 +64,7 @@ void run_verdict(const VerdictOptions& options) {
 }
 
 void add_effect(CLI::App* command, double* effect) {
-  command->add_option("--sesoi", *effect, "Smallest effect of interest, in bits a byte")
-      ->check(CLI::NonNegativeNumber)
+  add_number(command, "--sesoi", effect, "Smallest effect of interest, in bits a byte", 0.0, 1e6)
       ->capture_default_str();
 }
 
@@ -85,27 +84,24 @@ void add_calibration(CLI::App& parent) {
   command->add_option("--formats", ablation.formats, "Formats, separated by commas")
       ->delimiter(',')
       ->capture_default_str();
-  command
-      ->add_option("--batches", ablation.batches,
-                   "Batches of calibration text, separated by commas; 0 is plain rounding")
-      ->delimiter(',')
+  add_numbers(command, "--batches", &ablation.batches,
+              "Batches of calibration text, separated by commas; 0 is plain rounding", std::uint64_t{0},
+              std::uint64_t{1} << 30)
       ->capture_default_str();
-  command->add_option("--seeds", ablation.seeds, "Draws of calibration text, separated by commas")
-      ->delimiter(',')
+  add_numbers(command, "--seeds", &ablation.seeds, "Draws of calibration text, separated by commas",
+              std::uint64_t{0}, kMostSeeds)
       ->capture_default_str();
-  command->add_option("--batch-tokens", ablation.tokens_per_batch, "Tokens of a batch")
+  add_number(command, "--batch-tokens", &ablation.tokens_per_batch, "Tokens of a batch", std::size_t{1},
+             kMostTokens)
       ->capture_default_str();
-  command->add_option("--max-tokens", options->max_tokens, "Tokens of the text to measure on")
-      ->check(CLI::Range(std::size_t{1024}, std::size_t{1} << 40))
+  add_number(command, "--max-tokens", &options->max_tokens, "Tokens of the text to measure on",
+             std::size_t{1024}, kMostTokens)
       ->capture_default_str();
-  command
-      ->add_option("--heldout-tokens", ablation.heldout_tokens,
-                   "Tokens of that text for the held-out layer loss")
+  add_number(command, "--heldout-tokens", &ablation.heldout_tokens,
+             "Tokens of that text for the held-out layer loss", std::size_t{0}, kMostTokens)
       ->capture_default_str();
-  command
-      ->add_option("--damping", ablation.rounding.damping,
-                   "Damping of the Hessian, in parts of its mean diagonal")
-      ->check(CLI::Range(0.0, 1.0))
+  add_number(command, "--damping", &ablation.rounding.damping,
+             "Damping of the Hessian, in parts of its mean diagonal", 0.0, 1.0)
       ->capture_default_str();
   command->add_option("--rotate", options->rotation, "Quantise the rotated model in float32 instead")
       ->check(CLI::IsMember({"hadamard"}));

@@ -1,9 +1,9 @@
-#include <fmt/core.h>
-
 #include <memory>
 
 #include "app/budget_options.h"
 #include "app/command.h"
+#include "app/numbers.h"
+#include "app/say.h"
 #include "assay/base/file.h"
 
 namespace assay::app {
@@ -18,15 +18,15 @@ struct Options : Common {
 void run(const Options& options) {
   const AllocatedRecipe allocated =
       find_recipe(options.budget, options.model, options.calibration, options.seed);
-  const std::string text = recipe_to_json(allocated.recipe).dump(2) + "\n";
+  const std::string text = json_text(recipe_to_json(allocated.recipe), 2) + "\n";
   if (!options.out.empty()) write_file_atomically(options.out, text);
   if (options.json || options.out.empty()) {
-    fmt::print("{}", text);
+    say_raw(text);
     return;
   }
-  for (const std::string& line : describe(allocated)) fmt::print("{}\n", line);
-  fmt::print("wrote {}; next: assay quantize {} OUT --recipe {} --method gptq --calib TEXT\n", options.out,
-             options.model, options.out);
+  for (const std::string& line : describe(allocated)) say("{}\n", line);
+  say("wrote {}; next: assay quantize {} OUT --recipe {} --method gptq --calib TEXT\n", options.out,
+      options.model, options.out);
 }
 
 }  // namespace
@@ -43,10 +43,12 @@ void add_allocate(CLI::App& app) {
                       "Format of embedding and head (default: as they are)");
   command->add_option("--calib", options->calibration, "Text to weigh the formats on: a file, or self")
       ->capture_default_str();
-  command->add_option("--calib-tokens", options->budget.tokens, "Tokens of that text")
-      ->check(CLI::Range(std::size_t{512}, std::size_t{1} << 40))
+  add_number(command, "--calib-tokens", &options->budget.tokens, "Tokens of that text", std::size_t{512},
+             kMostTokens)
       ->capture_default_str();
-  command->add_option("--seed", options->seed, "Which windows of the text are drawn")->capture_default_str();
+  add_number(command, "--seed", &options->seed, "Which windows of the text are drawn", std::uint64_t{0},
+             kMostSeeds)
+      ->capture_default_str();
   add_common(command, options.get(),
              "  assay allocate model --target-bpw 3.5 --calib train.txt --out mix.json\n"
              "  assay allocate model --target-size 300000000 --embed q8_0 --out mix.json\n"

@@ -1,10 +1,9 @@
-#include <fmt/core.h>
-
 #include <algorithm>
 #include <filesystem>
 #include <memory>
 
 #include "app/command.h"
+#include "app/say.h"
 #include "assay/base/error.h"
 #include "assay/base/file.h"
 #include "assay/measure/audit.h"
@@ -25,7 +24,8 @@ CheckpointPtr open_or_find(const std::string& path, const Options& options, Audi
   try {
     return open_model(path, options.config_directory);
   } catch (const Error& problem) {
-    if (!std::filesystem::exists(path)) throw;  // a wrong path says nothing of a model
+    std::error_code unknown;
+    if (!std::filesystem::exists(path, unknown)) throw;  // a wrong path says nothing of a model
     report.model = path;
     report.of_checkpoint.push_back({"unreadable", problem.what(), 1e9});
     return nullptr;
@@ -52,9 +52,9 @@ void run(const Options& options) {
   }
   if (!options.html.empty()) write_file_atomically(options.html, audit_html(report));
   if (options.json)
-    fmt::print("{}\n", report.to_json().dump(2));
+    say_json(report.to_json());
   else
-    fmt::print("{}", audit_text(report));
+    say_raw(printable_lines(audit_text(report)));
   if (!report.sound()) exit_code() = kWrong;
 }
 

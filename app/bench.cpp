@@ -1,9 +1,9 @@
-#include <fmt/core.h>
-
 #include <memory>
 
 #include "app/command.h"
 #include "app/model_options.h"
+#include "app/numbers.h"
+#include "app/say.h"
 #include "assay/measure/machine.h"
 #include "assay/measure/model_facts.h"
 #include "assay/measure/speed.h"
@@ -71,26 +71,24 @@ OrderedJson as_json(const std::vector<Row>& rows, const SpeedOptions& options, d
 }
 
 void print_rows(const std::vector<Row>& rows, const SpeedOptions& options, double sgemm) {
-  fmt::print(
-      "decode by slope ({} to {} tokens behind a prompt of {}), {} repeats; prefill of {}; {} threads; sgemm "
+  say("decode by slope ({} to {} tokens behind a prompt of {}), {} repeats; prefill of {}; {} threads; sgemm "
       "{:.0f} "
       "GFLOP/s; assay {} ({})\n",
       options.first_tokens, options.second_tokens, options.prompt_tokens, options.repeats,
       options.prefill_tokens, thread_count(), sgemm, ASSAY_VERSION, ASSAY_REVISION);
   for (const Row& row : rows) {
-    fmt::print("\n{}: {}, {:.3f} bits/weight file\n", row.facts.path, row.facts.formats,
-               row.facts.file_bits_per_weight);
-    for (const std::string& kernel : row.facts.kernels) fmt::print("  kernel: {}\n", kernel);
-    fmt::print(
-        "  decode  {:.1f} tokens/s = {:.1f} % of the floor ({} packed bytes a token at {:.1f} GB/s read, "
+    say("\n{}: {}, {:.3f} bits/weight file\n", row.facts.path, row.facts.formats,
+        row.facts.file_bits_per_weight);
+    for (const std::string& kernel : row.facts.kernels) say("  kernel: {}\n", kernel);
+    say("  decode  {:.1f} tokens/s = {:.1f} % of the floor ({} packed bytes a token at {:.1f} GB/s read, "
         "same run)\n",
         row.decode, 100 * row.floor_fraction(), row.bytes_per_token, row.bandwidth);
-    fmt::print("  prefill {:.0f} tokens/s\n", row.prefill);
+    say("  prefill {:.0f} tokens/s\n", row.prefill);
     if (!row.against_first) continue;
-    fmt::print("  decode ratio to {}: {:.3f}", rows.front().facts.name, row.against_first->ratio);
+    say("  decode ratio to {}: {:.3f}", rows.front().facts.name, row.against_first->ratio);
     if (row.against_first->interval)
-      fmt::print(" [{:.3f}, {:.3f}]", row.against_first->interval->low, row.against_first->interval->high);
-    fmt::print(" (interleaved A B B A, {} quads)\n", options.repeats);
+      say(" [{:.3f}, {:.3f}]", row.against_first->interval->low, row.against_first->interval->high);
+    say(" (interleaved A B B A, {} quads)\n", options.repeats);
   }
 }
 
@@ -105,7 +103,7 @@ void run(const Options& options) {
         combine_quads(measure_quads(first, decode_timer(*models[i].model, options.speed), options.speed));
   const double sgemm = measure_sgemm_gflops();
   if (options.json)
-    fmt::print("{}\n", as_json(rows, options.speed, sgemm).dump(2));
+    say_json(as_json(rows, options.speed, sgemm));
   else
     print_rows(rows, options.speed, sgemm);
 }
@@ -117,18 +115,17 @@ void add_bench(CLI::App& app) {
       app.add_subcommand("bench", "Measure speed: decode by slope, prefill, ratios with intervals");
   auto options = std::make_shared<Options>();
   command->add_option("MODELS", options->models, "One or more models; ratios are to the first")->required();
-  command
-      ->add_option("--tokens", options->speed.second_tokens, "Tokens of the long run; the short one has half")
-      ->check(CLI::Range(2, 1 << 20))
+  add_number(command, "--tokens", &options->speed.second_tokens,
+             "Tokens of the long run; the short one has half", std::size_t{2}, std::size_t{1} << 20)
       ->capture_default_str();
-  command->add_option("--prompt-tokens", options->speed.prompt_tokens, "Tokens before decoding")
-      ->check(CLI::Range(1, 1 << 20))
+  add_number(command, "--prompt-tokens", &options->speed.prompt_tokens, "Tokens before decoding",
+             std::size_t{1}, std::size_t{1} << 20)
       ->capture_default_str();
-  command->add_option("--prefill-tokens", options->speed.prefill_tokens, "Tokens of the prefill measurement")
-      ->check(CLI::Range(1, 1 << 20))
+  add_number(command, "--prefill-tokens", &options->speed.prefill_tokens, "Tokens of the prefill measurement",
+             std::size_t{1}, std::size_t{1} << 20)
       ->capture_default_str();
-  command->add_option("--repeats", options->speed.repeats, "Repeats of the slope, and quads of a ratio")
-      ->check(CLI::Range(1, 10000))
+  add_number(command, "--repeats", &options->speed.repeats, "Repeats of the slope, and quads of a ratio",
+             std::size_t{1}, std::size_t{10000})
       ->capture_default_str();
   add_model_options(command, &options->loading);
   add_common(command, options.get(),

@@ -1,7 +1,9 @@
 #include "app/budget_options.h"
+#include "app/numbers.h"
 
 #include "assay/base/error.h"
 #include "assay/base/file.h"
+#include "assay/base/json_text.h"
 
 namespace assay::app {
 namespace {
@@ -16,21 +18,18 @@ Sensitivities find_sensitivities(const BudgetOptions& options, const std::string
   sensitivity.feedback = !options.plain;
   Sensitivities found = measure_sensitivities(
       model, load_calibration_text(model, {text, options.tokens, 512, seed}), sensitivity);
-  if (!options.save.empty()) write_file_atomically(options.save, found.to_json().dump(1) + "\n");
+  if (!options.save.empty()) write_file_atomically(options.save, json_text(found.to_json(), 1) + "\n");
   return found;
 }
 
 }  // namespace
 
 void add_budget_options(CLI::App* command, BudgetOptions* options) {
-  auto* bits =
-      command
-          ->add_option("--target-bpw", options->target.bits,
-                       "Bits per weight of the matrices inside the blocks, shared out by measured damage")
-          ->check(CLI::Range(1.0, 32.0));
-  command
-      ->add_option("--target-size", options->target.bytes,
-                   "Bytes of all tensors together, shared out likewise")
+  auto* bits = add_number(command, "--target-bpw", &options->target.bits,
+                          "Bits per weight of the matrices inside the blocks, shared out by measured damage",
+                          1.0, 32.0);
+  add_size(command, "--target-size", &options->target.bytes,
+           "Bytes of all tensors together, shared out likewise")
       ->excludes(bits);
   command->add_option("--formats", options->formats, "Formats to choose from, separated by commas")
       ->delimiter(',')

@@ -1,10 +1,24 @@
 #include "app/command.h"
+#include "app/numbers.h"
 
 #include "assay/base/error.h"
 #include "assay/base/progress.h"
 #include "assay/parallel/threads.h"
 
 namespace assay::app {
+
+namespace {
+
+/// `--text "$FILE"` of a variable that is not set means a mistake, not: no text. An empty prompt has a
+/// meaning.
+void refuse_empty_values(const CLI::App& command) {
+  for (const CLI::Option* option : command.get_options())
+    for (const std::string& value : option->results())
+      if (value.empty() && option->get_name() != "--prompt" && option->get_items_expected_max() > 0)
+        throw CLI::ValidationError(option->get_name(), "an empty value");
+}
+
+}  // namespace
 
 int& exit_code() {
   static int code = 0;
@@ -19,10 +33,10 @@ Container parse_writable_container(const std::string& name) {
 
 void add_common(CLI::App* command, Common* common, const std::string& examples) {
   command->add_flag("--json", common->json, "Print one JSON document instead of text");
-  command->add_option("--threads", common->threads, "Threads to use (default: all)")
-      ->check(CLI::Range(1, 4096));
+  add_number(command, "--threads", &common->threads, "Threads to use (default: all)", 1, 4096);
   command->footer("Examples:\n" + examples);
-  command->parse_complete_callback([common] {
+  command->parse_complete_callback([command, common] {
+    refuse_empty_values(*command);
     set_thread_count(common->threads);
     if (common->json) Progress::set_enabled(false);
   });

@@ -1,10 +1,10 @@
-#include <fmt/core.h>
-
 #include <memory>
 
 #include "app/command.h"
 #include "app/measure_options.h"
 #include "app/model_options.h"
+#include "app/numbers.h"
+#include "app/say.h"
 #include "assay/measure/pairs.h"
 
 namespace assay::app {
@@ -24,28 +24,27 @@ void print_results(const Measurement& measurement, const Corpus& corpus, const P
   for (const ModelMeasurement& model : measurement.models) print_model(model.facts, "candidate");
   print_run(measurement, corpus);
   const char* partial = corpus.partial ? " (PARTIAL text)" : "";
-  fmt::print("\n{:<24} {:>9} {:>9} {:>10} {:>22} {:>9}\n", "model", "linear", "file", "ppl", "mean KLD",
-             "top-1");
-  fmt::print("{:<24} {:>9.3f} {:>9.3f} {:>10.5g}{}\n", pairs.names[0],
-             measurement.reference->facts.linear_bits_per_weight,
-             measurement.reference->facts.file_bits_per_weight, measurement.reference->perplexity, partial);
+  say("\n{:<24} {:>9} {:>9} {:>10} {:>22} {:>9}\n", "model", "linear", "file", "ppl", "mean KLD", "top-1");
+  say("{:<24} {:>9.3f} {:>9.3f} {:>10.5g}{}\n", pairs.names[0],
+      measurement.reference->facts.linear_bits_per_weight, measurement.reference->facts.file_bits_per_weight,
+      measurement.reference->perplexity, partial);
   for (std::size_t i = 0; i < measurement.models.size(); ++i) {
     const ModelMeasurement& model = measurement.models[i];
-    fmt::print("{:<24} {:>9.3f} {:>9.3f} {:>10.5g} {:>6.4g} {:<18} {:>6.2f} %{}\n", pairs.names[i + 1],
-               model.facts.linear_bits_per_weight, model.facts.file_bits_per_weight, model.perplexity,
-               model.divergence->mean, interval_text(model.divergence->mean_interval),
-               100 * model.divergence->top1_agreement, partial);
+    say("{:<24} {:>9.3f} {:>9.3f} {:>10.5g} {:>6.4g} {:<18} {:>6.2f} %{}\n", pairs.names[i + 1],
+        model.facts.linear_bits_per_weight, model.facts.file_bits_per_weight, model.perplexity,
+        model.divergence->mean, interval_text(model.divergence->mean_interval),
+        100 * model.divergence->top1_agreement, partial);
   }
-  fmt::print("\npaired, {} clusters ({}), Holm over {} comparisons, smallest effect {} % ppl\n",
-             measurement.clusters.count(), measurement.clusters.kind, pairs.losses.size(), margin);
+  say("\npaired, {} clusters ({}), Holm over {} comparisons, smallest effect {} % ppl\n",
+      measurement.clusters.count(), measurement.clusters.kind, pairs.losses.size(), margin);
   for (const Comparison& comparison : pairs.losses) {
-    fmt::print("{}\n    ppl ratio {} / {} = {:.5f} {}, adjusted p {:.2g}\n", comparison.sentence(margin),
-               comparison.first, comparison.second, comparison.perplexity_ratio(),
-               interval_text(comparison.perplexity_ratio_interval()), comparison.adjusted_p);
+    say("{}\n    ppl ratio {} / {} = {:.5f} {}, adjusted p {:.2g}\n", comparison.sentence(margin),
+        comparison.first, comparison.second, comparison.perplexity_ratio(),
+        interval_text(comparison.perplexity_ratio_interval()), comparison.adjusted_p);
   }
   for (const DivergenceDifference& pair : pairs.divergences)
-    fmt::print("KLD({}) - KLD({}) = {:+.4g} {} nats\n", pair.first, pair.second, pair.difference.mean,
-               interval_text(pair.interval));
+    say("KLD({}) - KLD({}) = {:+.4g} {} nats\n", pair.first, pair.second, pair.difference.mean,
+        interval_text(pair.interval));
 }
 
 void run(const Options& options) {
@@ -57,7 +56,7 @@ void run(const Options& options) {
   const Measurement measurement = measure(candidates, &original, corpus, options.measure.resolve());
   const PairwiseComparison pairs = compare_pairs(measurement, options.margin);
   if (options.json)
-    fmt::print("{}\n", pairs_json(measurement, corpus, pairs, options.margin).dump(2));
+    say_json(pairs_json(measurement, corpus, pairs, options.margin));
   else
     print_results(measurement, corpus, pairs, options.margin);
 }
@@ -70,9 +69,8 @@ void add_compare(CLI::App& app) {
   auto options = std::make_shared<Options>();
   command->add_option("ORIGINAL", options->original, "The full-precision model")->required();
   command->add_option("CANDIDATES", options->candidates, "One or more models made from it")->required();
-  command
-      ->add_option("--margin", options->margin, "Smallest effect worth a verdict, in per cent of perplexity")
-      ->check(CLI::Range(0.001, 100.0))
+  add_number(command, "--margin", &options->margin,
+             "Smallest effect worth a verdict, in per cent of perplexity", 0.001, 100.0)
       ->capture_default_str();
   add_measure_options(command, &options->measure);
   add_model_options(command, &options->loading);

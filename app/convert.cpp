@@ -1,9 +1,8 @@
-#include <fmt/core.h>
-
 #include <memory>
 
 #include "app/command.h"
 #include "app/model_options.h"
+#include "app/say.h"
 #include "assay/quantize/quantize_model.h"
 
 namespace assay::app {
@@ -34,12 +33,12 @@ void add_convert(CLI::App& app) {
                                   {"tensors", plan.tensors.size()},
                                   {"bytes", size.file_bytes},
                                   {"transcoded", plan.notes}};
-      fmt::print("{}\n", result.dump(2));
+      say_json(result);
       return;
     }
-    for (const std::string& note : plan.notes) fmt::print("{}\n", note);
-    fmt::print("{}: {} tensors, {} bytes, every weight unchanged\n", options->out, plan.tensors.size(),
-               size.file_bytes);
+    for (const std::string& note : plan.notes) say("{}\n", note);
+    say("{}: {} tensors, {} bytes, every weight unchanged\n", options->out, plan.tensors.size(),
+        size.file_bytes);
   });
 }
 

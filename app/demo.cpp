@@ -1,5 +1,3 @@
-#include <fmt/core.h>
-#include <fmt/ranges.h>
 
 #include <cstdlib>
 #include <filesystem>
@@ -8,7 +6,10 @@
 
 #include "app/command.h"
 #include "app/model_options.h"
+#include "app/numbers.h"
+#include "app/say.h"
 #include "assay/base/error.h"
+#include "assay/base/temporary.h"
 #include "assay/measure/report.h"
 #include "assay/quantize/quantize_model.h"
 
@@ -29,8 +30,8 @@ std::string bundled_model() {
   std::error_code problem;
   const auto program = std::filesystem::read_symlink("/proc/self/exe", problem);
   const auto installed = program.parent_path().parent_path() / "share/assay/models/demo";
-  if (!problem && std::filesystem::is_directory(installed)) return installed.string();
-  if (std::filesystem::is_directory(ASSAY_DEMO_MODEL)) return ASSAY_DEMO_MODEL;
+  if (!problem && std::filesystem::is_directory(installed, problem)) return installed.string();
+  if (std::filesystem::is_directory(ASSAY_DEMO_MODEL, problem)) return ASSAY_DEMO_MODEL;
   fail("the bundled model is neither in {} nor in {}; name one with --model", installed.string(),
        ASSAY_DEMO_MODEL);
 }
@@ -38,21 +39,21 @@ std::string bundled_model() {
 /// Quantised models live here while they are measured; without --keep they go when the demo ends.
 class Workspace {
  public:
-  Workspace(std::string folder, bool keep) : folder_(std::move(folder)), keep_(keep) {
-    std::filesystem::remove_all(folder_);
-    std::filesystem::create_directories(folder_);
+  Workspace(const std::string& out, bool keep) : folder_(out + "/models") {
+    std::error_code problem;
+    std::filesystem::create_directories(out, problem);
+    if (problem) fail("{}: cannot create the folder: {}", out, problem.message());
+    if (!keep)
+      folder_ = temporary_.emplace(Temporary::folder(folder_)).path();
+    else if (!std::filesystem::create_directory(folder_, problem))
+      fail("{}: {}; --keep wants a folder of its own: remove it or choose another --out", folder_,
+           problem ? problem.message() : "exists already");
   }
-  ~Workspace() {
-    std::error_code ignored;
-    if (!keep_) std::filesystem::remove_all(folder_, ignored);
-  }
-  Workspace(const Workspace&) = delete;
-  Workspace& operator=(const Workspace&) = delete;
   std::string path(const std::string& name) const { return folder_ + "/" + name; }
 
  private:
   std::string folder_;
-  bool keep_;
+  std::optional<Temporary> temporary_;
 };
 
 /// "w3-mlp+gptq": a recipe, and the method for what it would round to nearest.
@@ -106,12 +107,12 @@ std::vector<Comparison> decided_against_original(const Measurement& measurement)
 
 void print_table(const Measurement& measurement, const std::vector<std::string>& recipes,
                  const std::vector<Comparison>& verdicts) {
-  fmt::print("\n{:<11} {:>7} {:>7} {:>10} {:>17} {:>19} {:>6}  {}\n", "recipe", "linear", "file", "bytes",
-             "perplexity", "mean KLD [95 %]", "top-1", "verdict");
+  say("\n{:<11} {:>7} {:>7} {:>10} {:>17} {:>19} {:>6}  {}\n", "recipe", "linear", "file", "bytes",
+      "perplexity", "mean KLD [95 %]", "top-1", "verdict");
   const ModelMeasurement& original = *measurement.reference;
-  fmt::print("{:<11} {:>7.3f} {:>7.3f} {:>10} {:>17.3f} {:>19} {:>6}\n", "original",
-             original.facts.linear_bits_per_weight, original.facts.file_bits_per_weight, original.facts.bytes,
-             original.perplexity, "", "");
+  say("{:<11} {:>7.3f} {:>7.3f} {:>10} {:>17.3f} {:>19} {:>6}\n", "original",
+      original.facts.linear_bits_per_weight, original.facts.file_bits_per_weight, original.facts.bytes,
+      original.perplexity, "", "");
   for (std::size_t i = 0; i < measurement.models.size(); ++i) {
     const ModelMeasurement& model = measurement.models[i];
     const DivergenceSummary& divergence = *model.divergence;
@@ -121,10 +122,10 @@ void print_table(const Measurement& measurement, const std::vector<std::string>&
             ? fmt::format("worse by {:.1f} % [{:.1f}, {:.1f}]", 100 * (verdicts[i].perplexity_ratio() - 1),
                           100 * (ratio.low - 1), 100 * (ratio.high - 1))
             : std::string(decision_name(verdicts[i].decision));
-    fmt::print("{:<11} {:>7.3f} {:>7.3f} {:>10} {:>17.3f} {:>7.4f} [{:.4f}, {:.4f}] {:>4.1f}%  {}\n",
-               recipes[i], model.facts.linear_bits_per_weight, model.facts.file_bits_per_weight,
-               model.facts.bytes, model.perplexity, divergence.mean, divergence.mean_interval.low,
-               divergence.mean_interval.high, 100 * divergence.top1_agreement, verdict);
+    say("{:<11} {:>7.3f} {:>7.3f} {:>10} {:>17.3f} {:>7.4f} [{:.4f}, {:.4f}] {:>4.1f}%  {}\n", recipes[i],
+        model.facts.linear_bits_per_weight, model.facts.file_bits_per_weight, model.facts.bytes,
+        model.perplexity, divergence.mean, divergence.mean_interval.low, divergence.mean_interval.high,
+        100 * divergence.top1_agreement, verdict);
   }
 }
 
@@ -143,17 +144,17 @@ OrderedJson as_json(const Measurement& measurement, const Corpus& corpus,
 void run(const Options& options) {
   const std::string model = options.model.empty() ? bundled_model() : options.model;
   const LoadedModel original = load_model(model, {.linear = {Residency::automatic}});
-  const Workspace workspace(options.out + "/models", options.keep);
+  const Workspace workspace(options.out, options.keep);
   if (!options.json)
-    fmt::print("{}: {} recipes, measured on {} tokens {}\n", model, options.recipes.size(), options.tokens,
-               options.text == "self" ? "sampled from the model itself" : "of " + options.text);
+    say("{}: {} recipes, measured on {} tokens {}\n", model, options.recipes.size(), options.tokens,
+        options.text == "self" ? "sampled from the model itself" : "of " + options.text);
   VariantQuantiser quantise(options, original);
   std::vector<LoadedModel> quantised;
   for (const std::string& recipe : options.recipes) {
     const std::string out = workspace.path(std::filesystem::path(recipe).stem().string());
     const QuantizeResult result = quantise(parse_variant(recipe), out);
     if (!options.json)
-      for (const std::string& note : result.plan.notes) fmt::print("note: {}: {}\n", recipe, note);
+      for (const std::string& note : result.plan.notes) say("note: {}: {}\n", recipe, note);
     quantised.push_back(load_model(out, {.linear = {Residency::automatic}}));
   }
   const Corpus corpus = load_corpus(original, {options.text, options.tokens, options.seed});
@@ -171,12 +172,11 @@ void run(const Options& options) {
   const std::string path = options.out + "/report.html";
   write_report(path, report);
   if (options.json) {
-    fmt::print("{}\n", as_json(measurement, corpus, options.recipes, verdicts).dump(2));
+    say_json(as_json(measurement, corpus, options.recipes, verdicts));
     return;
   }
   print_table(measurement, options.recipes, verdicts);
-  fmt::print(
-      "\nbits per weight: linear = matrices inside the blocks, file = everything; text: {}\nreport: {}\n",
+  say("\nbits per weight: linear = matrices inside the blocks, file = everything; text: {}\nreport: {}\n",
       corpus.label, path);
 }
 
@@ -193,15 +193,14 @@ void add_demo(CLI::App& app) {
       ->delimiter(',')
       ->capture_default_str();
   command->add_option("--text", options->text, "Text to measure on: a file or self")->capture_default_str();
-  command->add_option("--tokens", options->tokens, "Tokens to measure on")
-      ->check(CLI::Range(std::size_t{1024}, std::size_t{1} << 40))
+  add_number(command, "--tokens", &options->tokens, "Tokens to measure on", std::size_t{1024}, kMostTokens)
       ->capture_default_str();
-  command
-      ->add_option("--calib-tokens", options->calibration_tokens,
-                   "Tokens sampled from the model to calibrate on")
-      ->check(CLI::Range(std::size_t{512}, std::size_t{1} << 40))
+  add_number(command, "--calib-tokens", &options->calibration_tokens,
+             "Tokens sampled from the model to calibrate on", std::size_t{512}, kMostTokens)
       ->capture_default_str();
-  command->add_option("--seed", options->seed, "Seed of the self-sampled texts")->capture_default_str();
+  add_number(command, "--seed", &options->seed, "Seed of the self-sampled texts", std::uint64_t{0},
+             kMostSeeds)
+      ->capture_default_str();
   command->add_option("--out", options->out, "Folder for report.html")->capture_default_str();
   command->add_flag("--keep", options->keep, "Keep the quantised models in OUT/models");
   add_common(command, options.get(),

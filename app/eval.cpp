@@ -1,10 +1,9 @@
-#include <fmt/core.h>
-
 #include <memory>
 
 #include "app/command.h"
 #include "app/measure_options.h"
 #include "app/model_options.h"
+#include "app/say.h"
 #include "assay/base/error.h"
 #include "assay/measure/events.h"
 #include "assay/measure/ledger.h"
@@ -22,16 +21,15 @@ struct Options : Common {
 void print_divergence(const ModelMeasurement& model) {
   const DivergenceSummary& kld = *model.divergence;
   const Comparison& against = *model.against_reference;
-  fmt::print("perplexity ratio: {:.5f} {} to the reference, paired\n", against.perplexity_ratio(),
-             interval_text(against.perplexity_ratio_interval()));
-  fmt::print(
-      "KLD (nats): mean {:.5g} {}, median {:.4g}, p90 {:.4g}, p95 {:.4g}, p99 {:.4g}, p99.9 {:.4g}, max "
+  say("perplexity ratio: {:.5f} {} to the reference, paired\n", against.perplexity_ratio(),
+      interval_text(against.perplexity_ratio_interval()));
+  say("KLD (nats): mean {:.5g} {}, median {:.4g}, p90 {:.4g}, p95 {:.4g}, p99 {:.4g}, p99.9 {:.4g}, max "
       "{:.4g}\n",
       kld.mean, interval_text(kld.mean_interval), kld.median, kld.p90, kld.p95, kld.p99, kld.p999, kld.max);
-  fmt::print("same top-1: {:.2f} %; flips: {} right to wrong, {} wrong to right (McNemar p {:.2g})\n",
-             100 * kld.top1_agreement, kld.lost, kld.gained, kld.flip_p_value);
-  fmt::print("delta p of the target: mean {:+.3f} %, RMS {:.3f} %, p1 {:+.2f} %, p99 {:+.2f} %\n",
-             100 * kld.mean_delta_p, 100 * kld.rms_delta_p, 100 * kld.delta_p_p1, 100 * kld.delta_p_p99);
+  say("same top-1: {:.2f} %; flips: {} right to wrong, {} wrong to right (McNemar p {:.2g})\n",
+      100 * kld.top1_agreement, kld.lost, kld.gained, kld.flip_p_value);
+  say("delta p of the target: mean {:+.3f} %, RMS {:.3f} %, p1 {:+.2f} %, p99 {:+.2f} %\n",
+      100 * kld.mean_delta_p, 100 * kld.rms_delta_p, 100 * kld.delta_p_p1, 100 * kld.delta_p_p99);
 }
 
 void print_results(const Measurement& measurement, const Corpus& corpus) {
@@ -39,18 +37,16 @@ void print_results(const Measurement& measurement, const Corpus& corpus) {
   print_model(model.facts, "model");
   if (measurement.reference) print_model(measurement.reference->facts, "reference");
   print_run(measurement, corpus);
-  fmt::print("perplexity{}: {:.6g} {}\n", corpus.partial ? " (PARTIAL text)" : "", model.perplexity,
-             interval_text(model.perplexity_interval));
-  fmt::print("loss: {:.6f} nats a token, {:.5f} bits a byte ({} bytes: {})\n", model.nll_mean,
-             model.bits_per_byte, measurement.bytes.bytes, measurement.bytes.counted);
-  if (measurement.reference)
-    fmt::print("perplexity of the reference: {:.6g}\n", measurement.reference->perplexity);
+  say("perplexity{}: {:.6g} {}\n", corpus.partial ? " (PARTIAL text)" : "", model.perplexity,
+      interval_text(model.perplexity_interval));
+  say("loss: {:.6f} nats a token, {:.5f} bits a byte ({} bytes: {})\n", model.nll_mean, model.bits_per_byte,
+      measurement.bytes.bytes, measurement.bytes.counted);
+  if (measurement.reference) say("perplexity of the reference: {:.6g}\n", measurement.reference->perplexity);
   if (model.divergence)
     print_divergence(model);
   else if (measurement.reference)
-    fmt::print("divergence: not summarised, the text makes a single cluster; use more text\n");
-  fmt::print(
-      "{} tokens in {} windows, {:.1f} s: {:.0f} tokens/s, {:.1f} GFLOP/s = {:.0f} % of this machine's "
+    say("divergence: not summarised, the text makes a single cluster; use more text\n");
+  say("{} tokens in {} windows, {:.1f} s: {:.0f} tokens/s, {:.1f} GFLOP/s = {:.0f} % of this machine's "
       "sgemm\n",
       measurement.evaluation.targets.size(), measurement.evaluation.windows.size(), model.seconds,
       model.tokens_per_second, model.gflops, 100 * model.gflops / measurement.sgemm_gflops);
@@ -63,7 +59,7 @@ void evaluate_model(const Options& options) {
   if (options.record && !model.checkpoint->manifest)
     fail("{}: --record keeps the measurement in assay.json, and there is none: not an Assay directory",
          options.model);
-  if (options.events) fmt::print("{}\n", ready_event_line());
+  if (options.events) say("{}\n", ready_event_line());
   const Corpus corpus = load_corpus(reference ? *reference : model, options.measure.corpus);
   refuse_calibration_text(std::span(&model, 1), corpus);
   const Measurement measurement =
@@ -73,21 +69,21 @@ void evaluate_model(const Options& options) {
   if (options.record) append_measurement(options.model, json);
   print_timing(options.loading, model);
   if (options.events)
-    fmt::print("{}\n", event_line({result.facts.name, result.perplexity, result.nll_mean,
-                                   measurement.evaluation.targets.size(),
-                                   measurement.evaluation.windows.size(), result.seconds}));
+    say("{}\n", event_line({result.facts.name, result.perplexity, result.nll_mean,
+                            measurement.evaluation.targets.size(), measurement.evaluation.windows.size(),
+                            result.seconds}));
   if (options.json)
-    fmt::print("{}\n", json.dump(2));
+    say_json(json);
   else
     print_results(measurement, corpus);
-  if (options.record && !options.json) fmt::print("recorded in {}/assay.json\n", options.model);
+  if (options.record && !options.json) say("recorded in {}/assay.json\n", options.model);
 }
 
 void run(const Options& options) {
   try {
     evaluate_model(options);
   } catch (const Error& problem) {
-    if (options.events) fmt::print("{}\n", error_event_line(problem.what()));
+    if (options.events) say("{}\n", error_event_line(problem.what()));
     throw;
   }
 }

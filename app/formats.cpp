@@ -1,8 +1,7 @@
-#include <fmt/core.h>
-
 #include <memory>
 
 #include "app/command.h"
+#include "app/say.h"
 #include "assay/base/json.h"
 #include "assay/formats/table.h"
 #include "assay/kernels/linear.h"
@@ -54,8 +53,8 @@ void add_formats(CLI::App& app) {
   command->callback([common] {
     OrderedJson list = OrderedJson::array();
     if (!common->json)
-      fmt::print("{:<20} {:>7}  {:<9} {:<6} {:<22} {}\n", "format", "bits", "group", "write", "containers",
-                 "summary");
+      say("{:<20} {:>7}  {:<9} {:<6} {:<22} {}\n", "format", "bits", "group", "write", "containers",
+          "summary");
     for (const FormatPtr& format : all_formats()) {
       const Layout layout = format->layout(kColumns);
       const double bits = bits_per_weight(*format, kColumns, kColumns);
@@ -70,10 +69,10 @@ void add_formats(CLI::App& app) {
                         {"containers", reader_text(format)},
                         {"kernel", kernel}});
       else
-        fmt::print("{:<20} {:>7.3f}  {:<9} {:<6} {:<22} {}\n", format->name(), bits, group_text(layout),
-                   format->can_encode() ? "yes" : "no", reader_text(format), format->summary());
+        say("{:<20} {:>7.3f}  {:<9} {:<6} {:<22} {}\n", format->name(), bits, group_text(layout),
+            format->can_encode() ? "yes" : "no", reader_text(format), format->summary());
     }
-    if (common->json) fmt::print("{}\n", list.dump(2));
+    if (common->json) say_json(list);
   });
 }
 

@@ -1,10 +1,10 @@
-#include <fmt/core.h>
-
 #include <memory>
 
 #include "app/command.h"
 #include "app/measure_options.h"
 #include "app/model_options.h"
+#include "app/numbers.h"
+#include "app/say.h"
 #include "assay/base/error.h"
 #include "assay/measure/gate.h"
 #include "assay/measure/ledger.h"
@@ -15,8 +15,8 @@ namespace {
 constexpr int kRefused = 3;
 
 struct Options : Common {
-  std::string model, reference, max_increase;
-  std::optional<double> max_kld;
+  std::string model, reference;
+  std::optional<double> max_kld, max_increase;
   ModelOptions loading;
   MeasureOptions measure;
   bool allow_partial = false, record = false;
@@ -25,7 +25,7 @@ struct Options : Common {
 GateLimits limits_of(const Options& options) {
   GateLimits limits;
   limits.max_kld = options.max_kld;
-  if (!options.max_increase.empty()) limits.max_perplexity_increase = parse_percent(options.max_increase);
+  limits.max_perplexity_increase = options.max_increase;
   if (!limits.max_kld && !limits.max_perplexity_increase)
     fail("a gate needs a limit: --max-kld X or --max-ppl-increase P%, or both");
   return limits;
@@ -34,15 +34,15 @@ GateLimits limits_of(const Options& options) {
 void report(const Options& options, const GateResult& result, const Measurement& measurement,
             const Corpus& corpus) {
   if (options.json) {
-    fmt::print("{}\n", gate_json(result, measurement, corpus).dump(2));
+    say_json(gate_json(result, measurement, corpus));
     return;
   }
   print_model(measurement.models.front().facts, "model");
   print_model(measurement.reference->facts, "reference");
   print_run(measurement, corpus);
-  for (const GateCheck& check : result.checks) fmt::print("{}\n", check.sentence());
-  fmt::print("{}: {}{}\n", result.passed() ? "PASSED" : "REFUSED", options.model,
-             corpus.partial ? " (PARTIAL text)" : "");
+  for (const GateCheck& check : result.checks) say("{}\n", check.sentence());
+  say("{}: {}{}\n", result.passed() ? "PASSED" : "REFUSED", options.model,
+      corpus.partial ? " (PARTIAL text)" : "");
 }
 
 void run(const Options& options) {
@@ -55,8 +55,8 @@ void run(const Options& options) {
   const Corpus corpus = load_corpus(reference, options.measure.corpus);
   refuse_calibration_text(std::span(&model, 1), corpus);
   if (corpus.partial && !options.allow_partial) {
-    fmt::print(stderr, "REFUSED: --max-tokens cuts {}: a gate needs the whole text, or --allow-partial\n",
-               corpus.label);
+    say_error("REFUSED: --max-tokens cuts {}: a gate needs the whole text, or --allow-partial\n",
+              corpus.label);
     exit_code() = kRefused;
     return;
   }
@@ -75,9 +75,10 @@ void add_gate(CLI::App& app) {
   auto options = std::make_shared<Options>();
   command->add_option("MODEL", options->model, "The quantised model")->required();
   command->add_option("--reference", options->reference, "The original")->required();
-  command->add_option("--max-kld", options->max_kld, "Largest mean KL divergence, nats a token")
-      ->check(CLI::PositiveNumber);
-  command->add_option("--max-ppl-increase", options->max_increase, "Largest perplexity increase, like 2%");
+  add_number(command, "--max-kld", &options->max_kld, "Largest mean KL divergence, nats a token",
+             std::numeric_limits<double>::min(), 1e6);
+  add_percentage(command, "--max-ppl-increase", &options->max_increase,
+                 "Largest perplexity increase, like 2%");
   command->add_flag("--allow-partial", options->allow_partial, "Accept a text cut by --max-tokens");
   command->add_flag("--record", options->record, "Append measurement and verdict to the model's assay.json");
   add_measure_options(command, &options->measure);

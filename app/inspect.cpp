@@ -1,11 +1,10 @@
-#include <fmt/core.h>
-
 #include <algorithm>
 #include <map>
 #include <memory>
 
 #include "app/command.h"
 #include "app/model_options.h"
+#include "app/say.h"
 #include "assay/model/roles.h"
 #include "assay/model/size_summary.h"
 #include "assay/storage/assay_directory.h"
@@ -73,13 +72,12 @@ OrderedJson as_json(const Checkpoint& checkpoint, const SizeSummary& size, bool 
 }
 
 void print_tensors(const Checkpoint& checkpoint) {
-  fmt::print("\n{:<52} {:<16} {:<16} {:<22} {:>6}  {}\n", "tensor", "shape", "format", "role", "bits",
-             "kernel");
+  say("\n{:<52} {:<16} {:<16} {:<22} {:>6}  {}\n", "tensor", "shape", "format", "role", "bits", "kernel");
   for (const Tensor& tensor : checkpoint.tensors) {
     const auto role = classify_tensor(tensor.name);
-    fmt::print("{:<52} {:<16} {:<16} {:<22} {:>6.3f}  {}\n", tensor.name, shape_text(tensor.shape),
-               format_name(tensor), role ? role_name(*role) : "UNKNOWN", tensor_bits(tensor),
-               role ? kernel_of(tensor, *role) : "");
+    say("{:<52} {:<16} {:<16} {:<22} {:>6.3f}  {}\n", tensor.name, shape_text(tensor.shape),
+        format_name(tensor), role ? role_name(*role) : "UNKNOWN", tensor_bits(tensor),
+        role ? kernel_of(tensor, *role) : "");
   }
 }
 
@@ -93,34 +91,31 @@ void print_calibration(const Json& manifest, const std::string& origin) {
     if (!tensor.is_object() || found == tensor.end()) continue;
     const auto number = [&](const char* key) { return json_get<double>(*found, key, origin); };
     if (!headed)
-      fmt::print("\n{:<52} {:<8} {:>10} {:>10} {:>7} {:>9} {:>10} {:>8} {:>7}\n", "tensor", "method",
-                 "plain loss", "loss", "ratio", "predicted", "rows plain", "damping", "n/d");
+      say("\n{:<52} {:<8} {:>10} {:>10} {:>7} {:>9} {:>10} {:>8} {:>7}\n", "tensor", "method", "plain loss",
+          "loss", "ratio", "predicted", "rows plain", "damping", "n/d");
     headed = true;
     const double plain = number("plain_loss"), loss = number("loss");
-    fmt::print("{:<52} {:<8} {:>10.4g} {:>10.4g} {:>7.3f} {:>9.3f} {:>5}/{:<4} {:>8.4g} {:>7.1f}\n", name,
-               json_get<std::string>(tensor, "method", origin), plain, loss, plain > 0 ? loss / plain : 1.0,
-               number("predicted_gain"), json_get<std::uint64_t>(*found, "rows_plain", origin),
-               json_get<std::uint64_t>(*found, "rows", origin), number("damping"),
-               number("tokens_per_column"));
+    say("{:<52} {:<8} {:>10.4g} {:>10.4g} {:>7.3f} {:>9.3f} {:>5}/{:<4} {:>8.4g} {:>7.1f}\n", name,
+        json_get<std::string>(tensor, "method", origin), plain, loss, plain > 0 ? loss / plain : 1.0,
+        number("predicted_gain"), json_get<std::uint64_t>(*found, "rows_plain", origin),
+        json_get<std::uint64_t>(*found, "rows", origin), number("damping"), number("tokens_per_column"));
   }
 }
 
 void print_measurements(const Json& manifest) {
   if (const auto reason = manifest.find("not_measured"); reason != manifest.end())
-    fmt::print("  not measured: {}\n", reason->get<std::string>());
+    say("  not measured: {}\n", json_get<std::string>(manifest, "not_measured", "assay.json"));
   const auto list = manifest.find("measurements");
   if (list == manifest.end()) return;
-  for (const Json& measurement : *list) fmt::print("  measured: {}\n", measurement.dump());
+  for (const Json& measurement : *list) say("  measured: {}\n", json_text(measurement));
 }
 
 void print_text(const Checkpoint& checkpoint, const SizeSummary& size) {
-  fmt::print(
-      "{}: {} container, {}\n", checkpoint.path, container_name(checkpoint.container),
+  say("{}: {} container, {}\n", checkpoint.path, container_name(checkpoint.container),
       json_get_or<std::string>(checkpoint.config, "model_type", "unknown architecture", checkpoint.path));
-  fmt::print("  {} tensors, {} weights, {} bytes\n", checkpoint.tensors.size(), size.file_weights,
-             size.file_bytes);
-  fmt::print("  bits per weight: {:.3f} linear (matrices inside the blocks), {:.3f} file (everything)\n",
-             size.linear_bits(), size.file_bits());
+  say("  {} tensors, {} weights, {} bytes\n", checkpoint.tensors.size(), size.file_weights, size.file_bytes);
+  say("  bits per weight: {:.3f} linear (matrices inside the blocks), {:.3f} file (everything)\n",
+      size.linear_bits(), size.file_bits());
   std::map<std::string, FormatRow> formats;
   std::map<std::string, std::uint64_t> kernels;
   for (const Tensor& tensor : checkpoint.tensors) {
@@ -131,17 +126,16 @@ void print_text(const Checkpoint& checkpoint, const SizeSummary& size) {
     const auto role = classify_tensor(tensor.name);
     if (role && !kernel_of(tensor, *role).empty())
       ++kernels[fmt::format("{}: {}", format_name(tensor), kernel_of(tensor, *role))];
-    if (!role) fmt::print("  UNKNOWN tensor name: {}\n", tensor.name);
+    if (!role) say("  UNKNOWN tensor name: {}\n", tensor.name);
   }
-  fmt::print("\n  {:<20} {:>8} {:>14} {:>14} {:>8}\n", "format", "tensors", "weights", "bytes", "bits");
+  say("\n  {:<20} {:>8} {:>14} {:>14} {:>8}\n", "format", "tensors", "weights", "bytes", "bits");
   for (const auto& [name, row] : formats)
-    fmt::print(
-        "  {:<20} {:>8} {:>14} {:>14} {:>8.3f}\n", name, row.tensors, row.weights, row.bytes,
+    say("  {:<20} {:>8} {:>14} {:>14} {:>8.3f}\n", name, row.tensors, row.weights, row.bytes,
         8.0 * static_cast<double>(row.bytes) / static_cast<double>(std::max<std::uint64_t>(1, row.weights)));
-  fmt::print("\n");
-  for (const auto& [kernel, count] : kernels) fmt::print("  kernel {} ({} matrices)\n", kernel, count);
+  say("\n");
+  for (const auto& [kernel, count] : kernels) say("  kernel {} ({} matrices)\n", kernel, count);
   if (checkpoint.manifest) print_measurements(*checkpoint.manifest);
-  for (const std::string& warning : checkpoint.warnings) fmt::print("  warning: {}\n", warning);
+  for (const std::string& warning : checkpoint.warnings) say("  warning: {}\n", warning);
 }
 
 }  // namespace
@@ -168,7 +162,7 @@ void add_inspect(CLI::App& app) {
     if (options->verify) verify_files(*checkpoint);
     const SizeSummary size = stored_size(*checkpoint);
     if (options->json) {
-      fmt::print("{}\n", as_json(*checkpoint, size, options->tensors).dump(2));
+      say_json(as_json(*checkpoint, size, options->tensors));
       return;
     }
     print_text(*checkpoint, size);

@@ -1,13 +1,13 @@
-#include <fmt/core.h>
-
-#include <charconv>
 #include <filesystem>
 #include <memory>
 
 #include "app/command.h"
 #include "app/model_options.h"
+#include "app/numbers.h"
+#include "app/say.h"
 #include "assay/base/error.h"
 #include "assay/base/file.h"
+#include "assay/tokenizer/token_ids.h"
 
 namespace assay::app {
 namespace {
@@ -18,26 +18,16 @@ struct Options : Common {
   ModelOptions loading;
 };
 
-/// "1,2,3", or a file of ids separated by commas or white space.
-std::vector<TokenId> parse_ids(const std::string& argument) {
-  const bool is_file = std::filesystem::exists(argument);
-  const std::string text = is_file ? read_file(argument, std::size_t{64} << 20) : argument;
-  std::vector<TokenId> ids;
-  const char* at = text.data();
-  const char* const end = at + text.size();
-  while (true) {
-    while (at != end && (*at == ',' || *at == ' ' || *at == '\n' || *at == '\r' || *at == '\t')) ++at;
-    if (at == end) break;
-    TokenId id = 0;
-    const auto [next, problem] = std::from_chars(at, end, id);
-    if (problem != std::errc())
-      fail("{}: \"{}\" is no token id, and no such file exists", is_file ? argument : "--ids",
-           std::string(at, std::min<std::size_t>(20, static_cast<std::size_t>(end - at))));
-    ids.push_back(id);
-    at = next;
-  }
-  if (ids.empty()) fail("{}: no token ids", is_file ? argument : "--ids");
-  return ids;
+/// Ids as they stand, or a file of them. What holds nothing but digits and separators is not looked for on
+/// disk.
+std::vector<TokenId> find_ids(const std::string& argument) {
+  if (argument.find_first_not_of("0123456789,[] \t\r\n") == std::string::npos)
+    return parse_token_ids(argument, "--ids");
+  std::error_code problem;
+  const bool there = std::filesystem::exists(argument, problem);
+  if (!there && (!problem || problem == std::errc::filename_too_long))
+    fail("--ids: \"{}\" is neither token ids (1,2,3 or [1,2,3]) nor a file", argument.substr(0, 80));
+  return parse_token_ids(read_file(argument, std::size_t{64} << 20), argument);
 }
 
 /// NumPy's .npy, version 1.0: a header padded to 64 bytes, then the array.
@@ -57,8 +47,9 @@ void write_npy(const std::string& path, const std::vector<float>& values, std::s
 }
 
 void run(const Options& options) {
+  const std::vector<TokenId> ids = find_ids(options.ids);
   const LoadedModel loaded = load(options.loading, options.model);
-  const std::vector<float> logits = compute_logits(*loaded.model, parse_ids(options.ids), options.last);
+  const std::vector<float> logits = compute_logits(*loaded.model, ids, options.last);
   const auto vocabulary = static_cast<std::size_t>(loaded.model->config().vocabulary);
   const std::size_t rows = logits.size() / vocabulary;
   if (!options.out.empty()) write_npy(options.out, logits, rows, vocabulary);
@@ -67,20 +58,19 @@ void run(const Options& options) {
     for (std::size_t r = 0; r < rows; ++r)
       list.push_back(std::vector<float>(logits.begin() + static_cast<std::ptrdiff_t>(r * vocabulary),
                                         logits.begin() + static_cast<std::ptrdiff_t>((r + 1) * vocabulary)));
-    fmt::print("{}\n", OrderedJson({{"logits", std::move(list)}}).dump());
+    say_json(OrderedJson({{"logits", std::move(list)}}), -1);
     return;
   }
   if (!options.out.empty()) {
-    fmt::print("wrote {} x {} f32 to {}\n", rows, vocabulary, options.out);
+    say("wrote {} x {} f32 to {}\n", rows, vocabulary, options.out);
     return;
   }
   for (std::size_t r = 0; r < rows; ++r) {
     const auto row = std::span(logits).subspan(r * vocabulary, vocabulary);
     const TopTwo top = top_two(row);
     const std::string text = loaded.tokenizer->decode(std::span(&top.best, 1));
-    fmt::print("position -{}: most likely {} ({}), logit {:.4f}, {:.4f} above the second\n", rows - r,
-               top.best, Json(text).dump(-1, ' ', false, Json::error_handler_t::replace),
-               row[static_cast<std::size_t>(top.best)], top.margin);
+    say("position -{}: most likely {} ({}), logit {:.4f}, {:.4f} above the second\n", rows - r, top.best,
+        json_text(Json(text)), row[static_cast<std::size_t>(top.best)], top.margin);
   }
 }
 
@@ -92,7 +82,8 @@ void add_logits(CLI::App& app) {
   command->add_option("MODEL", options->model, "Model: a folder of any container, or a GGUF file")
       ->required();
   command->add_option("--ids", options->ids, "Token ids: 1,2,3 or a file of them")->required();
-  command->add_option("--last", options->last, "Only the last K positions (default: all)");
+  add_number(command, "--last", &options->last, "Only the last K positions (default: all)", std::size_t{0},
+             kMostTokens);
   command->add_option("--out", options->out,
                       "Write them as a NumPy .npy file, [positions, vocabulary] float32");
   add_model_options(command, &options->loading);

@@ -1,16 +1,21 @@
-#include <fmt/core.h>
-
+#include <csignal>
 #include <exception>
+#include <sstream>
 
 #include "app/command.h"
+#include "app/say.h"
 #include "assay/base/error.h"
+#include "assay/base/interruption.h"
+#include "assay/base/temporary.h"
 #include "assay/kernels/blas_core.h"
 #include "assay/version.h"
 
-int main(int argc, char** argv) {
-  using namespace assay::app;
-  assay::restart_with_better_blas(argv);
-  CLI::App app("Assay: quantise language-model weights, run them, and measure what it cost.", "assay");
+namespace assay::app {
+namespace {
+
+constexpr int kFailed = 1, kUsage = 2;
+
+void add_commands(CLI::App& app) {
   app.set_version_flag("--version", fmt::format("assay {} ({})", ASSAY_VERSION, ASSAY_REVISION));
   app.require_subcommand(1);
   add_quantize(app);
@@ -31,20 +36,59 @@ int main(int argc, char** argv) {
   add_routing(app);
   add_pack_experts(app);
   add_demo(app);
+}
+
+/// The exit code; every error is one line on standard error.
+int run(int argc, char** argv) {
+  CLI::App app("Assay: quantise language-model weights, run them, and measure what it cost.", "assay");
   try {
+    watch_interruptions();
+    add_commands(app);
     app.parse(argc, argv);
     return exit_code();
   } catch (const CLI::Success& done) {  // --help, --version
-    return app.exit(done);
+    std::ostringstream help, none;
+    app.exit(done, help, none);
+    say_raw(help.str());
+    return 0;
   } catch (const CLI::ParseError& usage) {
-    app.exit(usage);
-    return 2;
-  } catch (const assay::Error& error) {
-    fmt::print(stderr, "assay: {}\n", error.what());
+    say_error("assay: {}; --help tells more\n", usage.what());
+    return kUsage;
+  } catch (const Error& error) {
+    wait_if_ending();  // what an interruption removed makes others fail
+    say_error("assay: {}\n", error.what());
   } catch (const std::bad_alloc&) {
-    fmt::print(stderr, "assay: out of memory\n");
+    say_error("assay: out of memory\n");
   } catch (const std::exception& error) {
-    fmt::print(stderr, "assay: unexpected failure: {}\n", error.what());
+    wait_if_ending();
+    say_error("assay: unexpected failure: {}\n", error.what());
   }
-  return 1;
+  return kFailed;
+}
+
+/// A result that could not be written is no success.
+int run_and_flush(int argc, char** argv) {
+  int code = kFailed;
+  try {
+    code = run(argc, argv);
+    if (code == kFailed || code == kUsage) return code;  // said already
+    finish_saying();
+  } catch (const ReaderIsGone&) {  // as if SIGPIPE had not been ignored; temporary files are gone by now
+    std::signal(SIGPIPE, SIG_DFL);
+    std::raise(SIGPIPE);
+  } catch (const Error& error) {
+    say_error("assay: {}\n", error.what());
+    code = kFailed;
+  }
+  wait_if_ending();
+  return code;
+}
+
+}  // namespace
+}  // namespace assay::app
+
+int main(int argc, char** argv) {
+  assay::app::prepare_to_say();
+  assay::restart_with_better_blas(argv);
+  return assay::app::run_and_flush(argc, argv);
 }

@@ -1,6 +1,6 @@
 #include "app/measure_options.h"
-
-#include <fmt/core.h>
+#include "app/numbers.h"
+#include "app/say.h"
 
 #include "assay/measure/report.h"
 #include "assay/quantize/calibration_text.h"
@@ -27,20 +27,20 @@ void add_measure_options(CLI::App* command, MeasureOptions* options) {
                    "prefill: whole windows; decode: token by token through the KV cache")
       ->check(CLI::IsMember({"prefill", "decode"}))
       ->capture_default_str();
-  command->add_option("--window", options->evaluate.windows.window, "Tokens of context a window")
-      ->check(CLI::Range(std::size_t{2}, std::size_t{1} << 30))
+  add_number(command, "--window", &options->evaluate.windows.window, "Tokens of context a window",
+             std::size_t{2}, std::size_t{1} << 30)
       ->capture_default_str();
-  command->add_option("--stride", options->evaluate.windows.stride, "Tokens from window to window (sliding)")
-      ->check(CLI::Range(std::size_t{1}, std::size_t{1} << 30))
+  add_number(command, "--stride", &options->evaluate.windows.stride, "Tokens from window to window (sliding)",
+             std::size_t{1}, std::size_t{1} << 30)
       ->capture_default_str();
-  command
-      ->add_option(
-          "--max-tokens", options->corpus.max_tokens,
-          "Cut the text after N tokens: figures are then partial (self: tokens to sample, default 16384)")
-      ->check(CLI::Range(std::size_t{2}, std::size_t{1} << 40));
-  command->add_option("--batch", options->evaluate.batch, "Windows run together (default: by memory)")
-      ->check(CLI::Range(std::size_t{1}, std::size_t{1} << 20));
-  command->add_option("--seed", options->corpus.seed, "Seed of the self-sampled text")->capture_default_str();
+  add_number(command, "--max-tokens", &options->corpus.max_tokens,
+             "Cut the text after N tokens: figures are then partial (self: tokens to sample, default 16384)",
+             std::size_t{2}, kMostTokens);
+  add_number(command, "--batch", &options->evaluate.batch, "Windows run together (default: by memory)",
+             std::size_t{1}, std::size_t{1} << 20);
+  add_number(command, "--seed", &options->corpus.seed, "Seed of the self-sampled text", std::uint64_t{0},
+             kMostSeeds)
+      ->capture_default_str();
 }
 
 std::string interval_text(const std::optional<Interval>& interval) {
@@ -53,15 +53,15 @@ void refuse_calibration_text(std::span<const LoadedModel> models, const Corpus& 
 }
 
 void print_run(const Measurement& measurement, const Corpus& corpus) {
-  for (const std::string& fact : report_facts(measurement, corpus)) fmt::print("{}\n", fact);
+  for (const std::string& fact : report_facts(measurement, corpus)) say("{}\n", fact);
 }
 
 void print_model(const ModelFacts& facts, const char* label) {
-  fmt::print("{}: {} ({}{}{}), {:.3f} bits/weight linear, {:.3f} file\n", label, facts.path, facts.container,
-             facts.formats.empty() ? "" : ": ", facts.formats, facts.linear_bits_per_weight,
-             facts.file_bits_per_weight);
-  for (const FileFact& file : facts.files) fmt::print("  {}  sha256 {}\n", file.name, file.sha256);
-  for (const std::string& kernel : facts.kernels) fmt::print("  kernel: {}\n", kernel);
+  say("{}: {} ({}{}{}), {:.3f} bits/weight linear, {:.3f} file\n", label, facts.path, facts.container,
+      facts.formats.empty() ? "" : ": ", facts.formats, facts.linear_bits_per_weight,
+      facts.file_bits_per_weight);
+  for (const FileFact& file : facts.files) say("  {}  sha256 {}\n", file.name, file.sha256);
+  for (const std::string& kernel : facts.kernels) say("  kernel: {}\n", kernel);
 }
 
 }  // namespace assay::app

@@ -1,6 +1,6 @@
 #include "app/model_options.h"
-
-#include <fmt/core.h>
+#include "app/numbers.h"
+#include "app/say.h"
 
 #include "assay/base/error.h"
 
@@ -16,8 +16,7 @@ double share(std::uint64_t part, std::uint64_t whole) {
 void say_active_experts(const LoadedModel& model) {
   const MixtureConfig& mixture = model.model->config().mixture;
   if (mixture.active == mixture.trained_active) return;
-  fmt::print(
-      stderr,
+  say_error(
       "{}: a token visits {} experts, {} in training: weights are renormalised over those, and this is not "
       "the model that was trained\n",
       model.checkpoint->path, mixture.active, mixture.trained_active);
@@ -33,22 +32,14 @@ void add_model_options(CLI::App* command, ModelOptions* options) {
       ->capture_default_str();
   command->add_option("--config-dir", options->config_directory,
                       "Where config and tokenizer lie, for old lattice folders");
-  auto* cache =
-      command
-          ->add_option("--expert-cache", options->experts.budget,
-                       "Leave experts on disk and keep this much of them in memory (2GiB, 500MB)")
-          ->transform(CLI::AsSizeValue(false))
-          ->check([](const std::string& bytes) -> std::string {
-            return bytes == "0" ? "0 bytes hold no expert; leave the flag out to keep all in memory" : "";
-          });
+  auto* cache = add_size(command, "--expert-cache", &options->experts.budget,
+                         "Leave experts on disk and keep this much of them in memory (2GiB, 500MB)");
   command
       ->add_flag("--direct-io", options->experts.direct,
                  "Read experts past the system's page cache (O_DIRECT)")
       ->needs(cache);
-  command
-      ->add_option("--active-experts", options->active_experts,
-                   "Experts that a token visits, in place of the model's own number")
-      ->check(CLI::Range(1, 1 << 20));
+  add_number(command, "--active-experts", &options->active_experts,
+             "Experts that a token visits, in place of the model's own number", 1, 1 << 20);
   command
       ->add_flag("--timing", options->timing,
                  "For each layer: experts visited, found in memory, read; seconds of waiting and computing")
@@ -72,16 +63,16 @@ LoadedModel load(const ModelOptions& options, const std::string& path) {
 
 void print_timing(const ModelOptions& options, const LoadedModel& model) {
   if (!options.timing || !model.experts) return;
-  fmt::print(stderr, "experts read by {}{}\n{:>5}  {:>7}  {:>6}  {:>9}  {:>9}  {:>9}  {:>10}\n",
-             model.experts->reader(), options.experts.direct ? ", past the page cache" : "", "layer",
-             "visits", "hits %", "read MB", "wait ms", "comp. ms", "expert MB");
+  say_error("experts read by {}{}\n{:>5}  {:>7}  {:>6}  {:>9}  {:>9}  {:>9}  {:>10}\n",
+            model.experts->reader(), options.experts.direct ? ", past the page cache" : "", "layer", "visits",
+            "hits %", "read MB", "wait ms", "comp. ms", "expert MB");
   for (const auto& [layer, took] : model.experts->statistics()) {
     const ExpertStore::RecordSizes sizes = model.experts->record_sizes(layer);
-    fmt::print(stderr, "{:>5}  {:>7}  {:>6.1f}  {:>9.1f}  {:>9.1f}  {:>9.1f}  {:>4.2f}..{:<4.2f}\n", layer,
-               took.visits, share(took.hits, took.visits), static_cast<double>(took.bytes_read) / kMegabyte,
-               took.wait_seconds * kMilliseconds, took.compute_seconds * kMilliseconds,
-               static_cast<double>(sizes.smallest) / kMegabyte,
-               static_cast<double>(sizes.largest) / kMegabyte);
+    say_error("{:>5}  {:>7}  {:>6.1f}  {:>9.1f}  {:>9.1f}  {:>9.1f}  {:>4.2f}..{:<4.2f}\n", layer,
+              took.visits, share(took.hits, took.visits), static_cast<double>(took.bytes_read) / kMegabyte,
+              took.wait_seconds * kMilliseconds, took.compute_seconds * kMilliseconds,
+              static_cast<double>(sizes.smallest) / kMegabyte,
+              static_cast<double>(sizes.largest) / kMegabyte);
   }
 }
 

@@ -1,8 +1,7 @@
-#include <fmt/core.h>
-
 #include <memory>
 
 #include "app/command.h"
+#include "app/say.h"
 #include "assay/quantize/quantize_model.h"
 
 namespace assay::app {
@@ -27,14 +26,13 @@ void add_pack_experts(CLI::App& app) {
     const Plan plan = pack_experts(open_model(options->model), options->out);
     const SizeSummary size = planned_size(plan);
     if (options->json)
-      fmt::print("{}\n", OrderedJson{{"out", options->out},
-                                     {"tensors", plan.tensors.size()},
-                                     {"bytes", size.file_bytes},
-                                     {"transcoded", plan.notes}}
-                             .dump(2));
+      say_json(OrderedJson{{"out", options->out},
+                           {"tensors", plan.tensors.size()},
+                           {"bytes", size.file_bytes},
+                           {"transcoded", plan.notes}});
     else
-      fmt::print("{}: {} tensors, {} bytes, every weight unchanged\n", options->out, plan.tensors.size(),
-                 size.file_bytes);
+      say("{}: {} tensors, {} bytes, every weight unchanged\n", options->out, plan.tensors.size(),
+          size.file_bytes);
   });
 }
 

@@ -1,12 +1,12 @@
 #include "assay/measure/parity.h"
 
-#include <fmt/core.h>
-
 #include <filesystem>
 #include <memory>
 
 #include "app/command.h"
 #include "app/model_options.h"
+#include "app/numbers.h"
+#include "app/say.h"
 #include "assay/base/error.h"
 #include "assay/base/file.h"
 #include "assay/base/progress.h"
@@ -74,9 +74,9 @@ void run(const Options& options) {
     progress.advance(1);
   }
   if (options.json)
-    fmt::print("{}\n", parity_json(input).dump(2));
+    say_json(parity_json(input));
   else
-    fmt::print("{}", render_parity_report(input, *model.tokenizer));
+    say_raw(printable_lines(render_parity_report(input, *model.tokenizer)));
   if (overall_verdict(input.results) == ParityVerdict::mismatch) exit_code() = 1;
 }
 
@@ -91,19 +91,16 @@ void add_parity(CLI::App& app) {
   command->add_option("--reference", options->reference, "Another engine's output (.json), or a model")
       ->required();
   command->add_option("--prompts", options->prompts, "Prompts, one a line (with a reference model)");
-  command->add_option("--tokens", options->tokens, "New tokens a prompt (with a reference model)")
-      ->check(CLI::Range(1, 1 << 20))
+  add_number(command, "--tokens", &options->tokens, "New tokens a prompt (with a reference model)",
+             std::size_t{1}, std::size_t{1} << 20)
       ->capture_default_str();
-  command->add_option("--window", options->window, "Leading new tokens that must agree (default: all)");
-  command
-      ->add_option("--margin", options->parity.margin_tolerance,
-                   "Reference margins up to this are undecidable (logits)")
-      ->check(CLI::NonNegativeNumber)
+  add_number(command, "--window", &options->window, "Leading new tokens that must agree (default: all)",
+             std::size_t{0}, std::size_t{1} << 30);
+  add_number(command, "--margin", &options->parity.margin_tolerance,
+             "Reference margins up to this are undecidable (logits)", 0.0, 1e6)
       ->capture_default_str();
-  command
-      ->add_option("--logit-tolerance", options->parity.logit_tolerance,
-                   "Largest relative RMS difference of logits")
-      ->check(CLI::NonNegativeNumber)
+  add_number(command, "--logit-tolerance", &options->parity.logit_tolerance,
+             "Largest relative RMS difference of logits", 0.0, 1e6)
       ->capture_default_str();
   add_model_options(command, &options->loading);
   add_common(command, options.get(),

@@ -1,13 +1,13 @@
-#include <fmt/core.h>
-
 #include <cmath>
-#include <filesystem>
 #include <memory>
 
 #include "app/budget_options.h"
 #include "app/command.h"
 #include "app/model_options.h"
+#include "app/numbers.h"
+#include "app/say.h"
 #include "assay/base/error.h"
+#include "assay/base/file.h"
 #include "assay/measure/measurement.h"
 #include "assay/quantize/expert_coverage.h"
 #include "assay/quantize/quantize_model.h"
@@ -47,17 +47,17 @@ OrderedJson plan_json(const Plan& plan) {
 }
 
 void print_plan(const Plan& plan) {
-  fmt::print("{:<52} {:<16} {:<16} {:<18} {}\n", "tensor", "shape", "from", "to", "method");
+  say("{:<52} {:<16} {:<16} {:<18} {}\n", "tensor", "shape", "from", "to", "method");
   for (const TensorPlan& tensor : plan.tensors)
-    fmt::print("{:<52} {:<16} {:<16} {:<18} {}\n", tensor.source->name, shape_text(tensor.source->shape),
-               tensor.source->format->name(), tensor.format->name(), tensor.method);
+    say("{:<52} {:<16} {:<16} {:<18} {}\n", tensor.source->name, shape_text(tensor.source->shape),
+        tensor.source->format->name(), tensor.format->name(), tensor.method);
 }
 
 void print_size(const Plan& plan, const Checkpoint& source) {
   const SizeSummary before = stored_size(source), after = planned_size(plan);
-  fmt::print("bits per weight: {:.3f} linear, {:.3f} file (source {:.3f}); {} bytes of {} ({:.1f} %)\n",
-             after.linear_bits(), after.file_bits(), before.file_bits(), after.file_bytes, before.file_bytes,
-             100.0 * static_cast<double>(after.file_bytes) / static_cast<double>(before.file_bytes));
+  say("bits per weight: {:.3f} linear, {:.3f} file (source {:.3f}); {} bytes of {} ({:.1f} %)\n",
+      after.linear_bits(), after.file_bits(), before.file_bits(), after.file_bytes, before.file_bytes,
+      100.0 * static_cast<double>(after.file_bytes) / static_cast<double>(before.file_bytes));
 }
 
 /// How the staged model is measured against its source; the description of the model names where it will lie.
@@ -111,11 +111,11 @@ void prepare_measurement(const Options& options, QuantizeRequest& request) {
 /// What the experts of each layer saw of the calibration text.
 void print_coverage(const std::vector<ExpertCoverage>& coverage) {
   if (coverage.empty()) return;
-  fmt::print("tokens that experts saw:\n{:>5}  {:>7}  {:>7}  {:>7}  {:>22}  {:>6}\n", "layer", "experts",
-             "least", "median", "few, rounded by weights", "unseen");
+  say("tokens that experts saw:\n{:>5}  {:>7}  {:>7}  {:>7}  {:>22}  {:>6}\n", "layer", "experts", "least",
+      "median", "few, rounded by weights", "unseen");
   for (const ExpertCoverage& layer : coverage)
-    fmt::print("{:>5}  {:>7}  {:>7}  {:>7}  {:>23}  {:>6}\n", layer.layer, layer.experts, layer.least,
-               layer.median, layer.seldom, layer.unseen);
+    say("{:>5}  {:>7}  {:>7}  {:>7}  {:>23}  {:>6}\n", layer.layer, layer.experts, layer.least, layer.median,
+        layer.seldom, layer.unseen);
 }
 
 void print_result(const Options& options, const QuantizeResult& result, const Checkpoint& source) {
@@ -129,22 +129,21 @@ void print_result(const Options& options, const QuantizeResult& result, const Ch
       worst_index = i;
     }
   if (worst > 0)
-    fmt::print("largest error of a tensor: {:.4f} relative RMS, {} as {}\n", worst,
-               result.plan.tensors[worst_index].source->name,
-               result.plan.tensors[worst_index].format->name());
+    say("largest error of a tensor: {:.4f} relative RMS, {} as {}\n", worst,
+        result.plan.tensors[worst_index].source->name, result.plan.tensors[worst_index].format->name());
   if (const auto reason = result.manifest.find("not_measured"); reason != result.manifest.end()) {
-    fmt::print("loss NOT measured: {}\n", reason->get<std::string>());
+    say("loss NOT measured: {}\n", reason->get<std::string>());
   } else {
     const Json& loss = result.manifest["measurements"][0];
-    fmt::print("measured on {} tokens{}: perplexity {:.3f} (original {:.3f})", loss["tokens"].dump(),
-               loss["self_sampled"].get<bool>() ? " sampled from the original" : "",
-               loss["perplexity"].get<double>(), std::exp(loss["reference"]["nll"].get<double>()));
+    say("measured on {} tokens{}: perplexity {:.3f} (original {:.3f})", json_text(loss["tokens"]),
+        loss["self_sampled"].get<bool>() ? " sampled from the original" : "",
+        loss["perplexity"].get<double>(), std::exp(loss["reference"]["nll"].get<double>()));
     if (loss.contains("kld"))  // a text of a single cluster has no interval, so no divergence is claimed
-      fmt::print(", mean KL divergence {:.4f} nats, same first choice {:.1f} %",
-                 loss["kld"]["mean"].get<double>(), 100 * loss["top1_agreement"].get<double>());
-    fmt::print("\n");
+      say(", mean KL divergence {:.4f} nats, same first choice {:.1f} %", loss["kld"]["mean"].get<double>(),
+          100 * loss["top1_agreement"].get<double>());
+    say("\n");
   }
-  fmt::print("wrote {}\n", options.out);
+  say("wrote {}\n", options.out);
 }
 
 void print_rotation(const RotationReport& rotation) {
@@ -154,13 +153,12 @@ void print_rotation(const RotationReport& rotation) {
     rotated += tensor.rotated.group_skew;
   }
   const auto count = static_cast<double>(rotation.tensors.size());
-  fmt::print(
-      "rotated by a Hadamard matrix in blocks of {} of {}; asymmetry of groups {:.1f} % before, {:.1f} % "
+  say("rotated by a Hadamard matrix in blocks of {} of {}; asymmetry of groups {:.1f} % before, {:.1f} % "
       "after\n",
       rotation.block, rotation.size, 100 * fused / count, 100 * rotated / count);
   if (rotation.untied)
-    fmt::print("note: rotation unties the head from the embedding: {} bytes more as stored in the source\n",
-               rotation.untied_bytes);
+    say("note: rotation unties the head from the embedding: {} bytes more as stored in the source\n",
+        rotation.untied_bytes);
 }
 
 /// By name or file, or shared out to a budget.
@@ -173,9 +171,8 @@ Recipe find_recipe(const Options& options) {
   const AllocatedRecipe allocated = app::find_recipe(
       budget, options.model, options.calibration.empty() ? "self" : options.calibration, options.seed);
   if (!options.json) {
-    for (const std::string& line : describe(allocated)) fmt::print("{}\n", line);
-    if (!options.rotation.empty())
-      fmt::print("note: shared out by the damage to the model before its rotation\n");
+    for (const std::string& line : describe(allocated)) say("{}\n", line);
+    if (!options.rotation.empty()) say("note: shared out by the damage to the model before its rotation\n");
   }
   return allocated.recipe;
 }
@@ -186,7 +183,7 @@ void run(const Options& options) {
   if (!options.rotation.empty()) {
     RotationOptions rotation;
     rotation.seed = options.rotation_seed;
-    rotation.scratch_directory = std::filesystem::absolute(options.out).parent_path().string();
+    rotation.scratch_directory = parent_folder(options.out);
     // Rotated weights are f32; scales keep the width that those of the source would have.
     request.plan.parameters = DType::F16;
     for (const Tensor& tensor : request.source->tensors)
@@ -204,10 +201,10 @@ void run(const Options& options) {
   request.out = options.out;
   const Plan plan = make_plan(request.source, request.recipe, request.plan);  // refuses before any work
   if (!options.json)
-    for (const std::string& note : plan.notes) fmt::print("note: {}\n", note);
+    for (const std::string& note : plan.notes) say("note: {}\n", note);
   if (options.dry_run) {
     if (options.json) {
-      fmt::print("{}\n", plan_json(plan).dump(2));
+      say_json(plan_json(plan));
       return;
     }
     print_plan(plan);
@@ -218,7 +215,7 @@ void run(const Options& options) {
   prepare_measurement(options, request);
   const QuantizeResult result = quantize_model(request);
   if (options.json)
-    fmt::print("{}\n", result.manifest.dump(2));
+    say_json(result.manifest);
   else
     print_result(options, result, *request.source);
 }
@@ -246,38 +243,34 @@ void add_quantize(CLI::App& app) {
   command->add_option(
       "--calib", options->calibration,
       "Text to calibrate on: a file, or self (sampled from the model). Never the text you measure on");
-  command
-      ->add_option("--calib-tokens", options->calibration_tokens, "Tokens of that text; 0 rounds to nearest")
+  add_number(command, "--calib-tokens", &options->calibration_tokens,
+             "Tokens of that text; 0 rounds to nearest", std::size_t{0}, kMostTokens)
       ->capture_default_str();
-  command
-      ->add_option("--calib-memory", options->calibration_memory,
-                   "Bytes of activations (2GiB, 500MB) kept in memory; the rest goes to files beside OUT "
-                   "(default: half of what is free)")
-      ->transform(CLI::AsSizeValue(false));
+  add_size(command, "--calib-memory", &options->calibration_memory,
+           "Bytes of activations (2GiB, 500MB) kept in memory; the rest goes to files beside OUT "
+           "(default: half of what is free)");
   command
       ->add_option("--rotate", options->rotation,
                    "Rotate the residual stream first (QuaRot's R1): hadamard, signs by --seed")
       ->check(CLI::IsMember({"hadamard"}));
-  command->add_option("--rotate-seed", options->rotation_seed, "Signs of the rotation")
+  add_number(command, "--rotate-seed", &options->rotation_seed, "Signs of the rotation", std::uint64_t{0},
+             kMostSeeds)
       ->capture_default_str();
-  command
-      ->add_option("--damping", options->rounding.damping,
-                   "Damping of the Hessian, in parts of its mean diagonal")
-      ->check(CLI::Range(0.0, 1.0))
+  add_number(command, "--damping", &options->rounding.damping,
+             "Damping of the Hessian, in parts of its mean diagonal", 0.0, 1.0)
       ->capture_default_str();
-  command
-      ->add_option("--refine", options->rounding.refinements,
-                   "Rounds of refitting scales and moving single codes after error feedback")
-      ->check(CLI::Range(0, 100))
+  add_number(command, "--refine", &options->rounding.refinements,
+             "Rounds of refitting scales and moving single codes after error feedback", 0, 100)
       ->capture_default_str();
   auto* measure =
       command->add_option("--measure", options->measure,
                           "Text to measure the loss on: a file, self (sampled from the model), or none");
   measure->capture_default_str();
-  command->add_option("--measure-tokens", options->measure_tokens, "Tokens of that text")
-      ->check(CLI::Range(std::size_t{2048}, std::size_t{1} << 40))
+  add_number(command, "--measure-tokens", &options->measure_tokens, "Tokens of that text", std::size_t{2048},
+             kMostTokens)
       ->capture_default_str();
-  command->add_option("--seed", options->seed, "Seed of self-sampled text and of the calibration windows")
+  add_number(command, "--seed", &options->seed, "Seed of self-sampled text and of the calibration windows",
+             std::uint64_t{0}, kMostSeeds)
       ->capture_default_str();
   command->add_flag("--dry-run", options->dry_run, "Print the plan and its size, write nothing");
   command->add_option("--config-dir", options->config_directory,

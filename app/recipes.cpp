@@ -1,8 +1,7 @@
-#include <fmt/core.h>
-
 #include <memory>
 
 #include "app/command.h"
+#include "app/say.h"
 #include "assay/quantize/recipe.h"
 
 namespace assay::app {
@@ -18,17 +17,16 @@ void add_recipes(CLI::App& app) {
   add_common(command, options.get(), "  assay recipes\n  assay recipes --show w3-mlp > my-recipe.json");
   command->callback([options] {
     if (!options->show.empty()) {
-      fmt::print("{}\n", recipe_to_json(load_recipe(options->show)).dump(2));
+      say_json(recipe_to_json(load_recipe(options->show)));
       return;
     }
     if (options->json) {
       OrderedJson list = OrderedJson::array();
       for (const Recipe& recipe : built_in_recipes()) list.push_back(recipe_to_json(recipe));
-      fmt::print("{}\n", list.dump(2));
+      say_json(list);
       return;
     }
-    for (const Recipe& recipe : built_in_recipes())
-      fmt::print("{:<10} {}\n", recipe.name, recipe.description);
+    for (const Recipe& recipe : built_in_recipes()) say("{:<10} {}\n", recipe.name, recipe.description);
   });
 }
 

@@ -1,9 +1,9 @@
-#include <fmt/core.h>
-
 #include <algorithm>
 #include <memory>
 
 #include "app/command.h"
+#include "app/numbers.h"
+#include "app/say.h"
 #include "assay/base/error.h"
 #include "assay/base/file.h"
 #include "assay/measure/corpus.h"
@@ -50,15 +50,15 @@ Recipe hot_and_cold(const Options& options, const Checkpoint& checkpoint, const 
 }
 
 void print_counts(const Options& options, const RoutingCounts& counts) {
-  fmt::print("{:>5}  {:>8}  {:>8}  {:>8}  {:>7}  hottest, with {:g} of the visits\n", "layer", "most",
-             "median", "least", "unseen", options.share);
+  say("{:>5}  {:>8}  {:>8}  {:>8}  {:>7}  hottest, with {:g} of the visits\n", "layer", "most", "median",
+      "least", "unseen", options.share);
   for (const auto& [layer, visits] : counts.visits) {
     std::vector<std::uint64_t> sorted = visits;
     std::ranges::sort(sorted);
     const std::vector<bool> hot = counts.hottest(layer, options.share);
-    fmt::print("{:>5}  {:>8}  {:>8}  {:>8}  {:>7}  {} of {}\n", layer, sorted.back(),
-               sorted[sorted.size() / 2], sorted.front(), std::ranges::count(visits, std::uint64_t{0}),
-               std::ranges::count(hot, true), hot.size());
+    say("{:>5}  {:>8}  {:>8}  {:>8}  {:>7}  {} of {}\n", layer, sorted.back(), sorted[sorted.size() / 2],
+        sorted.front(), std::ranges::count(visits, std::uint64_t{0}), std::ranges::count(hot, true),
+        hot.size());
   }
 }
 
@@ -67,17 +67,16 @@ void run(const Options& options) {
   const Corpus corpus = load_corpus(model, {options.text, options.max_tokens, options.seed});
   const RoutingCounts counts = count_visits(model.checkpoint, corpus.tokens);
   if (!options.out.empty())
-    write_file_atomically(options.out,
-                          recipe_to_json(hot_and_cold(options, *model.checkpoint, counts)).dump(2) + "\n");
+    write_file_atomically(
+        options.out, json_text(recipe_to_json(hot_and_cold(options, *model.checkpoint, counts)), 2) + "\n");
   if (options.json) {
-    fmt::print("{}\n", counts.to_json().dump(2));
+    say_json(counts.to_json());
     return;
   }
-  fmt::print("{}: visits of {} tokens of {}\n", options.model, counts.tokens, corpus.label);
+  say("{}: visits of {} tokens of {}\n", options.model, counts.tokens, corpus.label);
   print_counts(options, counts);
   if (!options.out.empty())
-    fmt::print("wrote {}; next: assay quantize {} OUT --recipe {}\n", options.out, options.model,
-               options.out);
+    say("wrote {}; next: assay quantize {} OUT --recipe {}\n", options.out, options.model, options.out);
 }
 
 }  // namespace
@@ -89,16 +88,19 @@ void add_routing(CLI::App& app) {
   command->add_option("MODEL", options->model, "A mixture of experts, any container")->required();
   command->add_option("--text", options->text, "Text to run: a file, or self. Never the text you measure on")
       ->capture_default_str();
-  command->add_option("--max-tokens", options->max_tokens, "Tokens of that text")->capture_default_str();
-  command->add_option("--share", options->share, "Part of all visits that the hot experts of a layer get")
-      ->check(CLI::Range(0.0, 1.0))
+  add_number(command, "--max-tokens", &options->max_tokens, "Tokens of that text", std::size_t{2},
+             kMostTokens)
+      ->capture_default_str();
+  add_number(command, "--share", &options->share, "Part of all visits that the hot experts of a layer get",
+             0.0, 1.0)
       ->capture_default_str();
   command->add_option("--hot", options->hot, "Format of the experts visited most")->capture_default_str();
   command->add_option("--cold", options->cold, "Format of the others, rounded with the best scales")
       ->capture_default_str();
   command->add_option("--others", options->others, "Recipe of every other matrix")->capture_default_str();
   command->add_option("--out", options->out, "Recipe file to write");
-  command->add_option("--seed", options->seed, "Of self-sampled text")->capture_default_str();
+  add_number(command, "--seed", &options->seed, "Of self-sampled text", std::uint64_t{0}, kMostSeeds)
+      ->capture_default_str();
   add_common(command, options.get(),
              "  assay routing model --text train.txt --out hot-cold.json\n"
              "  assay routing model --text train.txt --hot khq4 --cold khw3 --others q4 --out hot-cold.json");

@@ -1,4 +1,3 @@
-#include <fmt/core.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -10,6 +9,8 @@
 
 #include "app/command.h"
 #include "app/model_options.h"
+#include "app/numbers.h"
+#include "app/say.h"
 #include "assay/runtime/prompt.h"
 #include "assay/runtime/text_stream.h"
 
@@ -51,9 +52,7 @@ Answer answer(const Options& options, const LoadedModel& loaded, Session& sessio
   TextStream stream(*loaded.tokenizer, prompt.empty() ? std::nullopt : std::optional(prompt.back()));
   const auto put = [&](const std::string& text) {
     result.text += text;
-    if (options.json) return;
-    std::fwrite(text.data(), 1, text.size(), stdout);
-    std::fflush(stdout);
+    if (!options.json) say_generated(text);
   };
   const auto start = Clock::now();
   auto first = start;
@@ -82,14 +81,13 @@ void report(const Options& options, const LoadedModel& model, std::size_t prompt
                         {"prefill_seconds", result.prefill_seconds},
                         {"decode_tokens_per_second", rate}};
     if (options.loading.timing) json["experts"] = timing_json(options.loading, model);
-    fmt::print("{}\n", json.dump(-1, ' ', false, OrderedJson::error_handler_t::replace));
+    say_json(json, -1);
     return;
   }
-  fmt::print("\n");
-  std::fflush(stdout);
+  say_generated("\n");
   if (options.verbose || ::isatty(STDERR_FILENO) == 1)
-    fmt::print(stderr, "[{} prompt tokens, {} of them kept, in {:.2f} s; {} generated, {:.1f} tokens/s]\n",
-               prompt_tokens, reused, result.prefill_seconds, result.ids.size(), rate);
+    say_error("[{} prompt tokens, {} of them kept, in {:.2f} s; {} generated, {:.1f} tokens/s]\n",
+              prompt_tokens, reused, result.prefill_seconds, result.ids.size(), rate);
   print_timing(options.loading, model);
 }
 
@@ -100,7 +98,7 @@ void converse(const Options& options, const LoadedModel& loaded) {
   const bool terminal = ::isatty(STDIN_FILENO) == 1;
   std::string line;
   while (true) {
-    if (terminal) fmt::print(stderr, "> ");
+    if (terminal) say_error("> ");
     if (!std::getline(std::cin, line)) return;
     if (line.empty()) continue;
     messages.push_back({"user", line});
@@ -135,16 +133,18 @@ void add_run(CLI::App& app) {
   command->add_option("--prompt", options->prompt, "Text to continue, or with --chat the question");
   command->add_flag("--chat", options->chat,
                     "Through the model's chat template; without --prompt a conversation on standard input");
-  command
-      ->add_option("--max-tokens", options->max_tokens,
-                   fmt::format("Tokens to generate at most (default: {}, or what fits)", kDefaultTokens))
-      ->check(CLI::Range(1, 1 << 30));
-  command->add_option("--temperature", options->sampling.temperature, "0: greedy")->capture_default_str();
-  command->add_option("--top-k", options->sampling.top_k, "Sample from the K likeliest; 0: all")
+  add_number(command, "--max-tokens", &options->max_tokens,
+             fmt::format("Tokens to generate at most (default: {}, or what fits)", kDefaultTokens), 1,
+             1 << 30);
+  add_number(command, "--temperature", &options->sampling.temperature, "0: greedy", 0.0, 1e6)
       ->capture_default_str();
-  command->add_option("--top-p", options->sampling.top_p, "Sample from the smallest set of this probability")
+  add_number(command, "--top-k", &options->sampling.top_k, "Sample from the K likeliest; 0: all", 0, 1 << 30)
       ->capture_default_str();
-  command->add_option("--seed", options->sampling.seed, "Seed of the sampling")->capture_default_str();
+  add_number(command, "--top-p", &options->sampling.top_p, "Sample from the smallest set of this probability",
+             1e-9, 1.0)
+      ->capture_default_str();
+  add_number(command, "--seed", &options->sampling.seed, "Seed of the sampling", std::uint64_t{0}, kMostSeeds)
+      ->capture_default_str();
   command->add_flag("--verbose", options->verbose,
                     "Counts and speed on standard error, also without a terminal");
   add_model_options(command, &options->loading);

@@ -10,6 +10,9 @@ git ls-files '*.h' '*.cpp' | xargs clang-format-14 --dry-run --Werror
 echo "== no arrow upward between rooms"
 scripts/check-arrows.sh
 
+echo "== commands print and take numbers in one place"
+scripts/check-say.sh
+
 echo "== tests and files that the pages name exist"
 scripts/check-docs.sh
 

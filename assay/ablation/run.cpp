@@ -10,6 +10,7 @@
 #include "assay/base/checked.h"
 #include "assay/base/error.h"
 #include "assay/base/file.h"
+#include "assay/base/json_text.h"
 #include "assay/base/progress.h"
 #include "assay/model/roles.h"
 #include "assay/quantize/block_run.h"
@@ -140,7 +141,7 @@ class Ablation {
       fail("{}: {} tokens, {} needed for the held-out loss", corpus.label, corpus.tokens.size(),
            options.heldout_tokens);
     setting_.model = std::filesystem::path(model.checkpoint->path).filename().string();
-    const std::string files = hash_files(model.checkpoint->files).dump();
+    const std::string files = json_text(hash_files(model.checkpoint->files));
     setting_.checkpoint_sha256 = sha256_hex(std::as_bytes(std::span(files.data(), files.size())));
     setting_.rotated = rotated;
     setting_.tokens_per_batch = options.tokens_per_batch;
@@ -312,7 +313,7 @@ class Ablation {
 
 std::string to_lines(const std::vector<Cell>& cells) {
   std::string lines;
-  for (const Cell& cell : cells) lines += cell.to_json().dump() + "\n";
+  for (const Cell& cell : cells) lines += json_text(cell.to_json()) + "\n";
   return lines;
 }
 
@@ -347,7 +348,8 @@ std::vector<Cell> run_ablation(const LoadedModel& model, bool rotated, const Cor
       std::set(options.seeds.begin(), options.seeds.end()).size() != options.seeds.size())
     fail("ablation: seeds must be given, each once");
   std::vector<Cell> cells;
-  if (std::filesystem::exists(path)) cells = read_cells(read_file(path, kFileLimit), path);
+  std::error_code absent;
+  if (std::filesystem::is_regular_file(path, absent)) cells = read_cells(read_file(path, kFileLimit), path);
   Ablation ablation(model, rotated, corpus, options);
   ablation.draw_text(options.seeds.front());
   for (const Cell& cell : cells)

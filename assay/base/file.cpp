@@ -8,8 +8,7 @@
 
 #include <array>
 #include <cerrno>
-#include <charconv>
-#include <csignal>
+#include <cstdio>
 #include <cstring>
 #include <utility>
 
@@ -30,6 +29,7 @@ class Descriptor {
   Descriptor(const Descriptor&) = delete;
   Descriptor& operator=(const Descriptor&) = delete;
   int get() const { return value_; }
+  int release() { return std::exchange(value_, -1); }
 
  private:
   int value_;
@@ -45,17 +45,41 @@ FileIdentity identity_of(const struct stat& status) {
           std::int64_t{status.st_mtim.tv_sec} * 1'000'000'000 + status.st_mtim.tv_nsec};
 }
 
+const char* kind_of(const struct stat& status) {
+  switch (status.st_mode & S_IFMT) {
+    case S_IFDIR:
+      return "a folder";
+    case S_IFIFO:
+      return "a pipe";
+    case S_IFSOCK:
+      return "a socket";
+    default:
+      return "a device";
+  }
+}
+
+void require_regular(const struct stat& status, const std::string& path) {
+  if (!S_ISREG(status.st_mode)) fail("{}: not a regular file but {}", path, kind_of(status));
+}
+
 FileIdentity regular_identity(int descriptor, const std::string& path) {
   struct stat status {};
   if (::fstat(descriptor, &status) != 0) fail("{}: cannot read its status: {}", path, reason());
-  if (!S_ISREG(status.st_mode)) fail("{}: not a regular file", path);
+  require_regular(status, path);
   return identity_of(status);
 }
 
+/// Opens for reading without ever waiting for the other end of a pipe, or waking a device.
+int open_for_reading(const std::string& path, int flags, const char* how) {
+  struct stat status {};
+  if (::stat(path.c_str(), &status) == 0) require_regular(status, path);
+  const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | flags);
+  if (descriptor < 0) fail("{}: cannot open{}: {}", path, how, reason());
+  return descriptor;
+}
+
 Descriptor open_regular(const std::string& path) {
-  const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (descriptor < 0) fail("{}: cannot open: {}", path, reason());
-  return Descriptor(descriptor);
+  return Descriptor(open_for_reading(path, 0, ""));
 }
 
 std::size_t regular_size(const Descriptor& file, const std::string& path) {
@@ -71,21 +95,51 @@ fs::path parent_of(const fs::path& path) {
   return path.has_parent_path() ? path.parent_path() : fs::path(".");
 }
 
-bool process_runs(int pid) {
-  return ::kill(pid, 0) == 0 || errno == EPERM;
+void write_all(int descriptor, std::string_view content, const std::string& path) {
+  while (!content.empty()) {
+    const ssize_t put = ::write(descriptor, content.data(), content.size());
+    if (put < 0 && errno == EINTR) continue;
+    if (put <= 0) fail("{}: cannot write: {}", path, reason());
+    content.remove_prefix(static_cast<std::size_t>(put));
+  }
 }
 
-/// Removes staging directories of `prefix` whose process is gone: what a SIGKILL left behind.
-void remove_leftovers(const fs::path& parent, const std::string& prefix) {
-  std::error_code ignored;
-  for (const auto& entry : fs::directory_iterator(parent, ignored)) {
-    const std::string name = entry.path().filename().string();
-    if (!name.starts_with(prefix)) continue;
-    int pid = 0;
-    const char* end = name.data() + name.size();
-    const auto [at, problem] = std::from_chars(name.data() + prefix.size(), end, pid);
-    if (problem == std::errc() && at == end && !process_runs(pid)) fs::remove_all(entry.path(), ignored);
+/// What a chain of symbolic links leads to, whether it exists or not; other paths as they are.
+std::string behind_links(const std::string& path) {
+  std::error_code problem;
+  fs::path at = path;
+  constexpr int kMostLinks = 40;
+  for (int i = 0; i < kMostLinks; ++i) {
+    if (!fs::is_symlink(fs::symlink_status(at, problem))) return at.string();
+    const fs::path target = fs::read_symlink(at, problem);
+    if (problem) fail("{}: cannot follow this link: {}", path, problem.message());
+    at = target.is_absolute() ? target : parent_of(at) / target;
   }
+  fail("{}: more than {} links, one after another", path, kMostLinks);
+}
+
+/// Our own standard output or error, when that is what the path names; else -1.
+int standard_stream(const struct stat& named) {
+  for (const int stream : {STDOUT_FILENO, STDERR_FILENO}) {
+    struct stat opened {};
+    if (::fstat(stream, &opened) == 0 && opened.st_dev == named.st_dev && opened.st_ino == named.st_ino)
+      return stream;
+  }
+  return -1;
+}
+
+/// Into a pipe, a device or a stream of our own: there is nothing to rename.
+void write_directly(const std::string& path, const struct stat& status, std::string_view content) {
+  if (S_ISDIR(status.st_mode)) fail("{}: a folder, a file expected to write to", path);
+  if (const int stream = standard_stream(status); stream >= 0) {
+    std::fflush(stream == STDOUT_FILENO ? stdout : stderr);
+    write_all(stream, content, path);
+    return;
+  }
+  Descriptor file(::open(path.c_str(), O_WRONLY | O_CLOEXEC | O_NOCTTY));
+  if (file.get() < 0) fail("{}: cannot open for writing: {}", path, reason());
+  write_all(file.get(), content, path);
+  if (::close(file.release()) != 0) fail("{}: cannot finish writing: {}", path, reason());
 }
 
 }  // namespace
@@ -98,6 +152,7 @@ std::string read_file(const std::string& path, std::size_t limit) {
   std::size_t done = 0;
   while (done < size) {
     const ssize_t got = ::read(file.get(), content.data() + done, size - done);
+    if (got < 0 && errno == EINTR) continue;
     if (got < 0) fail("{}: cannot read: {}", path, reason());
     if (got == 0) fail("{}: ends at byte {}, {} expected (it shrank while being read)", path, done, size);
     done += static_cast<std::size_t>(got);
@@ -132,8 +187,8 @@ MappedFile::~MappedFile() {
 }
 
 InputFile::InputFile(const std::string& path, bool direct)
-    : path_(path), descriptor_(::open(path.c_str(), O_RDONLY | O_CLOEXEC | (direct ? O_DIRECT : 0))) {
-  if (descriptor_ < 0) fail("{}: cannot open{}: {}", path, direct ? " past the page cache" : "", reason());
+    : path_(path),
+      descriptor_(open_for_reading(path, direct ? O_DIRECT : 0, direct ? " past the page cache" : "")) {
   try {
     identity_ = regular_identity(descriptor_, path);
   } catch (...) {
@@ -186,49 +241,63 @@ void OutputFile::close() {
   if (!synced || !closed) fail("{}: cannot finish writing: {}", path_, synced ? reason() : why);
 }
 
+std::string parent_folder(const std::string& path) {
+  fs::path name(path);
+  if (!name.has_filename()) name = name.parent_path();  // "out/" means "out"
+  return parent_of(name).string();
+}
+
 void write_file_atomically(const std::string& path, std::string_view content) {
-  const std::string temporary = fmt::format("{}.assay-tmp-{}", path, ::getpid());
-  try {
-    OutputFile file(temporary);
-    file.write_at(0, std::as_bytes(std::span(content.data(), content.size())));
-    file.close();
-    if (::rename(temporary.c_str(), path.c_str()) != 0)
-      fail("{}: cannot rename {} to it: {}", path, temporary, reason());
-  } catch (...) {
-    ::unlink(temporary.c_str());
-    throw;
+  struct stat status {};
+  const bool exists = ::stat(path.c_str(), &status) == 0;
+  if (exists && (!S_ISREG(status.st_mode) || standard_stream(status) >= 0)) {
+    write_directly(path, status, content);
+    return;
   }
-  sync_path(parent_of(path));
+  const std::string target = behind_links(path);
+  Temporary file = Temporary::file(target);
+  write_all(file.descriptor(), content, file.path());
+  if (exists) (void)::fchmod(file.descriptor(), status.st_mode & 07777);
+  if (::fsync(file.descriptor()) != 0) fail("{}: cannot finish writing: {}", path, reason());
+  file.rename_to(target);
+  sync_path(parent_of(target));
 }
 
-AtomicDirectory::AtomicDirectory(const std::string& path) : destination_(path) {
-  if (!destination_.has_filename()) destination_ = destination_.parent_path();  // "out/" means "out"
+namespace {
+
+/// Where an AtomicDirectory may appear: a name in a folder that is there, and nothing under it yet.
+fs::path free_name(const std::string& path) {
+  fs::path name = fs::path(path).lexically_normal();
+  if (!name.has_filename()) name = name.parent_path();  // "out/" means "out"
+  if (!name.has_filename() || name.filename() == "." || name.filename() == "..")
+    fail("\"{}\": the name of a new folder expected", path);
   std::error_code problem;
-  const fs::file_status status = fs::symlink_status(destination_, problem);
-  if (fs::exists(status) && !(fs::is_directory(status) && fs::is_empty(destination_)))
-    fail("{}: exists already; remove it or choose another name", destination_.string());
-  const fs::path parent = parent_of(destination_);
-  if (!fs::is_directory(parent, problem))
-    fail("{}: its parent directory does not exist", destination_.string());
-  const std::string prefix = "." + destination_.filename().string() + ".assay-tmp-";
-  remove_leftovers(parent, prefix);
-  staging_ = parent / (prefix + std::to_string(::getpid()));
-  if (!fs::create_directory(staging_, problem))
-    fail("{}: cannot create: {}", staging_.string(), problem ? problem.message() : "it exists already");
+  const fs::file_status status = fs::symlink_status(name, problem);
+  if (fs::is_symlink(status))
+    fail("{}: exists already, a symbolic link; remove it or choose another name", name.string());
+  if (fs::exists(status) && !(fs::is_directory(status) && fs::is_empty(name, problem)))
+    fail("{}: exists already; remove it or choose another name", name.string());
+  if (problem && fs::exists(status)) fail("{}: cannot look into it: {}", name.string(), problem.message());
+  if (!fs::is_directory(parent_of(name), problem))
+    fail("{}: its parent directory does not exist", name.string());
+  return name;
 }
 
-AtomicDirectory::~AtomicDirectory() {
-  std::error_code ignored;
-  if (!committed_) fs::remove_all(staging_, ignored);
-}
+}  // namespace
+
+AtomicDirectory::AtomicDirectory(const std::string& path)
+    : destination_(free_name(path)),
+      temporary_(Temporary::folder(destination_.string())),
+      staging_(temporary_.path()) {}
 
 void AtomicDirectory::commit() {
-  for (const auto& entry : fs::recursive_directory_iterator(staging_))
-    if (entry.is_regular_file()) sync_path(entry.path());
+  std::error_code problem;
+  for (fs::recursive_directory_iterator at(staging_, problem), end; !problem && at != end;
+       at.increment(problem))
+    if (at->is_regular_file(problem)) sync_path(at->path());
+  if (problem) fail("{}: cannot list: {}", staging_.string(), problem.message());
   sync_path(staging_);
-  if (::rename(staging_.c_str(), destination_.c_str()) != 0)
-    fail("{}: cannot rename {} to it: {}", destination_.string(), staging_.string(), reason());
-  committed_ = true;
+  temporary_.rename_to(destination_.string());
   sync_path(parent_of(destination_));
 }
 

@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "assay/base/bytes.h"
+#include "assay/base/temporary.h"
 
 namespace assay {
 
@@ -90,16 +91,22 @@ class OutputFile {
   int descriptor_ = -1;
 };
 
-/// Writes `content` to a temporary name beside `path`, fsyncs, renames. Replaces an existing file.
+/// The folder that a file or folder of this name lies in: "." for a plain name.
+std::string parent_folder(const std::string& path);
+
+/// Writes `content` to a temporary name beside `path`, fsyncs, renames. Replaces an existing file and keeps
+/// its permissions. A symbolic link stays: what it leads to is replaced. What is no regular file (a pipe, a
+/// device) is written to directly.
 void write_file_atomically(const std::string& path, std::string_view content);
 
 /// A directory built under a hidden sibling name and renamed to `path` by commit(). Without commit() it is
-/// removed. `path` must not exist (an empty directory counts as not existing). A leftover of a process that
-/// was killed is removed by the next writer of the same path.
+/// removed. `path` must not exist (an empty directory counts as not existing, a symbolic link as existing).
+/// What a killed process left is removed by the next writer of the same path; what a living one makes is
+/// locked.
 class AtomicDirectory {
  public:
   explicit AtomicDirectory(const std::string& path);
-  ~AtomicDirectory();
+  ~AtomicDirectory() = default;
   AtomicDirectory(const AtomicDirectory&) = delete;
   AtomicDirectory& operator=(const AtomicDirectory&) = delete;
 
@@ -109,8 +116,8 @@ class AtomicDirectory {
 
  private:
   std::filesystem::path destination_;
+  Temporary temporary_;
   std::filesystem::path staging_;
-  bool committed_ = false;
 };
 
 /// SHA-256 as lower-case hex.

@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "assay/base/error.h"
+#include "assay/base/temporary.h"
 
 namespace assay {
 namespace {
@@ -27,10 +28,8 @@ std::atomic<std::uint64_t> in_memory{0};  // bytes of buffers alive
 std::atomic<std::uint64_t> in_files{0};   // ever
 
 float* map_unnamed_file(std::size_t bytes) {
-  std::string path = spill_directory + "/assay-spill-XXXXXX";
-  const int file = ::mkstemp(path.data());
+  const int file = open_unnamed_file(spill_directory);
   if (file < 0) fail("{}: cannot make a file for activations: {}", spill_directory, std::strerror(errno));
-  ::unlink(path.c_str());
   // Allocated, not just sized: a disk that fills up later would kill the process on a page fault.
   const int problem = ::posix_fallocate(file, 0, static_cast<off_t>(bytes));
   void* data =

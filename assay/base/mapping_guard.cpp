@@ -10,6 +10,7 @@
 #include <mutex>
 
 #include "assay/base/error.h"
+#include "assay/base/interruption.h"
 
 namespace assay {
 namespace {
@@ -35,6 +36,14 @@ void put(const char* text) {
   [[maybe_unused]] const ssize_t written = ::write(STDERR_FILENO, text, std::strlen(text));
 }
 
+/// Nothing that a terminal obeys; a handler may not allocate.
+void put_printable(const std::string& text) {
+  for (const char c : text) {
+    const char shown[] = {c < ' ' || c > '~' ? '?' : c, '\0'};
+    put(shown);
+  }
+}
+
 void end_with_message(int signal, siginfo_t* info, void*) {
   const MappedFile* file = find_mapping(static_cast<const std::byte*>(info->si_addr));
   if (file == nullptr) {  // not ours: as if there were no handler
@@ -42,9 +51,9 @@ void end_with_message(int signal, siginfo_t* info, void*) {
     return;
   }
   put("assay: ");
-  put(file->path().c_str());
+  put_printable(file->path());
   put(": cannot be read any more: it shrank, or its disk failed, while in use\n");
-  ::_exit(1);
+  end_from_handler(1);
 }
 
 void install_handler() {

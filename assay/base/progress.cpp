@@ -6,11 +6,16 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdio>
+#include <string_view>
+
+#include "assay/base/printable.h"
 
 namespace assay {
 namespace {
 
+constexpr std::string_view kErase = "\r\x1b[K";
 std::atomic<bool> enabled{true};
+std::atomic<int> drawn{0};  // bars that may be on the terminal
 
 double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -18,16 +23,26 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
 
 }  // namespace
 
-Progress::Progress(std::string label, std::uint64_t total, std::string unit)
-    : label_(std::move(label)),
+Progress::Progress(const std::string& label, std::uint64_t total, std::string unit)
+    : label_(printable(label)),
       unit_(std::move(unit)),
       total_(std::max<std::uint64_t>(total, 1)),
       visible_(enabled && ::isatty(STDERR_FILENO) == 1),
       start_(std::chrono::steady_clock::now()),
-      drawn_(start_ - std::chrono::seconds(1)) {}
+      drawn_(start_ - std::chrono::seconds(1)) {
+  if (visible_) ++drawn;
+}
 
 Progress::~Progress() {
-  if (visible_) fmt::print(stderr, "\r\x1b[K");
+  if (!visible_) return;
+  --drawn;
+  fmt::print(stderr, "{}", kErase);
+}
+
+void Progress::erase_all() {
+  enabled = false;
+  if (drawn > 0) [[maybe_unused]]
+    const ssize_t written = ::write(STDERR_FILENO, kErase.data(), kErase.size());
 }
 
 void Progress::set_enabled(bool value) {
@@ -37,7 +52,7 @@ void Progress::set_enabled(bool value) {
 void Progress::advance(std::uint64_t amount) {
   const std::lock_guard lock(mutex_);
   done_ += amount;
-  if (visible_ && seconds_since(drawn_) > 0.1) draw();
+  if (visible_ && enabled && seconds_since(drawn_) > 0.1) draw();
 }
 
 void Progress::draw() {

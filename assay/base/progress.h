@@ -9,14 +9,16 @@ namespace assay {
 
 class Progress {
  public:
-  /// total: units of work (bytes, tokens, tensors); unit is printed behind the count.
-  Progress(std::string label, std::uint64_t total, std::string unit);
+  /// label: any text, made printable. total: units of work (bytes, tokens, tensors); unit is printed behind
+  /// the count.
+  Progress(const std::string& label, std::uint64_t total, std::string unit);
   ~Progress();
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
 
   void advance(std::uint64_t amount);     // any thread
   static void set_enabled(bool enabled);  // --json and --quiet switch it off for the process
+  static void erase_all();                // and draws none any more: the process ends
 
  private:
   void draw();

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <map>
 
+#include "assay/base/printable.h"
 #include "assay/measure/audit.h"
 #include "assay/measure/report_style.h"
 #include "assay/measure/svg.h"
@@ -154,11 +155,11 @@ OrderedJson AuditReport::to_json() const {
 std::string audit_text(const AuditReport& report) {
   std::string text;
   for (const Suspicion& finding : report.of_checkpoint)
-    text += fmt::format("{}: {}\n", finding.kind, finding.why);
+    text += fmt::format("{}: {}\n", finding.kind, printable(finding.why));
   for (const TensorAudit* tensor : suspects(report)) {
-    text += fmt::format("{} ({})\n", tensor->name, tensor->format);
+    text += fmt::format("{} ({})\n", printable(tensor->name), tensor->format);
     for (const Suspicion& suspicion : tensor->suspicions)
-      text += fmt::format("  {}: {}\n", suspicion.kind, suspicion.why);
+      text += fmt::format("  {}: {}\n", suspicion.kind, printable(suspicion.why));
   }
   struct Row {
     std::size_t tensors = 0;
@@ -180,7 +181,7 @@ std::string audit_text(const AuditReport& report) {
     text += "\n";
   }
   if (report.routing) text += routing_line(*report.routing) + "\n";
-  for (const std::string& note : report.notes) text += "note: " + note + "\n";
+  for (const std::string& note : report.notes) text += "note: " + printable(note) + "\n";
   return text + verdict(report) + "\n";
 }
 

@@ -2,14 +2,14 @@
 
 #include <cmath>
 
-#include "assay/base/json.h"
+#include "assay/base/json_text.h"
 
 namespace assay {
 namespace {
 
 std::string line_of(const OrderedJson& json) {
   // Paths and messages may hold bytes that are no UTF-8: replaced, so that the line stays JSON.
-  return "@@lattice " + json.dump(-1, ' ', false, OrderedJson::error_handler_t::replace);
+  return "@@lattice " + json_text(json);
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 
 #include "assay/base/error.h"
 #include "assay/base/file.h"
+#include "assay/base/json_text.h"
 
 namespace assay {
 
@@ -16,7 +17,7 @@ void append_measurement(const std::string& assay_directory, const OrderedJson& m
   if (measurements.is_null()) measurements = OrderedJson::array();
   if (!measurements.is_array()) fail("{}: \"measurements\" is no list", path);
   measurements.push_back(measurement);
-  write_file_atomically(path, manifest.dump(2) + "\n");
+  write_file_atomically(path, json_text(manifest, 2) + "\n");
 }
 
 }  // namespace assay

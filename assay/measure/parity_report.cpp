@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include "assay/base/printable.h"
 #include "assay/measure/parity.h"
 
 namespace assay {
@@ -55,7 +56,7 @@ std::string render_parity_report(const ParityReportInput& input, const Tokenizer
       "# Parity\n\n- model: {}\n- reference: {}\n- greedy, temperature 0, repetition penalty 1.0\n- a "
       "reference choice "
       "with a top-2 margin of at most {} logits is undecidable\n\n",
-      input.model, input.reference, input.options.margin_tolerance);
+      printable(input.model), printable(input.reference), input.options.margin_tolerance);
   for (std::size_t i = 0; i < input.cases.size(); ++i)
     text += fmt::format("## Prompt {}: {}\n\n{}\n", i + 1, quote(input.cases[i].prompt),
                         render_case(input.cases[i], input.results[i], tokenizer));

@@ -7,6 +7,8 @@
 #include <iterator>
 #include <limits>
 
+#include "assay/base/printable.h"
+
 namespace assay {
 namespace {
 
@@ -217,7 +219,7 @@ void draw_labels(const Plot& plot, const Frame& frame, Buffer out) {
 
 std::string escape_html(std::string_view text) {
   std::string safe;
-  for (const char c : text) {
+  for (const char c : printable_lines(text)) {
     switch (c) {
       case '&':
         safe += "&amp;";

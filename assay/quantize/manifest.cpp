@@ -10,7 +10,11 @@ namespace assay {
 
 OrderedJson hash_files(const std::vector<std::string>& paths) {
   std::uint64_t total = 0;
-  for (const std::string& path : paths) total += std::filesystem::file_size(path);
+  for (const std::string& path : paths) {
+    std::error_code problem;  // a file that is gone is named when it is opened
+    const std::uint64_t bytes = std::filesystem::file_size(path, problem);
+    total += problem ? 0 : bytes;
+  }
   Progress progress("hash", total, "bytes");
   OrderedJson list = OrderedJson::array();
   for (const std::string& path : paths) {

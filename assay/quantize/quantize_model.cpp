@@ -7,6 +7,7 @@
 #include "assay/base/file.h"
 #include "assay/base/float_buffer.h"
 #include "assay/base/heap.h"
+#include "assay/base/json_text.h"
 #include "assay/quantize/expert_coverage.h"
 #include "assay/quantize/experts_apart.h"
 #include "assay/quantize/mlx_conventions.h"
@@ -28,11 +29,14 @@ WriterInput writer_input(const Plan& plan) {
 
 std::vector<std::string> weight_files(const std::filesystem::path& directory) {
   std::vector<std::string> files;
-  for (const auto& entry : std::filesystem::directory_iterator(directory))
-    if (entry.is_regular_file() && entry.path().extension() != ".json" &&
-        entry.path().extension() != ".jinja" && entry.path().extension() != ".model" &&
-        entry.path().extension() != ".txt")
+  std::error_code problem;
+  for (std::filesystem::directory_iterator at(directory, problem), end; !problem && at != end;
+       at.increment(problem))
+    if (const auto& entry = *at; entry.is_regular_file() && entry.path().extension() != ".json" &&
+                                 entry.path().extension() != ".jinja" &&
+                                 entry.path().extension() != ".model" && entry.path().extension() != ".txt")
       files.push_back(entry.path().string());
+  if (problem) fail("{}: cannot list: {}", directory.string(), problem.message());
   std::ranges::sort(files);
   return files;
 }
@@ -41,12 +45,12 @@ std::vector<std::string> weight_files(const std::filesystem::path& directory) {
 Json finish_with_manifest(CheckpointWriter& writer, const std::filesystem::path& directory,
                           const OrderedJson& manifest, const ManifestInput& input) {
   const std::string path = (directory / kManifestFile).string();
-  writer.add_file(kManifestFile, manifest.dump(1));
+  writer.add_file(kManifestFile, json_text(manifest, 1));
   writer.finish();
   if (input.container == Container::assay) return read_json_file(path);  // its writer has completed it
-  Json complete = complete_manifest(Json::parse(manifest.dump()), input.container,
+  Json complete = complete_manifest(Json::parse(json_text(manifest)), input.container,
                                     writer_input(input.plan).tensors, weight_files(directory));
-  writer.add_file(kManifestFile, complete.dump(1));
+  writer.add_file(kManifestFile, json_text(complete, 1));
   return complete;
 }
 
@@ -80,7 +84,7 @@ std::vector<TensorReport> run_quantizer(const QuantizeRequest& request, Plan& pl
   if (store == nullptr) return quantize_tensors(plan, writer);
   const std::uint64_t memory =
       request.calibration->memory > 0 ? request.calibration->memory : available_memory() / 2;
-  const SpillScope spill(std::filesystem::absolute(request.out).parent_path().string(), memory);
+  const SpillScope spill(parent_folder(request.out), memory);
   return quantize_tensors(plan, writer, &*request.calibration, store);
 }
 
@@ -93,8 +97,14 @@ QuantizeResult quantize_model(const QuantizeRequest& request) {
   AtomicDirectory directory(request.out);
   const auto writer = make_writer(container, directory.staging(), writer_input(result.plan));
   std::optional<ResumeStore> store;
-  if (std::ranges::any_of(result.plan.tensors, &TensorPlan::calibrated))
+  std::optional<InterruptionNote> note;
+  if (std::ranges::any_of(result.plan.tensors, &TensorPlan::calibrated)) {
+    note.emplace(
+        fmt::format("assay: {}.calibration keeps what is finished: the same command goes on from there; "
+                    "remove it to start over",
+                    request.out));
     store.emplace(request.out + ".calibration", describe_request(request, result.plan));
+  }
   result.reports = run_quantizer(request, result.plan, *writer, store ? &*store : nullptr);
   const ManifestInput input{request.recipe, result.plan, result.reports, container};
   OrderedJson manifest = make_manifest(input);
@@ -106,8 +116,8 @@ QuantizeResult quantize_model(const QuantizeRequest& request) {
   result.manifest = finish_with_manifest(*writer, directory.staging(), manifest, input);
   if (request.measure) {
     result.manifest["measurements"].push_back(
-        Json::parse(request.measure(directory.staging().string()).dump()));
-    writer->add_file(kManifestFile, result.manifest.dump(1));
+        Json::parse(json_text(request.measure(directory.staging().string()))));
+    writer->add_file(kManifestFile, json_text(result.manifest, 1));
   }
   directory.commit();
   if (store) store->remove();

@@ -1,6 +1,5 @@
 #include "assay/quantize/rotation.h"
 
-#include <fcntl.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -16,6 +15,7 @@
 #include "assay/base/checked.h"
 #include "assay/base/error.h"
 #include "assay/base/progress.h"
+#include "assay/base/temporary.h"
 #include "assay/formats/table.h"
 #include "assay/parallel/threads.h"
 
@@ -27,12 +27,10 @@ namespace {
 class ScratchFile {
  public:
   ScratchFile(const std::string& directory, std::uint64_t size) : ScratchFile() {
-    namespace fs = std::filesystem;
-    const fs::path folder = directory.empty() ? fs::temp_directory_path() : fs::path(directory);
-    path_ = (folder / "assay-rotation-XXXXXX").string();
-    descriptor_ = ::mkostemp(path_.data(), O_CLOEXEC);
+    std::error_code ignored;  // without a usable TMPDIR the next call says so
+    folder_ = directory.empty() ? std::filesystem::temp_directory_path(ignored).string() : directory;
+    descriptor_ = open_unnamed_file(folder_);
     if (descriptor_ < 0) refuse("create");
-    ::unlink(path_.c_str());
     if (::ftruncate(descriptor_, static_cast<off_t>(size)) != 0) refuse("grow");
     void* data = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, descriptor_, 0);
     if (data == MAP_FAILED) refuse("map");
@@ -59,10 +57,10 @@ class ScratchFile {
  private:
   ScratchFile() = default;
   [[noreturn]] void refuse(const char* what) const {
-    fail("{}: cannot {} this temporary file: {}", path_, what, std::generic_category().message(errno));
+    fail("{}: cannot {} a temporary file in it: {}", folder_, what, std::generic_category().message(errno));
   }
 
-  std::string path_;
+  std::string folder_;
   int descriptor_ = -1;
   Bytes bytes_;
 };

@@ -1,15 +1,14 @@
 #include "assay/storage/assay_directory.h"
 
-#include <filesystem>
 #include <set>
 
 #include "assay/base/error.h"
 #include "assay/storage/assay_directory_manifest.h"
+#include "assay/storage/model_file.h"
 #include "assay/storage/sidecars.h"
 #include "assay/storage/tensor_planes.h"
 
 namespace assay {
-namespace fs = std::filesystem;
 namespace {
 
 /// Takes a tensor's planes out of the arrays not yet claimed.
@@ -63,13 +62,12 @@ CheckpointPtr open_assay(const std::string& directory, Json manifest) {
 }  // namespace
 
 bool has_manifest(const std::string& directory) {
-  std::error_code ignored;
-  return fs::exists(fs::symlink_status(fs::path(directory) / kManifestFile, ignored));
+  return has_entry(directory, kManifestFile);
 }
 
 CheckpointPtr open_with_manifest(const std::string& directory, const OpenOptions& options,
                                  const OpenDirectory& open_other) {
-  Json manifest = read_manifest((fs::path(directory) / kManifestFile).string());
+  Json manifest = read_manifest(model_file(directory, kManifestFile));
   const std::string container = manifest_container(manifest, directory);
   CheckpointPtr opened;
   if (container == container_name(Container::assay)) {

@@ -2,8 +2,10 @@
 
 #include "assay/base/error.h"
 #include "assay/base/file.h"
+#include "assay/base/json_text.h"
 #include "assay/storage/assay_directory.h"
 #include "assay/storage/mlx.h"
+#include "assay/storage/model_file.h"
 #include "assay/storage/safetensors_writer.h"
 #include "assay/version.h"
 
@@ -29,10 +31,11 @@ class AssayWriter final : public SafetensorsWriter {
   void finish() override {
     SafetensorsWriter::finish();
     const std::string path = (directory_ / kManifestFile).string();
-    Json manifest = fs::exists(path) ? read_json_file(path) : Json::object();
+    Json manifest = has_entry(directory_.string(), kManifestFile) ? read_json_file(path) : Json::object();
     add_file(
         kManifestFile,
-        complete_manifest(std::move(manifest), Container::assay, tensors(), shard_paths()).dump(1) + "\n");
+        json_text(complete_manifest(std::move(manifest), Container::assay, tensors(), shard_paths()), 1) +
+            "\n");
   }
 };
 

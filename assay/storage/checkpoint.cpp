@@ -10,6 +10,7 @@
 #include "assay/storage/huggingface.h"
 #include "assay/storage/lattice.h"
 #include "assay/storage/mlx.h"
+#include "assay/storage/model_file.h"
 #include "assay/storage/safetensors.h"
 #include "assay/storage/sidecars.h"
 
@@ -27,7 +28,8 @@ Contents look_into(const std::string& directory) {
   static const std::set<std::string> kLatticeExtensions = {".w3", ".q4", ".q3", ".f16"};
   Contents contents;
   std::error_code problem;
-  for (const auto& entry : fs::directory_iterator(directory, problem)) {
+  for (fs::directory_iterator at(directory, problem), end; !problem && at != end; at.increment(problem)) {
+    const fs::directory_entry& entry = *at;
     const std::string name = entry.path().filename().string();
     // The Metal loader of lattice leaves its caches in the model directory.
     if (name.starts_with("merged_qkvz_")) continue;
@@ -53,7 +55,8 @@ CheckpointPtr open_directory(const std::string& directory, const OpenOptions& op
   if (has_safetensors(directory)) return open_safetensors_model(directory, options);
   const Contents contents = look_into(directory);
   if (contents.lattice) return open_lattice(directory, options);
-  if (contents.gguf.size() == 1) return open_gguf(contents.gguf[0], options);
+  if (contents.gguf.size() == 1)
+    return open_gguf(model_file(directory, fs::path(contents.gguf[0]).filename().string()), options);
   if (contents.gguf.size() > 1)
     fail("{}: {} GGUF files ({}, {}, ...); name one of them", directory, contents.gguf.size(),
          contents.gguf[0], contents.gguf[1]);
@@ -95,6 +98,7 @@ const Tensor& Checkpoint::at(std::string_view name) const {
 CheckpointPtr open_checkpoint(const std::string& path, const OpenOptions& options) {
   std::error_code problem;
   const fs::file_status status = fs::status(path, problem);
+  if (!fs::status_known(status)) fail("{}: cannot be looked at: {}", path, problem.message());
   if (!fs::exists(status)) fail("{}: no such file or directory", path);
   if (fs::is_directory(status))
     return has_manifest(path) ? open_with_manifest(path, options, open_directory)

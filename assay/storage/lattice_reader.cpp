@@ -6,6 +6,7 @@
 #include "assay/storage/lattice_assembly.h"
 #include "assay/storage/lattice_file.h"
 #include "assay/storage/lattice_index.h"
+#include "assay/storage/model_file.h"
 #include "assay/storage/sidecars.h"
 
 namespace assay {
@@ -16,8 +17,8 @@ namespace {
 std::set<std::string> weight_files(const std::string& directory) {
   std::set<std::string> names;
   std::error_code problem;
-  for (const auto& entry : fs::directory_iterator(directory, problem)) {
-    std::string name = entry.path().filename().string();
+  for (fs::directory_iterator at(directory, problem), end; !problem && at != end; at.increment(problem)) {
+    std::string name = at->path().filename().string();
     if (!is_lattice_leftover(name) && lattice_kind_of_file(name) != nullptr) names.insert(std::move(name));
   }
   if (problem) fail("{}: cannot list: {}", directory, problem.message());
@@ -42,11 +43,11 @@ CheckpointPtr open_lattice(const std::string& directory, const OpenOptions& opti
   if (contents.weight_files.empty())
     fail("{}: no .q4, .w3, .q3 or .f16 file: not a lattice directory", directory);
   contents.sidecars = gather_sidecars(directory, options);
-  const std::string index_path = directory + "/" + std::string(kLatticeIndexName);
-  if (fs::exists(fs::symlink_status(index_path)))  // a dangling link must not count as absent
-    contents.index = read_file(index_path, kLatticeIndexBytes);
-  contents.open = [](const std::string& path) {
-    const auto file = MappedFile::open(path);
+  const std::string index(kLatticeIndexName);
+  if (has_entry(directory, index))  // a dangling link must not count as absent
+    contents.index = read_file(model_file(directory, index), kLatticeIndexBytes);
+  contents.open = [directory](const std::string& path) {
+    const auto file = MappedFile::open(model_file(directory, fs::path(path).filename().string()));
     return LatticeBytes{file->bytes(), file};
   };
   return assemble_lattice(contents, options);

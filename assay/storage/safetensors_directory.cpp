@@ -5,6 +5,7 @@
 #include "assay/base/error.h"
 #include "assay/base/file.h"
 #include "assay/base/json.h"
+#include "assay/storage/model_file.h"
 #include "assay/storage/safetensors.h"
 #include "assay/storage/tensor_planes.h"
 
@@ -14,11 +15,6 @@ namespace {
 
 /// Weights by shard file name, as the index says.
 using WeightMap = std::map<std::string, std::string>;
-
-bool entry_exists(const fs::path& path) {
-  std::error_code ignored;
-  return fs::exists(fs::symlink_status(path, ignored));
-}
 
 WeightMap read_index(const std::string& path) {
   const Json index = read_json_file(path);
@@ -35,18 +31,11 @@ WeightMap read_index(const std::string& path) {
 }
 
 /// The shard's path, proven to lie in the directory.
-fs::path shard_path(const fs::path& directory, const std::string& shard, const std::string& index) {
+fs::path shard_path(const std::string& directory, const std::string& shard, const std::string& index) {
   if (!is_plain_file_name(shard))
     fail("{}: shard {} is not a plain file name inside the directory", index, Json(shard).dump());
-  fs::path path = directory / shard;
-  if (!entry_exists(path)) fail("{}: shard {} is missing", index, shard);
-  std::error_code problem;
-  const fs::path target = fs::canonical(path, problem);
-  if (problem) fail("{}: shard {} cannot be resolved: {}", index, shard, problem.message());
-  if (target.parent_path() != fs::canonical(directory, problem))
-    fail("{}: shard {} is a link out of the directory, to {}; copy the file there instead", index, shard,
-         target.string());
-  return path;
+  if (!has_entry(directory, shard)) fail("{}: shard {} is missing", index, shard);
+  return model_file(directory, shard);
 }
 
 void add_shard(SafetensorsDirectory& opened, const fs::path& path, const WeightMap* index) {
@@ -80,25 +69,23 @@ bool is_plain_file_name(const std::string& name) {
 }
 
 bool has_safetensors(const std::string& directory) {
-  return entry_exists(fs::path(directory) / kSafetensorsFile) ||
-         entry_exists(fs::path(directory) / kSafetensorsIndex);
+  return has_entry(directory, kSafetensorsFile) || has_entry(directory, kSafetensorsIndex);
 }
 
 SafetensorsDirectory open_safetensors_directory(const std::string& directory) {
   SafetensorsDirectory opened;
-  const fs::path folder(directory);
-  if (!entry_exists(folder / kSafetensorsIndex)) {
-    add_shard(opened, folder / kSafetensorsFile, nullptr);
+  if (!has_entry(directory, kSafetensorsIndex)) {
+    add_shard(opened, model_file(directory, kSafetensorsFile), nullptr);
     return opened;
   }
-  const std::string index_path = (folder / kSafetensorsIndex).string();
+  const std::string index_path = model_file(directory, kSafetensorsIndex);
   const WeightMap index = read_index(index_path);
   std::set<std::string> shards;
   for (const auto& [tensor, shard] : index) shards.insert(shard);
-  if (entry_exists(folder / kSafetensorsFile) && !shards.contains(kSafetensorsFile))
+  if (has_entry(directory, kSafetensorsFile) && !shards.contains(kSafetensorsFile))
     fail("{}: does not name {}, which lies beside it; remove one of the two models", index_path,
          kSafetensorsFile);
-  for (const std::string& shard : shards) add_shard(opened, shard_path(folder, shard, index_path), &index);
+  for (const std::string& shard : shards) add_shard(opened, shard_path(directory, shard, index_path), &index);
   for (const auto& [tensor, shard] : index)
     if (!opened.arrays.contains(tensor))
       fail("{}: tensor {}: not in its shard {}", index_path, tensor, shard);

@@ -5,6 +5,7 @@
 
 #include "assay/base/error.h"
 #include "assay/base/file.h"
+#include "assay/storage/model_file.h"
 
 namespace assay {
 namespace {
@@ -22,11 +23,9 @@ constexpr std::array kSidecarNames = {
 Sidecars read_sidecars(const std::string& directory) {
   Sidecars sidecars;
   for (const char* name : kSidecarNames) {
-    const std::filesystem::path path = std::filesystem::path(directory) / name;
-    std::error_code ignored;
     // A dangling link does not count as absent: reading it then fails and says so.
-    if (std::filesystem::exists(std::filesystem::symlink_status(path, ignored)))
-      sidecars.emplace(name, read_file(path.string(), kMaxSidecarBytes));
+    if (has_entry(directory, name))
+      sidecars.emplace(name, read_file(model_file(directory, name), kMaxSidecarBytes));
   }
   return sidecars;
 }

@@ -6,8 +6,8 @@
 
 namespace assay {
 
-/// Every known sidecar that the directory holds. A missing one is simply absent; one that is no regular file
-/// or larger than 100 MB is an Error.
+/// Every known sidecar that the directory holds. A missing one is simply absent; one that is no regular file,
+/// a link out of the directory or larger than 100 MB is an Error.
 Sidecars read_sidecars(const std::string& directory);
 
 /// Writes them all into an existing directory, replacing what is there. Throws Error.

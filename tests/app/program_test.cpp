@@ -5,9 +5,8 @@
 #include <random>
 
 #include "assay/base/json.h"
-#include "assay/model/roles.h"
+#include "tests/app/mixture.h"
 #include "tests/app/program.h"
-#include "tests/quantize/generated_model.h"
 
 namespace assay {
 namespace {
@@ -46,35 +45,9 @@ TEST_F(Program, AuditPassesASoundModelAndRefusesADamagedOne) {
   expect_error("audit " + folder.file("nowhere"), {"nowhere", "no such file"});
 }
 
-/// A random mixture of experts under the demo's tokenizer.
-void write_mixture(const std::string& path) {
-  const std::string demo = test::demo_model();
-  const Json own = Json::parse(test::read_bytes(demo + "/config.json"));
-  const Json config = {{"model_type", "qwen3_moe"},
-                       {"hidden_size", 64},
-                       {"num_hidden_layers", 2},
-                       {"num_attention_heads", 2},
-                       {"num_key_value_heads", 1},
-                       {"head_dim", 32},
-                       {"vocab_size", own["vocab_size"]},
-                       {"max_position_embeddings", 512},
-                       {"rms_norm_eps", 1e-6},
-                       {"rope_theta", 500.0},
-                       {"tie_word_embeddings", true},
-                       {"num_experts", 8},
-                       {"num_experts_per_tok", 2},
-                       {"moe_intermediate_size", 64}};
-  const auto expected = expected_tensors(config);
-  std::vector<test::GeneratedTensor> tensors;
-  for (const ExpectedTensor& tensor : *expected) tensors.push_back({tensor.name, tensor.shape});
-  test::write_model(path, config, tensors);
-  for (const char* name : {"tokenizer.json", "tokenizer_config.json"})
-    std::filesystem::copy(demo + "/" + name, path + "/" + name);
-}
-
 TEST_F(Program, RunsExpertsFromDisk) {
   const std::string model = folder.file("moe"), packed = folder.file("packed");
-  write_mixture(model);
+  test::write_mixture(model);
   ASSERT_EQ(run("pack-experts " + model + " " + packed).code, 0);
   expect_error("pack-experts " + model + " " + packed, {packed, "exists already"});
   expect_error("pack-experts " + demo + " " + folder.file("dense"), {"dense model"});

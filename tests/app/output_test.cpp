@@ -1,0 +1,235 @@
+// What the program writes and where: standard output that fails, outputs that are no regular files, text from
+// outside.
+#include <sys/stat.h>
+
+#include <array>
+
+#include "assay/base/json.h"
+#include "tests/app/program.h"
+#include "tests/app/running.h"
+
+namespace assay {
+namespace {
+
+using test::Outcome;
+using testing::HasSubstr;
+using testing::Not;
+namespace fs = std::filesystem;
+
+class ProgramOutput : public test::Program {
+ protected:
+  /// A copy of the demo model under another name.
+  std::string copy(const std::string& name) const {
+    fs::copy(demo, folder.path() / name);
+    return folder.file(name);
+  }
+  /// The shell's words for the path, whatever bytes it holds.
+  static std::string quoted(const std::string& path) { return "'" + path + "'"; }
+  void edit_config(const std::string& model, const std::string& key, const Json& value) const {
+    Json config = Json::parse(test::read_bytes(model + "/config.json"));
+    config[key] = value;
+    test::write_bytes(model + "/config.json", config.dump());
+  }
+  void expect_no_temporaries() const {
+    for (const auto& entry : fs::directory_iterator(folder.path()))
+      EXPECT_THAT(entry.path().filename().string(), Not(HasSubstr("assay-tmp")));
+  }
+  int status_of(const std::string& command) const {
+    const int status = std::system(("{ " + command + "; } 2>" + folder.file("stderr")).c_str());
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+  }
+};
+
+TEST_F(ProgramOutput, StandardOutputThatFailsIsAnErrorOfEveryCommand) {
+  test::write_bytes(folder.file("t.txt"), std::string(400, 'a') + " the city of London\n");
+  const std::string text = " --text " + folder.file("t.txt") + " --max-tokens 64 --window 32 --stride 16";
+  const std::array commands = {std::string("--help"),
+                               std::string("--version"),
+                               std::string("quantize --help"),
+                               std::string("formats"),
+                               std::string("formats --json"),
+                               std::string("recipes"),
+                               std::string("recipes --show q4"),
+                               "inspect " + demo,
+                               "inspect " + demo + " --json",
+                               "eval " + demo + text,
+                               "eval " + demo + text + " --json",
+                               "eval " + demo + text + " --events",
+                               "logits " + demo + " --ids 1,2 --json",
+                               "run " + demo + " --prompt The --max-tokens 3",
+                               "run " + demo + " --prompt The --max-tokens 3 --json",
+                               "quantize " + demo + " " + folder.file("o") + " --recipe q4 --dry-run"};
+  for (const std::string& command : commands) {
+    EXPECT_EQ(status_of(test::program() + " " + command + " >/dev/full"), 1) << command;
+    const std::string error = test::read_bytes(folder.file("stderr"));
+    EXPECT_EQ(std::count(error.begin(), error.end(), '\n'), 1) << error;
+    EXPECT_THAT(error, HasSubstr("standard output: cannot write: No space left on device"));
+  }
+  EXPECT_EQ(status_of(test::program() + " recipes >&-"), 1);
+  EXPECT_THAT(test::read_bytes(folder.file("stderr")), HasSubstr("standard output: cannot write"));
+}
+
+TEST_F(ProgramOutput, AReaderThatLeavesIsNoError) {
+  EXPECT_EQ(status_of("set -o pipefail 2>/dev/null; " + test::program() + " formats --json | true"), 0);
+  EXPECT_EQ(test::read_bytes(folder.file("stderr")), "");
+}
+
+TEST_F(ProgramOutput, ClosedStandardStreamsAreNotTakenByFiles) {
+  const std::string model = folder.file("model");
+  EXPECT_EQ(status_of(test::program() + " quantize " + demo + " " + model +
+                      " --recipe q8 --measure none <&- >&- 2>&-"),
+            1);  // made, but what there was to say could not be said
+  EXPECT_EQ(run("inspect " + model + " --verify").code, 0);
+}
+
+TEST_F(ProgramOutput, PipesAndLinksStayWhatTheyAre) {
+  const std::string pipe = folder.file("pipe"), link = folder.file("link.npy");
+  ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
+  test::write_bytes(folder.file("target.npy"), "old");
+  fs::create_symlink("target.npy", link);
+  const std::string logits = "logits " + demo + " --ids 1,2 --out ";
+  EXPECT_EQ(status_of("cat " + pipe + " >" + folder.file("copy") + " & " + test::program() + " " + logits +
+                      pipe + " >/dev/null && wait"),
+            0);
+  EXPECT_TRUE(fs::is_fifo(pipe));
+  EXPECT_EQ(run(logits + link).code, 0);
+  EXPECT_TRUE(fs::is_symlink(link));
+  EXPECT_EQ(test::read_bytes(folder.file("target.npy")), test::read_bytes(folder.file("copy")));
+  EXPECT_EQ(run(logits + "/dev/null").code, 0);
+  EXPECT_TRUE(fs::is_character_file("/dev/null"));
+  const Outcome both = run(logits + "/dev/stdout");
+  EXPECT_THAT(both.out, HasSubstr("NUMPY"));
+  EXPECT_THAT(both.out, HasSubstr("wrote 2 x"));
+  expect_error("recipes --show q4 --json x", {});
+}
+
+TEST_F(ProgramOutput, TextFromOutsideStaysOnItsLine) {
+  const std::string model = copy("model");
+  edit_config(model, "model_type", "qwen3\x1b[2K\nassay: all is well \u202e\u009b");
+  const Outcome inspected = run("inspect " + model);
+  for (const char* raw : {"\x1b", "\nassay: all is well", "\u202e", "\u009b"}) {
+    EXPECT_THAT(inspected.out, Not(HasSubstr(raw)));
+    EXPECT_THAT(run("logits " + model + " --ids 1").error, Not(HasSubstr(raw)));
+    EXPECT_THAT(run("audit " + model).out, Not(HasSubstr(raw)));
+  }
+  EXPECT_THAT(inspected.out, HasSubstr("qwen3\\x1b[2K\\nassay: all is well \\u{202e}\\u{009b}"));
+  expect_error("logits " + model + " --ids 1", {"\\x1b[2K\\n"});
+  expect_error("inspect '" + folder.file("no\nsuch\x1b[2K") + "'", {"no\\nsuch\\x1b[2K"});
+  const Outcome usage = run("eval '--x\x1b[2K\ny'");
+  EXPECT_EQ(usage.code, 2);
+  EXPECT_EQ(std::count(usage.error.begin(), usage.error.end(), '\n'), 1) << usage.error;
+  EXPECT_THAT(usage.error, Not(HasSubstr("\x1b")));
+}
+
+TEST_F(ProgramOutput, PathsNeedNotBeUtf8) {
+  const std::string model = copy("bad\xff"), quoted_model = quoted(model);
+  const auto json_of = [&](const std::string& arguments) {
+    const Outcome outcome = run(arguments + " --json");
+    EXPECT_EQ(outcome.code, 0) << arguments << outcome.error;
+    return Json::parse(outcome.out);
+  };
+  EXPECT_THAT(json_of("inspect " + quoted_model)["path"].get<std::string>(), HasSubstr("bad\ufffd"));
+  const std::string out = quoted(folder.file("out\xfe"));
+  json_of("quantize " + quoted_model + " " + out + " --recipe q8 --measure-tokens 2048");
+  json_of("convert " + out + " " + quoted(folder.file("lattice\xfe")) + " --container assay");
+  json_of("audit " + out + " --against " + quoted_model);
+  test::write_bytes(folder.file("t\xff.txt"), std::string(400, 'a') + " the city of London\n");
+  json_of("eval " + out + " --record --max-tokens 64 --window 32 --stride 16 --text " +
+          quoted(folder.file("t\xff.txt")));
+  EXPECT_EQ(run("inspect " + out + " --verify").code, 0);
+  expect_no_temporaries();
+}
+
+TEST_F(ProgramOutput, IdsAreAListOrAFileOfAnyKindOfList) {
+  std::string many = "5";
+  for (int i = 0; i < 149; ++i) many += ",5";
+  const std::string logits = "logits " + demo + " --last 1 --json --ids ";
+  const Outcome listed = run(logits + many);
+  ASSERT_EQ(listed.code, 0) << listed.error;
+  test::write_bytes(folder.file("ids.json"), "[" + many + "]\n");
+  std::ranges::replace(many, ',', '\n');
+  test::write_bytes(folder.file("ids.txt"), many);
+  for (const char* name : {"ids.json", "ids.txt"})
+    EXPECT_EQ(run(logits + folder.file(name)).out, listed.out) << name;
+  expect_error(logits + std::string(300, 'x'), {"xxx", "neither token ids"});
+  expect_error(logits + "absent.txt", {"absent.txt", "neither token ids"});
+  expect_error(logits + folder.path().string(), {"not a regular file but a folder"});
+  test::write_bytes(folder.file("bad.json"), "{\"ids\": [1]}");
+  expect_error(logits + folder.file("bad.json"), {"bad.json", "is no token id"});
+}
+
+TEST_F(ProgramOutput, PipesAreNoInputs) {
+  const std::string pipe = folder.file("pipe"), model = copy("model");
+  ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
+  const std::string rest = " --max-tokens 64 --window 32 --stride 16";
+  expect_error("eval " + demo + " --text " + pipe + rest, {"pipe", "not a regular file but a pipe"});
+  expect_error("logits " + demo + " --ids " + pipe, {"a pipe"});
+  expect_error("ablate verdict " + pipe, {"a pipe"});
+  expect_error("parity " + demo + " --reference " + demo + " --prompts " + pipe, {"a pipe"});
+  expect_error("quantize " + demo + " " + folder.file("o") + " --recipe " + pipe + ".json", {"pipe.json"});
+  for (const char* name : {"tokenizer.json", "config.json", "model.safetensors"}) {
+    fs::remove(model + "/" + name);
+    ASSERT_EQ(::mkfifo((model + "/" + name).c_str(), 0600), 0);
+    expect_error("logits " + model + " --ids 1", {name, "a pipe"});
+  }
+}
+
+TEST_F(ProgramOutput, LinksOutOfAModelAreNotCopied) {
+  const std::string model = copy("model"), out = folder.file("out");
+  test::write_bytes(folder.file("secret.txt"), "a private key");
+  fs::create_symlink("../secret.txt", model + "/special_tokens_map.json");
+  expect_error("quantize " + model + " " + out + " --recipe q8 --measure none",
+               {"special_tokens_map.json: a link out of the directory", "secret.txt"});
+  fs::remove(model + "/special_tokens_map.json");
+  fs::rename(model + "/model.safetensors", folder.file("elsewhere.safetensors"));
+  fs::create_symlink("../elsewhere.safetensors", model + "/model.safetensors");
+  expect_error("inspect " + model, {"model.safetensors: a link out of the directory"});
+  EXPECT_FALSE(fs::exists(out));
+}
+
+TEST_F(ProgramOutput, AnInterruptedRunLeavesNothing) {
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) {
+    const std::string out = folder.file("out");
+    test::Running quantize({"quantize", demo, out, "--recipe", "q4", "--method", "gptq", "--calib", "self",
+                            "--calib-tokens", "65536", "--measure", "none"},
+                           folder.file("stderr"));
+    ASSERT_TRUE(quantize.reaches([&] { return fs::exists(out + ".calibration/request.json"); }));
+    quantize.send(signal);
+    EXPECT_EQ(quantize.wait(), 128 + signal);
+    expect_no_temporaries();
+    EXPECT_FALSE(fs::exists(out));
+    EXPECT_THAT(test::read_bytes(folder.file("stderr")), HasSubstr("out.calibration"));
+    fs::remove_all(out + ".calibration");
+  }
+}
+
+TEST_F(ProgramOutput, NohupGoesOn) {
+  const std::string out = folder.file("out");
+  test::Running quantize({"quantize", demo, out, "--recipe", "q4", "--measure-tokens", "2048"},
+                         folder.file("stderr"), true);
+  ASSERT_TRUE(quantize.reaches([&] {
+    return std::ranges::any_of(fs::directory_iterator(folder.path()), [](const auto& entry) {
+      return entry.path().filename().string().find(".assay-tmp-") != std::string::npos;
+    });
+  }));
+  quantize.send(SIGHUP);
+  EXPECT_EQ(quantize.wait(), 0);
+  EXPECT_TRUE(fs::exists(out + "/assay.json"));
+}
+
+TEST_F(ProgramOutput, WhatAKilledRunLeftIsSweptByTheNext) {
+  const std::string out = folder.file("out");
+  {
+    test::Running killed({"quantize", demo, out, "--recipe", "q4", "--method", "gptq", "--calib", "self",
+                          "--calib-tokens", "65536", "--measure", "none"},
+                         folder.file("stderr"));
+    ASSERT_TRUE(killed.reaches([&] { return fs::exists(out + ".calibration/request.json"); }));
+    killed.send(SIGKILL);
+    EXPECT_EQ(killed.wait(), -SIGKILL);
+  }
+  EXPECT_EQ(run("quantize " + demo + " " + out + " --recipe q8 --measure none").code, 0);
+  expect_no_temporaries();
+}
+
+}  // namespace
+}  // namespace assay
