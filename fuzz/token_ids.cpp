@@ -1,16 +1,20 @@
-// Lists of token ids, as --ids takes them.
+// Token ids as --ids takes them.
+#include "assay/tokenizer/token_ids.h"
+
+#include <fmt/ranges.h>
+
 #include <cstdint>
-#include <string_view>
+#include <cstdlib>
 
 #include "assay/base/error.h"
-#include "assay/tokenizer/token_ids.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   try {
-    for (const assay::TokenId id :
-         assay::parse_token_ids({reinterpret_cast<const char*>(data), size}, "fuzz"))
-      if (id < 0) __builtin_trap();
-  } catch (const assay::Error&) {
+    const auto ids = assay::parse_token_ids({reinterpret_cast<const char*>(data), size}, "fuzz");
+    for (const assay::TokenId id : ids)
+      if (id < 0) std::abort();
+    if (assay::parse_token_ids(fmt::format("[{}]", fmt::join(ids, ", ")), "fuzz") != ids) std::abort();
+  } catch (const assay::Error&) {  // what a parser owes to anything else
   }
   return 0;
 }

@@ -17,6 +17,9 @@ readers() {
     gguf) echo assay/storage/gguf_*.cpp ;;
     tokenizer_json) echo assay/tokenizer/{tokenizer_json,vocabulary,normalizer,pre_tokenizer,added_tokens}.cpp ;;
     sentencepiece) echo assay/tokenizer/{sentencepiece_guard,sentencepiece_tokenizer,protobuf_walk}.cpp ;;
+    encode_text) echo assay/tokenizer/{normalizer,pre_tokenizer,split_regex,added_tokens,bpe_merges,text_budget}.cpp ;;
+    token_ids) echo assay/tokenizer/token_ids.cpp ;;
+    recipe) echo assay/quantize/{recipe,name_pattern}.cpp ;;
     chat_template) echo assay/tokenizer/chat_template.cpp assay/tokenizer/jinja/*.cpp ;;
     *) echo "no reader is named for fuzz target $1" >&2; return 1 ;;
   esac

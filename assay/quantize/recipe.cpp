@@ -6,6 +6,7 @@
 #include <fmt/ranges.h>
 
 #include "assay/base/error.h"
+#include "assay/quantize/name_pattern.h"
 
 namespace assay {
 namespace {
@@ -46,17 +47,6 @@ constexpr std::array<Group, 7> kGroups = {{{"matrices", is_matrix},
 const Group* find_group(std::string_view name) {
   const auto found = std::ranges::find(kGroups, name, &Group::name);
   return found == kGroups.end() ? nullptr : &*found;
-}
-
-/// Matches * against any run of characters, the rest literally.
-bool matches_pattern(std::string_view pattern, std::string_view text) {
-  const std::size_t star = pattern.find('*');
-  if (star == std::string_view::npos) return pattern == text;
-  if (!text.starts_with(pattern.substr(0, star))) return false;
-  const std::string_view rest = pattern.substr(star + 1);
-  for (std::size_t at = star; at <= text.size(); ++at)
-    if (matches_pattern(rest, text.substr(at))) return true;
-  return false;
 }
 
 Rule by_role(std::vector<std::string> roles, std::string format) {
@@ -216,8 +206,8 @@ bool rule_matches(const Rule& rule, const std::string& tensor, Role role) {
     return group != nullptr ? group->holds(role) : role_name(role) == name;
   };
   return std::ranges::any_of(rule.roles, role_fits) ||
-         std::ranges::any_of(rule.names,
-                             [&](const std::string& pattern) { return matches_pattern(pattern, tensor); });
+         std::ranges::any_of(
+             rule.names, [&](const std::string& pattern) { return matches_name_pattern(pattern, tensor); });
 }
 
 }  // namespace assay

@@ -1,12 +1,12 @@
 #pragma once
 // Tokens that are found in the text before anything else is done to it, as Hugging Face's AddedVocabulary
-// finds them: the leftmost match, the longest of those, then the token's own conditions.
-#include <array>
+// finds them: the leftmost match, the longest of those, then the token's own conditions. The search is that
+// of Aho and Corasick (1975), from the end of the text to its beginning, so that what it finds at a place is
+// all that begins there.
 #include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <vector>
 
 #include "assay/tokenizer/tokenizer.h"
@@ -39,12 +39,23 @@ class AddedTokenFinder {
   static constexpr std::uint32_t kRoot = 0;
   static constexpr std::int32_t kNone = -1;
 
-  std::int32_t longest_at(std::string_view text, std::size_t at) const;  // index into tokens_, or kNone
+  struct Found {
+    std::size_t at;
+    std::int32_t token;  // index into tokens_
+  };
+
+  void grow_trie();
+  void link_nodes();
+  std::uint32_t child(std::uint32_t node, char byte) const;  // kRoot where there is none
+  std::uint32_t step(std::uint32_t node, char byte) const;
+  std::vector<Found> longest_everywhere(std::string_view text) const;  // from the last to the first
 
   std::vector<AddedToken> tokens_;
-  std::unordered_map<std::uint64_t, std::uint32_t> edges_;  // (node, byte) -> node
-  std::vector<std::int32_t> ends_;                          // by node: the token that ends there
-  std::array<bool, 256> starts_{};
+  // By node of the trie of reversed tokens, breadth first, so that the children of a node are neighbours.
+  std::vector<std::uint32_t> first_child_{0};  // and one more entry behind the last node
+  std::vector<char> byte_;
+  std::vector<std::uint32_t> suffix_;  // the longest other node that spells the end of this one
+  std::vector<std::int32_t> longest_;  // the longest token that ends the node's spelling, or kNone
 };
 
 }  // namespace assay

@@ -21,10 +21,19 @@ std::string byte_token(unsigned char byte) {
 
 std::vector<AddedToken> choose_added(const BpeDefinition& definition, bool normalized) {
   std::vector<AddedToken> chosen;
-  for (AddedToken token : definition.added) {
+  std::size_t bytes = 0;
+  for (const AddedToken& token : definition.added) {
     if (token.normalized != normalized) continue;
-    if (normalized) token.content = definition.normalizer.apply(token.content);
-    chosen.push_back(std::move(token));
+    chosen.push_back(token);
+    bytes += token.content.size();
+  }
+  if (!normalized) return chosen;
+  TextBudget budget(bytes, definition.origin);
+  for (AddedToken& token : chosen) {
+    std::string content = definition.normalizer.apply(token.content, budget);
+    if (content.empty())
+      fail("{}: nothing is left of added token {} by normalization", definition.origin, quote(token.content));
+    token.content = std::move(content);
   }
   return chosen;
 }
@@ -35,9 +44,13 @@ std::size_t next_word(std::string_view text, std::size_t at) {
   return std::min(text.find(kSpaceMark, at), text.size());
 }
 
-std::string from_space_marks(std::string text) {
-  for (std::size_t at = text.find(kSpaceMark); at != std::string::npos; at = text.find(kSpaceMark, at))
-    text.replace(at, kSpaceMark.size(), " ");
+std::string from_space_marks(std::string_view spelling) {
+  std::string text;
+  for (std::size_t at = 0; at < spelling.size();) {
+    const bool space = spelling.substr(at).starts_with(kSpaceMark);
+    text += space ? ' ' : spelling[at];
+    at += space ? kSpaceMark.size() : 1;
+  }
   return text;
 }
 
@@ -135,10 +148,11 @@ void BpeTokenizer::read_merges() {
 std::vector<TokenId> BpeTokenizer::encode(std::string_view text) const {
   std::vector<TokenId> ids;
   WordCache cache(*this);
+  TextBudget budget(text.size(), definition_.origin);
   while (!text.empty()) {
     const std::size_t valid = valid_utf8_prefix(text);
     if (valid > 0)
-      encode_valid(text.substr(0, valid), cache, ids);
+      encode_valid(text.substr(0, valid), budget, cache, ids);
     else
       encode_byte(text.front(), ids);
     text.remove_prefix(std::max<std::size_t>(valid, 1));
@@ -146,26 +160,29 @@ std::vector<TokenId> BpeTokenizer::encode(std::string_view text) const {
   return ids;
 }
 
-void BpeTokenizer::encode_valid(std::string_view text, WordCache& cache, std::vector<TokenId>& ids) const {
+void BpeTokenizer::encode_valid(std::string_view text, TextBudget& budget, WordCache& cache,
+                                std::vector<TokenId>& ids) const {
   for (const TextPiece& piece : raw_finder_.split(text)) {
     if (piece.token) {
       ids.push_back(*piece.token);
       continue;
     }
-    const std::string normalized = definition_.normalizer.apply(piece.text);
+    const std::string normalized = definition_.normalizer.apply(piece.text, budget);
     for (const TextPiece& part : normalized_finder_.split(normalized)) {
       if (part.token)
         ids.push_back(*part.token);
       else
-        encode_plain(part.text, cache, ids);
+        encode_plain(part.text, budget, cache, ids);
     }
   }
 }
 
-void BpeTokenizer::encode_plain(std::string_view text, WordCache& cache, std::vector<TokenId>& ids) const {
+void BpeTokenizer::encode_plain(std::string_view text, TextBudget& budget, WordCache& cache,
+                                std::vector<TokenId>& ids) const {
   if (definition_.alphabet == BpeAlphabet::characters) return encode_characters(text, cache, ids);
   std::deque<std::string> storage;
-  for (const std::string_view word : definition_.pre_tokenizer.split(text, storage)) cache.append(word, ids);
+  for (const std::string_view word : definition_.pre_tokenizer.split(text, storage, budget))
+    cache.append(word, ids);
 }
 
 /// To the model the whole text is one word. Where no merge reaches across the beginning of a word the words

@@ -64,8 +64,10 @@ class BpeTokenizer final : public Tokenizer {
   void read_model();
   void read_merges();
   void read_added();
-  void encode_valid(std::string_view text, WordCache& cache, std::vector<TokenId>& ids) const;
-  void encode_plain(std::string_view text, WordCache& cache, std::vector<TokenId>& ids) const;
+  void encode_valid(std::string_view text, TextBudget& budget, WordCache& cache,
+                    std::vector<TokenId>& ids) const;
+  void encode_plain(std::string_view text, TextBudget& budget, WordCache& cache,
+                    std::vector<TokenId>& ids) const;
   void encode_characters(std::string_view text, WordCache& cache, std::vector<TokenId>& ids) const;
   void encode_byte(char byte, std::vector<TokenId>& ids) const;
   std::vector<TokenId> encode_word(std::string_view word) const;

@@ -11,7 +11,8 @@
 namespace assay {
 namespace {
 
-constexpr int kDeepest = 256;    // bytes of a key
+constexpr int kDeepest = 256;        // bytes of a key
+constexpr std::size_t kGrowth = 16;  // U+FDFA, 3 bytes, becomes 33 under NFKC: nothing grows more
 constexpr int kMostLeaves = 32;  // prefixes of a key that are keys too: what libsentencepiece has room for
 
 /// Each unit of the trie is 32 bits; child c of the node at i lies at i ^ offset ^ c. Where the node ends a
@@ -34,6 +35,7 @@ class CharacterMap {
 
   void check() {
     leaves_below(0, 0);
+    check_growth();
     for (std::size_t at = 0; at < replacements_.size();) {
       const std::string_view text = replacements_.substr(at, replacements_.find('\0', at) - at);
       if (valid_utf8_prefix(text) != text.size()) refuse("has a replacement that is not UTF-8");
@@ -70,6 +72,29 @@ class CharacterMap {
     if (most > kMostLeaves) refuse("has too many keys that begin alike");
     leaves_[node] = static_cast<signed char>(most);
     return most;
+  }
+
+  /// Walks down breadth first, so that a node that several keys lead to is met by the shortest.
+  void check_growth() const {
+    std::vector<std::size_t> level{0}, next;
+    std::vector<bool> seen(units_.size());
+    for (std::size_t depth = 0; !level.empty(); ++depth, level.swap(next)) {
+      next.clear();
+      for (const std::size_t node : level) {
+        const std::size_t first = node ^ offset(units_[node]);
+        if (depth > 0 && ends_key(units_[node])) {
+          const std::size_t at = units_[first] & 0x7FFFFFFFu;
+          if (replacements_.substr(at, kGrowth * depth + 1).find('\0') == std::string_view::npos)
+            refuse("makes a text grow more than sixteenfold");
+        }
+        for (std::uint32_t label = 1; label < 256; ++label) {
+          const std::size_t child = first ^ label;
+          if ((units_[child] & 0x800000FFu) != label || seen[child]) continue;
+          seen[child] = true;
+          next.push_back(child);
+        }
+      }
+    }
   }
 
   void check_replacement(std::size_t at) const {

@@ -6,7 +6,8 @@
 
 namespace assay {
 
-/// Proves that looking up any text in the table stays inside it. Throws Error.
+/// Proves that looking up any text in the table stays inside it, and that no text grows more than
+/// sixteenfold. Throws Error.
 void check_character_map(std::string_view bytes, const std::string& origin);
 
 }  // namespace assay

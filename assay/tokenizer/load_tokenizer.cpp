@@ -1,4 +1,4 @@
-#include <algorithm>
+#include <unordered_set>
 
 #include "assay/base/error.h"
 #include "assay/tokenizer/quote.h"
@@ -11,41 +11,37 @@ namespace {
 
 using Files = std::map<std::string, std::string>;
 
-bool holds(const std::vector<AddedToken>& tokens, const std::string& content) {
-  return std::any_of(tokens.begin(), tokens.end(),
-                     [&](const AddedToken& token) { return token.content == content; });
-}
-
 /// transformers finds a token in text when any of a folder's files calls it added or special: adds to
 /// `tokens` those that tokenizer_config.json and added_tokens.json know. `find` looks a token up in the
 /// model's vocabulary.
 template <class Find>
 void complete_added_tokens(std::vector<AddedToken>& tokens, const Files& files, const TokenizerConfig& config,
                            const std::string& origin, const Find& find) {
-  for (const AddedToken& token : config.added)
-    if (!holds(tokens, token.content)) tokens.push_back(token);
-  const auto is_special = [&](const std::string& content) {
-    return std::find(config.special.begin(), config.special.end(), content) != config.special.end();
+  std::unordered_set<std::string> known;
+  for (const AddedToken& token : tokens) known.insert(token.content);
+  const auto add = [&](AddedToken token) {
+    if (known.insert(token.content).second) tokens.push_back(std::move(token));
   };
+  for (const AddedToken& token : config.added) add(token);
+  const std::unordered_set<std::string> special(config.special.begin(), config.special.end());
   if (const auto file = files.find("added_tokens.json"); file != files.end()) {
     const std::string path = origin + "/added_tokens.json";
     const Json json = parse_json(file->second, path);
     if (!json.is_object()) fail("{}: not an object of token -> id", path);
     for (const auto& [content, id] : json.items()) {
       if (content.empty()) fail("{}: an added token is empty", path);
-      const bool special = is_special(content);
-      if (!holds(tokens, content))
-        tokens.push_back({.id = parse_token_id(id, content, path),
-                          .content = content,
-                          .special = special,
-                          .normalized = !special});
+      const bool is_special = special.contains(content);
+      add({.id = parse_token_id(id, content, path),
+           .content = content,
+           .special = is_special,
+           .normalized = !is_special});
     }
   }
   for (const std::string& content : config.special) {
-    if (content.empty() || holds(tokens, content)) continue;
+    if (content.empty() || known.contains(content)) continue;
     const std::optional<TokenId> id = find(content);
     if (!id) fail("{}: special token {} is not in the vocabulary", config.origin, quote(content));
-    tokens.push_back({.id = *id, .content = content, .special = true});
+    add({.id = *id, .content = content, .special = true});
   }
 }
 

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "assay/base/json.h"
+#include "assay/tokenizer/text_budget.h"
 
 namespace assay {
 
@@ -19,8 +20,9 @@ class Normalizer {
   bool empty() const { return steps_.empty(); }
   /// Only canonical composition, or nothing: what byte-level tokenizers use.
   bool keeps_spaces() const;
-  /// Normalizes valid UTF-8.
-  std::string apply(std::string_view text) const;
+  /// Normalizes valid UTF-8. Throws Error where the result, or what lies between, is more than the budget has
+  /// left.
+  std::string apply(std::string_view text, TextBudget& budget) const;
 
  private:
   enum class Kind { nfc, prepend, replace };

@@ -18,10 +18,10 @@ struct MarkedSpan {
 };
 
 /// Matches and the stretches between them, in order, covering the word.
-std::vector<MarkedSpan> cover(std::string_view word, const SplitStep& step) {
+std::vector<MarkedSpan> cover(std::string_view word, const SplitStep& step, TextBudget& budget) {
   std::vector<MarkedSpan> cover;
   std::size_t done = 0;
-  for (const TextSpan& match : step.regex.find_all(word)) {
+  for (const TextSpan& match : step.regex.find_all(word, budget)) {
     if (done < match.begin) cover.push_back({{done, match.begin}, step.invert});
     cover.push_back({match, !step.invert});
     done = match.end;
@@ -95,6 +95,9 @@ class Parser {
   explicit Parser(const std::string& origin) : origin_(origin) {}
 
   void add(const Json& json) {
+    constexpr std::size_t kMostSteps = 64;
+    if (result_.steps.size() >= kMostSteps)
+      fail("{}: a pre-tokenizer of more than {} steps", origin_, kMostSteps);
     const auto type = json_get<std::string>(json, "type", origin_);
     if (type == "Sequence") return add_sequence(json);
     if (byte_level_)
@@ -140,8 +143,8 @@ class Parser {
 
 }  // namespace
 
-std::vector<std::string_view> PreTokenizer::split(std::string_view text,
-                                                  std::deque<std::string>& storage) const {
+std::vector<std::string_view> PreTokenizer::split(std::string_view text, std::deque<std::string>& storage,
+                                                  TextBudget& budget) const {
   std::vector<std::string_view> words{text};
   const auto add_prefixes = [&] {
     for (std::string_view& word : words)
@@ -151,7 +154,7 @@ std::vector<std::string_view> PreTokenizer::split(std::string_view text,
     if (add_prefix_space && i == prefix_step) add_prefixes();
     std::vector<std::string_view> next;
     for (const std::string_view word : words)
-      for (const TextSpan& span : apply_behavior(steps[i].behavior, cover(word, steps[i])))
+      for (const TextSpan& span : apply_behavior(steps[i].behavior, cover(word, steps[i], budget)))
         next.push_back(word.substr(span.begin, span.end - span.begin));
     words = std::move(next);
   }

@@ -29,7 +29,8 @@ struct PreTokenizer {
   bool add_prefix_space = false;  // ... if at all
 
   /// Words of valid UTF-8, none empty. `storage` keeps those alive that are not part of the text.
-  std::vector<std::string_view> split(std::string_view text, std::deque<std::string>& storage) const;
+  std::vector<std::string_view> split(std::string_view text, std::deque<std::string>& storage,
+                                      TextBudget& budget) const;
 };
 
 /// Reads the "pre_tokenizer" value: Split, Digits, ByteLevel and Sequences of them, ByteLevel last. Throws

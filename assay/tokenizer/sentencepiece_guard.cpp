@@ -17,7 +17,7 @@ const std::string_view kWithoutDummyPrefix(kOverride, sizeof kOverride);
 namespace {
 
 constexpr std::size_t kLargestModel = 64u << 20;
-constexpr std::size_t kLongestPiece = 4096;
+constexpr std::size_t kLongestPiece = 512;  // every place of a text is compared with so many bytes
 
 // Field numbers of sentencepiece_model.proto.
 enum ModelField : std::uint32_t { kPieces = 1, kTrainer = 2, kNormalizer = 3, kDenormalizer = 5 };

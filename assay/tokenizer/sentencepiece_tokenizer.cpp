@@ -124,9 +124,9 @@ class SentencePieceTokenizer final : public Tokenizer {
            *known);
     if (!known && at < decoded_.size() && decoded_[at])
       fail("{}: added token {} has id {}, which another piece has", origin_, quote(token.content), token.id);
-    if (at > decoded_.size() + 65536)
+    if (at > ids_.size() + 65536)  // the tokens, not the ids: holes must not make room for more of them
       fail("{}: added token {}: id {} is far beyond the {} pieces", origin_, quote(token.content), token.id,
-           decoded_.size());
+           ids_.size());
     if (at >= decoded_.size()) {
       decoded_.resize(at + 1);
       special_.resize(at + 1);

@@ -5,6 +5,8 @@
 #include <string_view>
 #include <vector>
 
+#include "assay/tokenizer/text_budget.h"
+
 namespace assay {
 
 struct TextSpan {
@@ -18,8 +20,8 @@ class SplitRegex {
   SplitRegex(const std::string& pattern, const std::string& origin);
 
   /// All matches, left to right, in valid UTF-8. Throws Error when a match backtracks beyond the engine's
-  /// limits.
-  std::vector<TextSpan> find_all(std::string_view text) const;
+  /// limits, or all of them use up the budget's time.
+  std::vector<TextSpan> find_all(std::string_view text, TextBudget& budget) const;
 
  private:
   std::shared_ptr<const void> code_;

@@ -3,11 +3,13 @@
 #include <gmock/gmock.h>
 
 #include <cstring>
+#include <functional>
 
 #include "assay/base/error.h"
 #include "assay/base/file.h"
 #include "assay/tokenizer/character_map.h"
 #include "assay/tokenizer/sentencepiece_guard.h"
+#include "assay/tokenizer/utf8.h"
 #include "tests/support.h"
 #include "tests/tokenizer/small_tokenizer.h"
 
@@ -199,17 +201,81 @@ TEST(SentencePiece, ACharacterMapCannotLeadOutsideItself) {
   EXPECT_ERROR(check(chain + std::string("x\0", 2)), "begin alike");
 }
 
-TEST(SentencePiece, EveryBitFlipOfAModelIsSurvived) {
+TEST(SentencePiece, NoCharacterMapMakesATextGrowMoreThanSixteenfold) {
+  const std::uint32_t key_a = 'a' | 1u << 8 | (256u ^ 'a') << 10;
+  const auto check = [&](std::size_t length) {
+    check_character_map(character_map({{'a', key_a}, {256, 0x80000000u}}, std::string(length, 'x') + '\0'),
+                        "model");
+  };
+  check(16);
+  EXPECT_ERROR(check(17), "model: the normalizer's character map makes a text grow more than sixteenfold");
+  // 'a' and 'aa' lead to the same node: the shorter key counts, whichever way is found first.
+  const std::uint32_t inner_a = 'a' | (256u ^ 'a') << 10;
+  const std::size_t below = 256 ^ 'a';
+  const auto shared = character_map({{'a', inner_a}, {below, 'a' | 1u << 8 | (512u ^ below) << 10}, {512, 0}},
+                                    std::string(32, 'x') + '\0', 1024);
+  check_character_map(shared, "model");  // 'aa', 2 bytes, may become 32
+}
+
+/// Whether each byte of a model says what follows: tags and lengths, those of the pieces' fields included.
+std::vector<bool> structure_of(const std::string& model) {
+  std::vector<bool> structure(model.size());
+  const std::function<void(std::size_t, std::size_t, bool)> walk = [&](std::size_t at, std::size_t end,
+                                                                       bool outer) {
+    while (at < end) {
+      const int tag = static_cast<unsigned char>(model[at]);
+      structure[at++] = true;
+      if ((tag & 7) == 5) at += 4;
+      if ((tag & 7) == 0)
+        while (static_cast<unsigned char>(model[at++]) >= 128) {
+        }
+      if ((tag & 7) != 2) continue;
+      std::size_t length = 0;
+      for (int shift = 0;; shift += 7) {
+        structure[at] = true;
+        length |= std::size_t{model[at] & 0x7Fu} << shift;
+        if (static_cast<unsigned char>(model[at++]) < 128) break;
+      }
+      if (outer && tag >> 3 == 1) walk(at, at + length, false);
+      at += length;
+    }
+  };
+  walk(0, model.size(), true);
+  return structure;
+}
+
+TEST(SentencePiece, ABitFlipIsRefusedOrLeavesASoundTokenizer) {
   const std::string model = model_file("unigram");
-  for (std::size_t at = 0; at < model.size(); at += 3) {
+  const std::string text = "The cat sat <sep> caf\u00e9 \uff21 12 \u65e5";
+  const Ids sound = load(model)->encode(text);
+  const std::vector<bool> structure = structure_of(model);
+  int flips = 0, refused = 0, changed = 0;
+  for (std::size_t at = 0; at < model.size(); ++at) {
+    if (!structure[at] && at % 3 != 0) continue;
+    SCOPED_TRACE(at);
     std::string broken = model;
     broken[at] = static_cast<char>(broken[at] ^ (1 << (at % 8)));
+    flips += structure[at] ? 1 : 0;
     try {
-      load(broken)->encode("The cat sat <sep> caf\u00e9 \uff21 12 \u65e5");
-    } catch (const Error&) {
-      continue;  // refused: as good as read
+      const TokenizerPtr tokenizer = load(broken);
+      const Ids ids = tokenizer->encode(text);
+      changed += ids == sound ? 0 : 1;
+      EXPECT_EQ(tokenizer->encode(text), ids);
+      ASSERT_FALSE(ids.empty());
+      for (const TokenId id : ids) {
+        ASSERT_GE(id, 0);
+        ASSERT_LT(static_cast<std::size_t>(id), tokenizer->vocabulary_size());
+      }
+      const std::string decoded = tokenizer->decode(ids);
+      EXPECT_EQ(valid_utf8_prefix(decoded), decoded.size());
+    } catch (const Error& problem) {
+      EXPECT_THAT(problem.what(), testing::StartsWith("model"));
+      refused += structure[at] ? 1 : 0;
     }
   }
+  EXPECT_GT(flips, 300);
+  EXPECT_GT(changed, 0);
+  EXPECT_GT(refused, flips * 9 / 10) << "of " << flips << " flips of tags and lengths";
 }
 
 }  // namespace

@@ -10,8 +10,10 @@ namespace assay {
 namespace {
 
 std::vector<std::string> matches(const std::string& pattern, const std::string& text) {
+  const std::string origin = "model";
+  TextBudget budget(text.size(), origin);
   std::vector<std::string> result;
-  for (const TextSpan& span : SplitRegex(pattern, "model").find_all(text))
+  for (const TextSpan& span : SplitRegex(pattern, origin).find_all(text, budget))
     result.push_back(text.substr(span.begin, span.end - span.begin));
   return result;
 }
@@ -81,7 +83,9 @@ TEST(SplitRegex, PatternsThatCannotBeCompiledOrMatchNothingAreRefused) {
 
 TEST(SplitRegex, EndlessBacktrackingEndsInAnError) {
   const SplitRegex regex("(?:a|a|aa)+[bc]", "model");
-  EXPECT_ERROR(regex.find_all(std::string(200, 'a')), "model: split pattern", "cannot be matched");
+  const std::string origin = "model", text(200, 'a');
+  TextBudget budget(text.size(), origin);
+  EXPECT_ERROR(regex.find_all(text, budget), "model: split pattern", "cannot be matched");
 }
 
 }  // namespace

@@ -40,7 +40,7 @@ Value make_namespace(const Arguments& arguments, Context& context) {
   auto result = std::make_shared<Namespace>();
   for (const auto& [name, value] : arguments.named) {
     if (value.holds_state()) context.refuse("a namespace inside a namespace is not supported");
-    assign(result->attributes, name, value);
+    put(result->attributes, name, value, context);
   }
   return Value::name_space(std::move(result));
 }
@@ -66,6 +66,7 @@ Value format_date(const Arguments& arguments, const std::string& date, Context& 
   if (!shaped || month < 1 || month > 12)
     context.refuse("the date \"{}\" is not of the form 2024-07-26", date);
   const std::string name = kMonths[static_cast<std::size_t>(month - 1)];
+  context.charge(format.size() * name.size());
   std::string result;
   for (std::size_t i = 0; i < format.size(); ++i) {
     if (format[i] != '%') {

@@ -30,6 +30,16 @@ class Context {
     left_ -= amount;
   }
 
+  /// What std::string::find may cost: the pattern compared anew at every place.
+  void charge_search(std::size_t text, std::size_t pattern) {
+    constexpr std::size_t kComparedAtOnce = 64;
+    charge(text);
+    if (pattern <= text) charge_product(text - pattern + 1, pattern / kComparedAtOnce);
+  }
+  void charge_product(std::size_t times, std::size_t amount) {
+    charge(amount != 0 && times > kWorkLimit / amount ? kWorkLimit + 1 : times * amount);
+  }
+
   const std::string& origin() const { return origin_; }
 
  private:

@@ -68,7 +68,10 @@ Value items(const Value& input, ArgumentReader&, Context& context) {
   if (input.as_dict() == nullptr && !input.is_undefined())
     context.refuse("items: {} is no mapping", input.kind());
   if (const auto* dict = input.as_dict())
-    for (const auto& [key, value] : *dict) pairs.push_back(Value::list({Value::string(key), value}));
+    for (const auto& [key, value] : *dict) {
+      context.charge(key.size() + 4 * sizeof(Value));
+      pairs.push_back(Value::list({Value::string(key), value}));
+    }
   return Value::list(std::move(pairs));
 }
 
@@ -77,7 +80,8 @@ Value string(const Value& input, ArgumentReader&, Context& context) {
 }
 
 /// A decimal number in the text, all of it, or nothing.
-std::optional<double> parse_real(std::string_view text) {
+std::optional<double> parse_real(std::string_view text, Context& context) {
+  context.charge(text.size());
   text = strip_right(strip_left(text));
   if (text.starts_with('+')) text.remove_prefix(1);
   double value = 0;
@@ -96,7 +100,7 @@ Value to_integer(const Value& input, ArgumentReader& arguments, Context& context
   if (const auto whole = whole_number(input)) return Value::integer(*whole);
   if (const auto* real = input.as_real()) return truncated(*real, context);
   if (input.is_undefined()) context.refuse("int: the input is {}", input.kind());
-  const auto parsed = input.as_string() == nullptr ? std::nullopt : parse_real(*input.as_string());
+  const auto parsed = input.as_string() == nullptr ? std::nullopt : parse_real(*input.as_string(), context);
   return parsed ? truncated(*parsed, context) : std::move(instead);
 }
 
@@ -105,7 +109,7 @@ Value to_real(const Value& input, ArgumentReader& arguments, Context& context) {
   if (const auto whole = whole_number(input)) return Value::real(static_cast<double>(*whole));
   if (input.as_real() != nullptr) return input;
   if (input.is_undefined()) context.refuse("float: the input is {}", input.kind());
-  const auto parsed = input.as_string() == nullptr ? std::nullopt : parse_real(*input.as_string());
+  const auto parsed = input.as_string() == nullptr ? std::nullopt : parse_real(*input.as_string(), context);
   return parsed ? Value::real(*parsed) : std::move(instead);
 }
 

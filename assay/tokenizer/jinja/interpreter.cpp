@@ -114,7 +114,7 @@ Interpreter::Flow Interpreter::execute(const For& node) {
 }
 
 Interpreter::Flow Interpreter::execute(const std::unique_ptr<const Macro>& node) {
-  assign(scopes_.back(), node->name, Value::macro(node.get()));
+  put(scopes_.back(), node->name, Value::macro(node.get()), context_);
   return Flow::normal;
 }
 
@@ -131,13 +131,13 @@ void Interpreter::assign_to(const Target& target, const Value& value) {
                       target.names.front(), object.kind());
     // A namespace inside itself, at whatever distance, would never be released.
     if (value.holds_state()) context_.refuse("a namespace inside a namespace is not supported");
-    return assign(named->attributes, target.attribute, value);
+    return put(named->attributes, target.attribute, value, context_);
   }
-  if (target.names.size() == 1) return assign(scopes_.back(), target.names.front(), value);
+  if (target.names.size() == 1) return put(scopes_.back(), target.names.front(), value, context_);
   const auto items = items_of(value, context_);
   if (items->size() != target.names.size())
     context_.refuse("{} names for {} values", target.names.size(), items->size());
-  for (std::size_t i = 0; i < items->size(); ++i) assign(scopes_.back(), target.names[i], (*items)[i]);
+  for (std::size_t i = 0; i < items->size(); ++i) put(scopes_.back(), target.names[i], (*items)[i], context_);
 }
 
 Value Interpreter::evaluate(const ExpressionPtr& expression) {
@@ -157,8 +157,7 @@ Value Interpreter::evaluate(const Literal& node) {
 
 Value Interpreter::evaluate(const Name& node) {
   for (auto scope = scopes_.rbegin(); scope != scopes_.rend(); ++scope) {
-    context_.charge(scope->size());
-    if (const Value* found = find(*scope, node.name)) return *found;
+    if (const Value* found = look_up(*scope, node.name, context_)) return *found;
   }
   // Names that Jinja defines: to take them for undefined would be silently wrong.
   static constexpr std::array<std::string_view, 8> kJinja = {"dict", "lipsum", "cycler",  "joiner",
@@ -176,7 +175,7 @@ Value Interpreter::evaluate(const ListLiteral& node) {
 
 Value Interpreter::evaluate(const DictLiteral& node) {
   Dict items;
-  for (const auto& [key, item] : node.items) assign(items, key, evaluate(item));
+  for (const auto& [key, item] : node.items) put(items, key, evaluate(item), context_);
   return bounded(Value::dict(std::move(items)), context_);
 }
 
@@ -276,7 +275,7 @@ Value Interpreter::call(const Macro& macro, const Arguments& arguments) {
   for (const auto& [name, fallback] : macro.parameters) {
     Value value = reader.take(name.c_str(), Value::undefined(name));
     if (value.is_undefined() && fallback != nullptr) value = evaluate(fallback);
-    assign(scopes_.back(), name, std::move(value));
+    put(scopes_.back(), name, std::move(value), context_);
   }
   reader.finish();
   std::string text = capture(macro.body);

@@ -10,6 +10,7 @@ namespace assay::jinja {
 Value ArgumentReader::take(const char* name, Value fallback) {
   const bool by_position = position_ < arguments_.positional.size();
   const Value* found = by_position ? &arguments_.positional[position_++] : nullptr;
+  context_.charge(arguments_.named.size());
   for (const auto& [given, value] : arguments_.named)
     if (given == name) {
       if (found != nullptr) context_.refuse("{}: argument \"{}\" is given twice", callee_, name);
@@ -31,6 +32,7 @@ std::string ArgumentReader::require_string(const char* name) {
   const Value value = require(name);
   if (value.as_string() == nullptr)
     context_.refuse("{}: argument \"{}\" is {}, a string expected", callee_, name, value.kind());
+  context_.charge(value.as_string()->size());
   return *value.as_string();
 }
 
@@ -39,9 +41,9 @@ void ArgumentReader::finish() const {
     context_.refuse("{}: an argument that is not supported", callee_);
 }
 
-std::string strip(const std::string& text, const Value& unwanted, bool left, bool right,
-                  const Context& context) {
+std::string strip(const std::string& text, const Value& unwanted, bool left, bool right, Context& context) {
   std::string_view rest = text;
+  context.charge(text.size());
   if (unwanted.is_none()) {
     if (left) rest = strip_left(rest);
     if (right) rest = strip_right(rest);
@@ -49,6 +51,7 @@ std::string strip(const std::string& text, const Value& unwanted, bool left, boo
   }
   if (unwanted.as_string() == nullptr)
     context.refuse("strip: {} where characters are expected", unwanted.kind());
+  context.charge_product(text.size(), unwanted.as_string()->size());
   const auto dropped = characters(*unwanted.as_string());
   const auto letters = characters(text);
   const auto is_dropped = [&](std::string_view letter) {
@@ -65,6 +68,7 @@ std::string strip(const std::string& text, const Value& unwanted, bool left, boo
 std::string replace(const std::string& text, const std::string& pattern, const std::string& replacement,
                     std::int64_t count, Context& context) {
   if (pattern.empty()) context.refuse("replace: an empty pattern is not supported");
+  context.charge_search(text.size(), pattern.size());
   std::string result;
   std::size_t done = 0;
   for (std::size_t at = text.find(pattern); at != std::string::npos && count != 0;
@@ -74,7 +78,6 @@ std::string replace(const std::string& text, const std::string& pattern, const s
     done = at + pattern.size();
     --count;
   }
-  context.charge(text.size());
   return result.append(text, done);
 }
 
@@ -127,6 +130,7 @@ void write_json(const Value& value, int indent, int depth, std::string& result, 
                 [&](const Value& item) { write_json(item, indent, depth + 1, result, context); });
   } else if (const auto* dict = value.as_dict()) {
     write_items(*dict, '{', '}', indent, depth, result, [&](const auto& entry) {
+      context.charge(entry.first.size());
       result += json_quote(entry.first) + ": ";
       write_json(entry.second, indent, depth + 1, result, context);
     });

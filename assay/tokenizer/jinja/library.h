@@ -18,7 +18,7 @@ struct Arguments {
 /// Hands out arguments by position or name and refuses what is left over.
 class ArgumentReader {
  public:
-  ArgumentReader(std::string callee, const Arguments& arguments, const Context& context)
+  ArgumentReader(std::string callee, const Arguments& arguments, Context& context)
       : callee_(std::move(callee)), arguments_(arguments), context_(context) {}
 
   /// The next argument, or the fallback where it is absent.
@@ -31,7 +31,7 @@ class ArgumentReader {
  private:
   std::string callee_;
   const Arguments& arguments_;
-  const Context& context_;
+  Context& context_;
   std::size_t position_ = 0, taken_ = 0;
 };
 
@@ -46,8 +46,7 @@ Value call_method(const Value& object, const std::string& name, const Arguments&
 std::string to_json(const Value& value, int indent, Context& context);
 
 /// str.strip and its two halves; `unwanted` none: white space.
-std::string strip(const std::string& text, const Value& unwanted, bool left, bool right,
-                  const Context& context);
+std::string strip(const std::string& text, const Value& unwanted, bool left, bool right, Context& context);
 /// str.replace; a negative count replaces all.
 std::string replace(const std::string& text, const std::string& pattern, const std::string& replacement,
                     std::int64_t count, Context& context);

@@ -1,6 +1,5 @@
 #include <algorithm>
 #include <array>
-#include <limits>
 
 #include "assay/tokenizer/jinja/library.h"
 #include "assay/tokenizer/jinja/operators.h"
@@ -40,6 +39,7 @@ Value split(const std::string& text, ArgumentReader& arguments, Context& context
   const std::string* pattern = separator.as_string();
   if (pattern == nullptr || pattern->empty())
     context.refuse("split: the separator is not a string, or empty");
+  context.charge_search(text.size(), pattern->size());
   List parts;
   std::size_t done = 0;
   for (std::size_t at = text.find(*pattern); at != std::string::npos; at = text.find(*pattern, done)) {
@@ -54,14 +54,19 @@ Value split(const std::string& text, ArgumentReader& arguments, Context& context
 
 /// startswith and endswith take one string, or a tuple of which one must fit.
 template <class Fits>
-Value any_fits(const Value& wanted, const Context& context, const Fits& fits) {
-  if (wanted.as_string() != nullptr) return Value::boolean(fits(*wanted.as_string()));
+Value any_fits(const Value& wanted, Context& context, const Fits& fits) {
+  const auto fits_charged = [&](const std::string& part) {
+    context.charge(8 + part.size());
+    return fits(part);
+  };
+  if (wanted.as_string() != nullptr) return Value::boolean(fits_charged(*wanted.as_string()));
   if (wanted.as_list() == nullptr)
     context.refuse("startswith or endswith: {} where a string is expected", wanted.kind());
   bool any = false;
+  context.charge(wanted.as_list()->size());
   for (const Value& one : *wanted.as_list()) {
     if (one.as_string() == nullptr) context.refuse("startswith or endswith: {} in the list", one.kind());
-    any = any || fits(*one.as_string());
+    any = any || fits_charged(*one.as_string());
   }
   return Value::boolean(any);
 }
@@ -76,18 +81,21 @@ Value ends_with(const std::string& text, ArgumentReader& arguments, Context& con
                   [&](const std::string& part) { return text.ends_with(part); });
 }
 
-Value remove_prefix(const std::string& text, ArgumentReader& arguments, Context&) {
+Value remove_prefix(const std::string& text, ArgumentReader& arguments, Context& context) {
+  context.charge(text.size());
   const std::string part = arguments.require_string("prefix");
   return Value::string(text.starts_with(part) ? text.substr(part.size()) : text);
 }
 
-Value remove_suffix(const std::string& text, ArgumentReader& arguments, Context&) {
+Value remove_suffix(const std::string& text, ArgumentReader& arguments, Context& context) {
+  context.charge(text.size());
   const std::string part = arguments.require_string("suffix");
   return Value::string(text.ends_with(part) ? text.substr(0, text.size() - part.size()) : text);
 }
 
 template <LetterCase letter_case>
 Value with_case(const std::string& text, ArgumentReader&, Context& context) {
+  context.charge(text.size());
   return Value::string(change_case(text, letter_case, context));
 }
 
@@ -106,8 +114,9 @@ Value joined(const std::string& text, ArgumentReader& arguments, Context& contex
 }
 
 Value find_part(const std::string& text, ArgumentReader& arguments, Context& context) {
-  const std::size_t at = text.find(arguments.require_string("sub"));
-  context.charge(text.size());
+  const std::string part = arguments.require_string("sub");
+  context.charge_search(text.size(), part.size());
+  const std::size_t at = text.find(part);
   if (at == std::string::npos) return Value::integer(-1);
   return Value::integer(static_cast<std::int64_t>(characters(std::string_view(text).substr(0, at)).size()));
 }
@@ -115,7 +124,7 @@ Value find_part(const std::string& text, ArgumentReader& arguments, Context& con
 Value count_parts(const std::string& text, ArgumentReader& arguments, Context& context) {
   const std::string part = arguments.require_string("sub");
   if (part.empty()) context.refuse("count: an empty string is not supported");
-  context.charge(text.size());
+  context.charge_search(text.size(), part.size());
   std::int64_t count = 0;
   for (std::size_t at = text.find(part); at != std::string::npos; at = text.find(part, at + part.size()))
     ++count;
@@ -151,18 +160,18 @@ Value call_dict_method(const Dict& dict, const std::string& name, ArgumentReader
   if (name == "get") {
     const std::string key = arguments.require_string("key");
     Value fallback = arguments.take("default", Value::none());
-    const Value* found = find(dict, key);
+    const Value* found = look_up(dict, key, context);
     return found == nullptr ? std::move(fallback) : *found;
   }
   List result;
   for (const auto& [key, value] : dict) {
+    context.charge(key.size() + 4 * sizeof(Value));
     if (name == "keys") result.push_back(Value::string(key));
     if (name == "values") result.push_back(value);
     if (name == "items") result.push_back(Value::list({Value::string(key), value}));
   }
   if (name != "keys" && name != "values" && name != "items")
     context.refuse("method \"{}\" of a mapping is not supported", name);
-  context.charge(result.size() * sizeof(Value));
   return Value::list(std::move(result));
 }
 

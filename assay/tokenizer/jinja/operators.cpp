@@ -15,6 +15,11 @@ namespace {
 
 using Operator = Arithmetic::Operator;
 
+void charge_look_up(const Dict& dict, const std::string& key, Context& context) {
+  constexpr std::size_t kComparedAtOnce = 64;
+  context.charge_product(dict.size(), 1 + key.size() / kComparedAtOnce);
+}
+
 std::optional<double> number(const Value& value) {
   if (const auto whole = whole_number(value)) return static_cast<double>(*whole);
   if (const auto* real = value.as_real()) return *real;
@@ -96,24 +101,26 @@ Value add_lists(const List& left, const List& right, Context& context) {
   return Value::list(std::move(joined));
 }
 
-std::optional<std::partial_ordering> order(const Value& left, const Value& right) {
+std::optional<std::partial_ordering> order(const Value& left, const Value& right, Context& context) {
   const auto a = whole_number(left), b = whole_number(right);
   if (a && b) return *a <=> *b;
   const auto x = number(left), y = number(right);
   if (x && y) return *x <=> *y;
-  if (left.as_string() != nullptr && right.as_string() != nullptr)
+  if (left.as_string() != nullptr && right.as_string() != nullptr) {
+    context.charge(std::min(left.as_string()->size(), right.as_string()->size()));
     return left.as_string()->compare(*right.as_string()) <=> 0;  // UTF-8 sorts as its characters do
+  }
   return std::nullopt;
 }
 
 bool contains(const Value& container, const Value& value, Context& context) {
   if (const auto* text = container.as_string()) {
     if (value.as_string() == nullptr) refuse_operands("in", value, container, context);
-    context.charge(text->size());
+    context.charge_search(text->size(), value.as_string()->size());
     return text->find(*value.as_string()) != std::string::npos;
   }
   if (const auto* dict = container.as_dict())
-    return value.as_string() != nullptr && find(*dict, *value.as_string()) != nullptr;
+    return value.as_string() != nullptr && look_up(*dict, *value.as_string(), context) != nullptr;
   if (container.is_undefined()) return false;
   if (container.as_list() == nullptr) refuse_operands("in", value, container, context);
   return std::any_of(container.as_list()->begin(), container.as_list()->end(),
@@ -192,6 +199,17 @@ bool is_method(const Value& object, const std::string& name) {
 
 }  // namespace
 
+const Value* look_up(const Dict& dict, const std::string& key, Context& context) {
+  charge_look_up(dict, key, context);
+  return find(dict, key);
+}
+
+void put(Dict& dict, const std::string& key, Value value, Context& context) {
+  charge_look_up(dict, key, context);
+  context.charge(key.size());
+  assign(dict, key, std::move(value));
+}
+
 std::optional<std::int64_t> whole_number(const Value& value) {
   if (const auto* whole = value.as_integer()) return *whole;
   if (const auto* flag = value.as_boolean()) return *flag ? 1 : 0;
@@ -233,7 +251,8 @@ bool equal(const Value& left, const Value& right,
   context.charge(8);
   if (left.is_undefined() || right.is_undefined()) return left.is_undefined() && right.is_undefined();
   if (left.is_none() || right.is_none()) return left.is_none() && right.is_none();
-  if (const auto ordering = order(left, right)) return *ordering == std::partial_ordering::equivalent;
+  if (const auto ordering = order(left, right, context))
+    return *ordering == std::partial_ordering::equivalent;
   if (left.as_list() != nullptr && right.as_list() != nullptr)
     return std::equal(left.as_list()->begin(), left.as_list()->end(), right.as_list()->begin(),
                       right.as_list()->end(),
@@ -242,7 +261,7 @@ bool equal(const Value& left, const Value& right,
     const Dict& a = *left.as_dict();
     const Dict& b = *right.as_dict();
     return a.size() == b.size() && std::all_of(a.begin(), a.end(), [&](const auto& entry) {
-             const Value* other = find(b, entry.first);
+             const Value* other = look_up(b, entry.first, context);
              return other != nullptr && equal(entry.second, *other, context);
            });
   }
@@ -255,7 +274,7 @@ bool compare(Comparison::Operator operation, const Value& left, const Value& rig
   if (operation == Kind::not_equal) return !equal(left, right, context);
   if (operation == Kind::in) return contains(right, left, context);
   if (operation == Kind::not_in) return !contains(right, left, context);
-  const auto ordering = order(left, right);
+  const auto ordering = order(left, right, context);
   if (!ordering) refuse_operands("< or >", left, right, context);
   if (operation == Kind::less) return *ordering < 0;
   if (operation == Kind::less_equal) return *ordering <= 0;
@@ -266,7 +285,7 @@ Value item_of(const Value& object, const Value& key, Context& context) {
   if (const auto* dict = object.as_dict()) {
     const std::string* name = key.as_string();
     if (name == nullptr) return Value::undefined("a key that is no string");
-    const Value* found = find(*dict, *name);
+    const Value* found = look_up(*dict, *name, context);
     if (found == nullptr && is_method(object, *name))
       context.refuse("the method \"{}\" is not called", *name);
     return found == nullptr ? Value::undefined(*name) : *found;
@@ -292,13 +311,13 @@ Value item_of(const Value& object, const Value& key, Context& context) {
                           : Value::string(std::string(*found));
 }
 
-Value attribute_of(const Value& object, const std::string& name, const Context& context) {
+Value attribute_of(const Value& object, const std::string& name, Context& context) {
   if (const auto* loop = object.as_loop()) return loop_attribute(*loop, name, context);
   if (object.is_undefined()) context.refuse("\"{}\" of {}", name, object.kind());
   if (is_method(object, name)) context.refuse("the method \"{}\" is not called", name);
   const Dict* attributes = object.as_dict();
   if (const auto* named = object.as_namespace()) attributes = &named->attributes;
-  const Value* found = attributes == nullptr ? nullptr : find(*attributes, name);
+  const Value* found = attributes == nullptr ? nullptr : look_up(*attributes, name, context);
   return found == nullptr ? Value::undefined(name) : *found;
 }
 
@@ -328,7 +347,10 @@ std::shared_ptr<const List> items_of(const Value& value, Context& context) {
   if (const auto* list = value.as_list()) {
     items = *list;
   } else if (const auto* dict = value.as_dict()) {
-    for (const auto& [key, element] : *dict) items.push_back(Value::string(key));
+    for (const auto& [key, element] : *dict) {
+      context.charge(key.size());
+      items.push_back(Value::string(key));
+    }
   } else if (const auto* text = value.as_string()) {
     context.charge(text->size() * sizeof(Value));
     for (const std::string_view letter : characters(*text))

@@ -14,7 +14,10 @@ bool equal(const Value& left, const Value& right, Context& context);
 /// object[key]; a missing key or an index out of range gives undefined.
 Value item_of(const Value& object, const Value& key, Context& context);
 /// object.name, unless it is the callee of a call.
-Value attribute_of(const Value& object, const std::string& name, const Context& context);
+Value attribute_of(const Value& object, const std::string& name, Context& context);
+/// As find and assign in value.h, with the keys that are looked at charged.
+const Value* look_up(const Dict& dict, const std::string& key, Context& context);
+void put(Dict& dict, const std::string& key, Value value, Context& context);
 /// object[begin:end:step]; none stands for an absent part.
 Value slice_of(const Value& object, const Value& begin, const Value& end, const Value& step,
                Context& context);

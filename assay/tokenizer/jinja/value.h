@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -32,7 +33,8 @@ class Value {
                             std::shared_ptr<Namespace>, std::shared_ptr<const Loop>, const Macro*, Function>;
 
   Value() = default;
-  static Value undefined(std::string name) { return Value(Undefined{std::move(name)}); }
+  /// Names are kept for messages only; long ones are cut, because they are copied with the value.
+  static Value undefined(std::string_view name) { return Value(Undefined{std::string(name.substr(0, 128))}); }
   static Value none() { return Value(None{}); }
   static Value boolean(bool value) { return Value(value); }
   static Value integer(std::int64_t value) { return Value(value); }
