@@ -7,7 +7,7 @@
 #include <sstream>
 
 #include "app/command.h"
-#include "app/model_options.h"
+#include "app/measure_options.h"
 #include "assay/base/error.h"
 #include "assay/measure/report.h"
 #include "assay/quantize/quantize_model.h"
@@ -21,7 +21,7 @@ struct Options : Common {
                                       "w3-mlp+gptq", "w3",       "mlx3", "mlx2", "mlx2+gptq"};
   std::size_t tokens = 8192, calibration_tokens = 16384;
   std::uint64_t seed = 1;
-  bool keep = false;
+  bool keep = false, any_text = false;
 };
 
 /// The bundled model: beside the installed program, else in the source tree it was built from.
@@ -115,16 +115,20 @@ void print_table(const Measurement& measurement, const std::vector<std::string>&
   for (std::size_t i = 0; i < measurement.models.size(); ++i) {
     const ModelMeasurement& model = measurement.models[i];
     const DivergenceSummary& divergence = *model.divergence;
-    const Interval ratio = verdicts[i].perplexity_ratio_interval();
+    const std::optional<Interval> ratio = verdicts[i].perplexity_ratio_interval();
     const std::string verdict =
-        verdicts[i].decision == Decision::second_better
+        measurement.clusters.count() < 2 ? "one cluster: no verdict"
+        : verdicts[i].decision == Decision::second_better && ratio
             ? fmt::format("worse by {:.1f} % [{:.1f}, {:.1f}]", 100 * (verdicts[i].perplexity_ratio() - 1),
-                          100 * (ratio.low - 1), 100 * (ratio.high - 1))
+                          100 * (ratio->low - 1), 100 * (ratio->high - 1))
             : std::string(decision_name(verdicts[i].decision));
-    fmt::print("{:<11} {:>7.3f} {:>7.3f} {:>10} {:>17.3f} {:>7.4f} [{:.4f}, {:.4f}] {:>4.1f}%  {}\n",
-               recipes[i], model.facts.linear_bits_per_weight, model.facts.file_bits_per_weight,
-               model.facts.bytes, model.perplexity, divergence.mean, divergence.mean_interval.low,
-               divergence.mean_interval.high, 100 * divergence.top1_agreement, verdict);
+    const std::string interval =
+        divergence.mean_interval
+            ? fmt::format("[{:.4f}, {:.4f}]", divergence.mean_interval->low, divergence.mean_interval->high)
+            : "no interval";
+    fmt::print("{:<11} {:>7.3f} {:>7.3f} {:>10} {:>17.3f} {:>7.4f} {} {:>4.1f}%  {}\n", recipes[i],
+               model.facts.linear_bits_per_weight, model.facts.file_bits_per_weight, model.facts.bytes,
+               model.perplexity, divergence.mean, interval, 100 * divergence.top1_agreement, verdict);
   }
 }
 
@@ -156,7 +160,7 @@ void run(const Options& options) {
       for (const std::string& note : result.plan.notes) fmt::print("note: {}: {}\n", recipe, note);
     quantised.push_back(load_model(out, {.linear = {Residency::automatic}}));
   }
-  const Corpus corpus = load_corpus(original, {options.text, options.tokens, options.seed});
+  const Corpus corpus = load_corpus(original, {options.text, options.tokens, options.seed, options.any_text});
   const Measurement measurement = measure(quantised, &original, corpus, {});
   const std::vector<Comparison> verdicts = decided_against_original(measurement);
 
@@ -178,6 +182,8 @@ void run(const Options& options) {
   fmt::print(
       "\nbits per weight: linear = matrices inside the blocks, file = everything; text: {}\nreport: {}\n",
       corpus.label, path);
+  if (measurement.clusters.count() < 2)
+    fmt::print("one cluster of text: no intervals and no verdicts; more --tokens give them\n");
 }
 
 }  // namespace
@@ -196,6 +202,7 @@ void add_demo(CLI::App& app) {
   command->add_option("--tokens", options->tokens, "Tokens to measure on")
       ->check(CLI::Range(std::size_t{1024}, std::size_t{1} << 40))
       ->capture_default_str();
+  add_any_text(command, &options->any_text);
   command
       ->add_option("--calib-tokens", options->calibration_tokens,
                    "Tokens sampled from the model to calibrate on")

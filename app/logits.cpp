@@ -59,6 +59,7 @@ void write_npy(const std::string& path, const std::vector<float>& values, std::s
 void run(const Options& options) {
   const LoadedModel loaded = load(options.loading, options.model);
   const std::vector<float> logits = compute_logits(*loaded.model, parse_ids(options.ids), options.last);
+  print_timing(options.loading, loaded);
   const auto vocabulary = static_cast<std::size_t>(loaded.model->config().vocabulary);
   const std::size_t rows = logits.size() / vocabulary;
   if (!options.out.empty()) write_npy(options.out, logits, rows, vocabulary);

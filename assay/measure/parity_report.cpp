@@ -56,6 +56,7 @@ std::string render_parity_report(const ParityReportInput& input, const Tokenizer
       "reference choice "
       "with a top-2 margin of at most {} logits is undecidable\n\n",
       input.model, input.reference, input.options.margin_tolerance);
+  if (input.reference_check) text += fmt::format("{}\n\n", input.reference_check->sentence);
   for (std::size_t i = 0; i < input.cases.size(); ++i)
     text += fmt::format("## Prompt {}: {}\n\n{}\n", i + 1, quote(input.cases[i].prompt),
                         render_case(input.cases[i], input.results[i], tokenizer));
@@ -93,6 +94,7 @@ OrderedJson parity_json(const ParityReportInput& input) {
   }
   return {{"model", input.model},
           {"reference", input.reference},
+          {"reference_check", input.reference_check ? to_json(*input.reference_check) : OrderedJson(nullptr)},
           {"margin_tolerance", input.options.margin_tolerance},
           {"logit_tolerance", input.options.logit_tolerance},
           {"prompts", prompts},
