@@ -105,13 +105,15 @@ OrderedJson to_json(const ReferenceCheck& check) {
 }
 
 ReferenceCheck check_reference(const Checkpoint& model, const Checkpoint& reference) {
+  const std::vector<NamedSource> sources = named_sources(model);
+  const bool known = !sources.empty();
   if (same_weights(model, reference))
     return {ReferenceRelation::same_files,
-            fmt::format("{}: the reference {} is the very same weights", model.path, reference.path)};
-  const std::vector<NamedSource> sources = named_sources(model);
-  if (sources.empty())
+            fmt::format("{}: the reference {} is the very same weights", model.path, reference.path), known};
+  if (!known)
     return {ReferenceRelation::not_verifiable,
-            fmt::format("reference not verifiable: {} has no manifest that names its source", model.path)};
+            fmt::format("reference not verifiable: {} has no manifest that names its source", model.path),
+            known};
   const auto sizes = sizes_on_disk(reference);
   std::string found = fmt::format("{} bytes", sizes.empty() ? 0 : *sizes.rbegin());
   for (std::size_t i = 0; i < sources.size(); ++i) {
@@ -121,16 +123,19 @@ ReferenceCheck check_reference(const Checkpoint& model, const Checkpoint& refere
     if (files == sources[i].files)
       return {i == 0 ? ReferenceRelation::source : ReferenceRelation::origin,
               fmt::format("{} is what {} was made from{}: hashes agree", reference.path, model.path,
-                          i == 0 ? "" : " in several steps")};
+                          i == 0 ? "" : " in several steps"),
+              known};
   }
   return {ReferenceRelation::other,
           fmt::format("{}: made from {} ({}), which the reference {} ({}) is not", model.path,
-                      quote(sources[0].path), size_and_hash(sources[0].files), reference.path, found)};
+                      quote(sources[0].path), size_and_hash(sources[0].files), reference.path, found),
+          known};
 }
 
 void require_source(const ReferenceCheck& check, const ReferenceRules& rules) {
-  const bool refused = check.relation == ReferenceRelation::other ||
-                       (check.relation == ReferenceRelation::same_files && rules.same_is_refused);
+  const bool refused =
+      check.relation == ReferenceRelation::other ||
+      (check.relation == ReferenceRelation::same_files && (rules.same_is_refused || check.source_known));
   if (refused && !rules.any)
     fail("{}; give its source, or --any-reference to compare all the same", check.sentence);
 }

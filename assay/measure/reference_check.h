@@ -20,7 +20,8 @@ std::string_view relation_name(ReferenceRelation relation);
 
 struct ReferenceCheck {
   ReferenceRelation relation = ReferenceRelation::not_verifiable;
-  std::string sentence;  // both models named, hashes where they differ
+  std::string sentence;       // both models named, hashes where they differ
+  bool source_known = false;  // the model's manifest names what it was made from
 };
 OrderedJson to_json(const ReferenceCheck& check);
 
@@ -28,8 +29,9 @@ OrderedJson to_json(const ReferenceCheck& check);
 ReferenceCheck check_reference(const Checkpoint& model, const Checkpoint& reference);
 
 struct ReferenceRules {
-  bool any = false;             // the user insists (--any-reference)
-  bool same_is_refused = true;  // also where no manifest says so: a gate, which would pass anything
+  bool any = false;  // the user insists (--any-reference)
+  bool same_is_refused =
+      true;  // the model itself, also where no manifest names another: a gate would pass it
 };
 /// Throws Error with the sentence for a reference that `rules` do not allow.
 void require_source(const ReferenceCheck& check, const ReferenceRules& rules);

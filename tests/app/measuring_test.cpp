@@ -72,6 +72,7 @@ TEST_F(Measuring, AReferenceMustBeWhatTheModelWasMadeFrom) {
   expect_error("gate " + q2 + " --reference " + q2 + limits, {q2, "very same", "--any-reference"});
   expect_error("gate " + demo + " --reference " + demo + limits, {demo, "very same"});
   expect_error("gate " + q2 + " --reference " + q8 + limits, {q2, q8, "demo", "sha256", "--any-reference"});
+  expect_error("eval " + q2 + " --reference " + q2 + " --text " + text, {q2, "very same"});
   expect_error("eval " + q2 + " --reference " + q8 + " --text " + text, {q2, q8, "--any-reference"});
   expect_error("compare " + q8 + " " + q2 + " --text " + text, {q2, q8, "--any-reference"});
 
