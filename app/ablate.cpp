@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "app/command.h"
+#include "app/measure_options.h"
 #include "app/numbers.h"
 #include "app/say.h"
 #include "assay/ablation/run.h"
@@ -36,7 +37,7 @@ void print_verdicts(const std::vector<AblationVerdict>& verdicts) {
 
 void run_calibration(const RunOptions& options) {
   LoadedModel model = load_model(options.model, {.linear = {Residency::automatic}});
-  const Corpus corpus = load_corpus(model, {options.text, options.max_tokens, 1});
+  const Corpus corpus = load_corpus(model, {options.text, options.max_tokens, 1, options.ablation.any_text});
   if (!options.rotation.empty()) {
     RotationOptions rotation;
     rotation.scratch_directory = parent_folder(options.out);
@@ -80,6 +81,7 @@ void add_calibration(CLI::App& parent) {
       ->required();
   command->add_option("--text", options->text, "Text file to measure on; it must not overlap the other")
       ->required();
+  add_any_text(command, &ablation.any_text);
   command->add_option("--out", options->out, "JSON lines; a file that is there is gone on with")->required();
   command->add_option("--formats", ablation.formats, "Formats, separated by commas")
       ->delimiter(',')

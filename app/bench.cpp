@@ -101,6 +101,7 @@ void run(const Options& options) {
   for (std::size_t i = 1; i < models.size(); ++i)
     rows[i].against_first =
         combine_quads(measure_quads(first, decode_timer(*models[i].model, options.speed), options.speed));
+  for (const LoadedModel& loaded : models) print_timing(options.loading, loaded);
   const double sgemm = measure_sgemm_gflops();
   if (options.json)
     say_json(as_json(rows, options.speed, sgemm));

@@ -1,6 +1,7 @@
 #include "app/budget_options.h"
 #include "app/numbers.h"
 
+#include "app/measure_options.h"
 #include "assay/base/error.h"
 #include "assay/base/file.h"
 #include "assay/base/json_text.h"
@@ -17,7 +18,7 @@ Sensitivities find_sensitivities(const BudgetOptions& options, const std::string
   sensitivity.formats = options.formats;
   sensitivity.feedback = !options.plain;
   Sensitivities found = measure_sensitivities(
-      model, load_calibration_text(model, {text, options.tokens, 512, seed}), sensitivity);
+      model, load_calibration_text(model, {text, options.tokens, 512, seed, options.any_text}), sensitivity);
   if (!options.save.empty()) write_file_atomically(options.save, json_text(found.to_json(), 1) + "\n");
   return found;
 }
@@ -35,6 +36,7 @@ void add_budget_options(CLI::App* command, BudgetOptions* options) {
       ->delimiter(',')
       ->capture_default_str();
   command->add_flag("--plain", options->plain, "Weigh formats by plain rounding, not by error feedback");
+  add_any_text(command, &options->any_text);
   command->add_option("--save-sensitivities", options->save, "Keep what was measured in this file");
   command->add_option("--sensitivities", options->sensitivities, "Use such a file instead of measuring");
 }

@@ -22,6 +22,7 @@ void print_results(const Measurement& measurement, const Corpus& corpus, const P
                    double margin) {
   print_model(measurement.reference->facts, "original");
   for (const ModelMeasurement& model : measurement.models) print_model(model.facts, "candidate");
+  print_reference_checks(measurement);
   print_run(measurement, corpus);
   const char* partial = corpus.partial ? " (PARTIAL text)" : "";
   say("\n{:<24} {:>9} {:>9} {:>10} {:>22} {:>9}\n", "model", "linear", "file", "ppl", "mean KLD", "top-1");
@@ -35,7 +36,7 @@ void print_results(const Measurement& measurement, const Corpus& corpus, const P
         model.divergence->mean, interval_text(model.divergence->mean_interval),
         100 * model.divergence->top1_agreement, partial);
   }
-  say("\npaired, {} clusters ({}), Holm over {} comparisons, smallest effect {} % ppl\n",
+  say("\npaired, {} cluster(s) ({}), Holm over {} comparisons, smallest effect {} % ppl\n",
       measurement.clusters.count(), measurement.clusters.kind, pairs.losses.size(), margin);
   for (const Comparison& comparison : pairs.losses) {
     say("{}\n    ppl ratio {} / {} = {:.5f} {}, adjusted p {:.2g}\n", comparison.sentence(margin),
@@ -51,9 +52,12 @@ void run(const Options& options) {
   const LoadedModel original = load(options.loading, options.original);
   std::vector<LoadedModel> candidates;
   for (const std::string& path : options.candidates) candidates.push_back(load(options.loading, path));
+  const std::vector<ReferenceCheck> checks = check_references(options.measure, candidates, original);
   const Corpus corpus = load_corpus(original, options.measure.corpus);
   refuse_calibration_text(candidates, corpus);
-  const Measurement measurement = measure(candidates, &original, corpus, options.measure.resolve());
+  const Measurement measurement = measure(candidates, &original, corpus, options.measure.resolve(), checks);
+  for (std::size_t i = 0; i < candidates.size(); ++i)
+    print_timing(options.loading, candidates[i], {{"evaluation", measurement.models[i].seconds}});
   const PairwiseComparison pairs = compare_pairs(measurement, options.margin);
   if (options.json)
     say_json(pairs_json(measurement, corpus, pairs, options.margin));

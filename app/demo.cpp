@@ -5,6 +5,7 @@
 #include <sstream>
 
 #include "app/command.h"
+#include "app/measure_options.h"
 #include "app/model_options.h"
 #include "app/numbers.h"
 #include "app/say.h"
@@ -22,7 +23,7 @@ struct Options : Common {
                                       "w3-mlp+gptq", "w3",       "mlx3", "mlx2", "mlx2+gptq"};
   std::size_t tokens = 8192, calibration_tokens = 16384;
   std::uint64_t seed = 1;
-  bool keep = false;
+  bool keep = false, any_text = false;
 };
 
 /// The bundled model: beside the installed program, else in the source tree it was built from.
@@ -116,16 +117,20 @@ void print_table(const Measurement& measurement, const std::vector<std::string>&
   for (std::size_t i = 0; i < measurement.models.size(); ++i) {
     const ModelMeasurement& model = measurement.models[i];
     const DivergenceSummary& divergence = *model.divergence;
-    const Interval ratio = verdicts[i].perplexity_ratio_interval();
+    const std::optional<Interval> ratio = verdicts[i].perplexity_ratio_interval();
     const std::string verdict =
-        verdicts[i].decision == Decision::second_better
+        measurement.clusters.count() < 2 ? "one cluster: no verdict"
+        : verdicts[i].decision == Decision::second_better && ratio
             ? fmt::format("worse by {:.1f} % [{:.1f}, {:.1f}]", 100 * (verdicts[i].perplexity_ratio() - 1),
-                          100 * (ratio.low - 1), 100 * (ratio.high - 1))
+                          100 * (ratio->low - 1), 100 * (ratio->high - 1))
             : std::string(decision_name(verdicts[i].decision));
-    say("{:<11} {:>7.3f} {:>7.3f} {:>10} {:>17.3f} {:>7.4f} [{:.4f}, {:.4f}] {:>4.1f}%  {}\n", recipes[i],
+    const std::string interval =
+        divergence.mean_interval
+            ? fmt::format("[{:.4f}, {:.4f}]", divergence.mean_interval->low, divergence.mean_interval->high)
+            : "no interval";
+    say("{:<11} {:>7.3f} {:>7.3f} {:>10} {:>17.3f} {:>7.4f} {} {:>4.1f}%  {}\n", recipes[i],
         model.facts.linear_bits_per_weight, model.facts.file_bits_per_weight, model.facts.bytes,
-        model.perplexity, divergence.mean, divergence.mean_interval.low, divergence.mean_interval.high,
-        100 * divergence.top1_agreement, verdict);
+        model.perplexity, divergence.mean, interval, 100 * divergence.top1_agreement, verdict);
   }
 }
 
@@ -157,7 +162,7 @@ void run(const Options& options) {
       for (const std::string& note : result.plan.notes) say("note: {}: {}\n", recipe, note);
     quantised.push_back(load_model(out, {.linear = {Residency::automatic}}));
   }
-  const Corpus corpus = load_corpus(original, {options.text, options.tokens, options.seed});
+  const Corpus corpus = load_corpus(original, {options.text, options.tokens, options.seed, options.any_text});
   const Measurement measurement = measure(quantised, &original, corpus, {});
   const std::vector<Comparison> verdicts = decided_against_original(measurement);
 
@@ -178,6 +183,8 @@ void run(const Options& options) {
   print_table(measurement, options.recipes, verdicts);
   say("\nbits per weight: linear = matrices inside the blocks, file = everything; text: {}\nreport: {}\n",
       corpus.label, path);
+  if (measurement.clusters.count() < 2)
+    say("one cluster of text: no intervals and no verdicts; more --tokens give them\n");
 }
 
 }  // namespace
@@ -195,6 +202,7 @@ void add_demo(CLI::App& app) {
   command->add_option("--text", options->text, "Text to measure on: a file or self")->capture_default_str();
   add_number(command, "--tokens", &options->tokens, "Tokens to measure on", std::size_t{1024}, kMostTokens)
       ->capture_default_str();
+  add_any_text(command, &options->any_text);
   add_number(command, "--calib-tokens", &options->calibration_tokens,
              "Tokens sampled from the model to calibrate on", std::size_t{512}, kMostTokens)
       ->capture_default_str();

@@ -36,16 +36,14 @@ void print_results(const Measurement& measurement, const Corpus& corpus) {
   const ModelMeasurement& model = measurement.models.front();
   print_model(model.facts, "model");
   if (measurement.reference) print_model(measurement.reference->facts, "reference");
+  print_reference_checks(measurement);
   print_run(measurement, corpus);
   say("perplexity{}: {:.6g} {}\n", corpus.partial ? " (PARTIAL text)" : "", model.perplexity,
       interval_text(model.perplexity_interval));
   say("loss: {:.6f} nats a token, {:.5f} bits a byte ({} bytes: {})\n", model.nll_mean, model.bits_per_byte,
       measurement.bytes.bytes, measurement.bytes.counted);
   if (measurement.reference) say("perplexity of the reference: {:.6g}\n", measurement.reference->perplexity);
-  if (model.divergence)
-    print_divergence(model);
-  else if (measurement.reference)
-    say("divergence: not summarised, the text makes a single cluster; use more text\n");
+  if (model.divergence) print_divergence(model);
   say("{} tokens in {} windows, {:.1f} s: {:.0f} tokens/s, {:.1f} GFLOP/s = {:.0f} % of this machine's "
       "sgemm\n",
       measurement.evaluation.targets.size(), measurement.evaluation.windows.size(), model.seconds,
@@ -60,14 +58,16 @@ void evaluate_model(const Options& options) {
     fail("{}: --record keeps the measurement in assay.json, and there is none: not an Assay directory",
          options.model);
   if (options.events) say("{}\n", ready_event_line());
+  std::vector<ReferenceCheck> checks;
+  if (reference) checks = check_references(options.measure, std::span(&model, 1), *reference);
   const Corpus corpus = load_corpus(reference ? *reference : model, options.measure.corpus);
   refuse_calibration_text(std::span(&model, 1), corpus);
-  const Measurement measurement =
-      measure(std::span(&model, 1), reference ? &*reference : nullptr, corpus, options.measure.resolve());
+  const Measurement measurement = measure(std::span(&model, 1), reference ? &*reference : nullptr, corpus,
+                                          options.measure.resolve(), checks);
   const ModelMeasurement& result = measurement.models.front();
   const OrderedJson json = measurement_json(measurement, result, corpus);
   if (options.record) append_measurement(options.model, json);
-  print_timing(options.loading, model);
+  print_timing(options.loading, model, {{"evaluation", result.seconds}});
   if (options.events)
     say("{}\n", event_line({result.facts.name, result.perplexity, result.nll_mean,
                             measurement.evaluation.targets.size(), measurement.evaluation.windows.size(),

@@ -39,6 +39,7 @@ void report(const Options& options, const GateResult& result, const Measurement&
   }
   print_model(measurement.models.front().facts, "model");
   print_model(measurement.reference->facts, "reference");
+  print_reference_checks(measurement);
   print_run(measurement, corpus);
   for (const GateCheck& check : result.checks) say("{}\n", check.sentence());
   say("{}: {}{}\n", result.passed() ? "PASSED" : "REFUSED", options.model,
@@ -52,6 +53,8 @@ void run(const Options& options) {
   if (options.record && !model.checkpoint->manifest)
     fail("{}: --record keeps the verdict in assay.json, and there is none: not an Assay directory",
          options.model);
+  const std::vector<ReferenceCheck> checks =
+      check_references(options.measure, std::span(&model, 1), reference, true);
   const Corpus corpus = load_corpus(reference, options.measure.corpus);
   refuse_calibration_text(std::span(&model, 1), corpus);
   if (corpus.partial && !options.allow_partial) {
@@ -61,7 +64,8 @@ void run(const Options& options) {
     return;
   }
   const Measurement measurement =
-      measure(std::span(&model, 1), &reference, corpus, options.measure.resolve());
+      measure(std::span(&model, 1), &reference, corpus, options.measure.resolve(), checks);
+  print_timing(options.loading, model, {{"evaluation", measurement.models.front().seconds}});
   const GateResult result = apply_gate(measurement, limits);
   if (options.record) append_measurement(options.model, gate_json(result, measurement, corpus));
   report(options, result, measurement, corpus);

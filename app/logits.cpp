@@ -50,6 +50,7 @@ void run(const Options& options) {
   const std::vector<TokenId> ids = find_ids(options.ids);
   const LoadedModel loaded = load(options.loading, options.model);
   const std::vector<float> logits = compute_logits(*loaded.model, ids, options.last);
+  print_timing(options.loading, loaded);
   const auto vocabulary = static_cast<std::size_t>(loaded.model->config().vocabulary);
   const std::size_t rows = logits.size() / vocabulary;
   if (!options.out.empty()) write_npy(options.out, logits, rows, vocabulary);

@@ -19,7 +19,14 @@ void add_measure_options(CLI::App* command, MeasureOptions* options) {
       ->add_option("--text", options->corpus.text,
                    "Text file (raw bytes), or self: sampled from the reference model")
       ->required();
-  command->add_option("--protocol", options->protocol, "sliding: every token once; chunked: llama.cpp's way")
+  add_any_text(command, &options->corpus.any_text);
+  command->add_flag("--any-reference", options->any_reference,
+                    "Accept a reference that is not what the model was made from");
+  command
+      ->add_option(
+          "--protocol", options->protocol,
+          "sliding: every token once; chunked: the second half of disjoint chunks, each begun with BOS "
+          "where the model wants it, as llama.cpp does (which scores one token fewer)")
       ->check(CLI::IsMember({"sliding", "chunked"}))
       ->capture_default_str();
   command
@@ -41,6 +48,28 @@ void add_measure_options(CLI::App* command, MeasureOptions* options) {
   add_number(command, "--seed", &options->corpus.seed, "Seed of the self-sampled text", std::uint64_t{0},
              kMostSeeds)
       ->capture_default_str();
+}
+
+void add_any_text(CLI::App* command, bool* any_text) {
+  command->add_flag("--any-text", *any_text, "Take a file as text even if it seems to be something else");
+}
+
+std::vector<ReferenceCheck> check_references(const MeasureOptions& options,
+                                             std::span<const LoadedModel> models,
+                                             const LoadedModel& reference, bool is_gate) {
+  std::vector<ReferenceCheck> checks;
+  for (const LoadedModel& model : models) {
+    checks.push_back(check_reference(*model.checkpoint, *reference.checkpoint));
+    require_source(checks.back(), {options.any_reference, is_gate});
+  }
+  return checks;
+}
+
+void print_reference_checks(const Measurement& measurement) {
+  for (const ModelMeasurement& model : measurement.models)
+    if (model.reference_check)
+      say("{}{}\n", model.reference_check->sentence,
+          model.reference_check->relation == ReferenceRelation::other ? " (--any-reference)" : "");
 }
 
 std::string interval_text(const std::optional<Interval>& interval) {

@@ -2,6 +2,8 @@
 #include "app/numbers.h"
 #include "app/say.h"
 
+#include <chrono>
+
 #include "assay/base/error.h"
 
 namespace assay::app {
@@ -40,13 +42,14 @@ void add_model_options(CLI::App* command, ModelOptions* options) {
       ->needs(cache);
   add_number(command, "--active-experts", &options->active_experts,
              "Experts that a token visits, in place of the model's own number", 1, 1 << 20);
-  command
-      ->add_flag("--timing", options->timing,
-                 "For each layer: experts visited, found in memory, read; seconds of waiting and computing")
-      ->needs(cache);
+  command->add_flag(
+      "--timing", options->timing,
+      "Seconds of loading, prefill and decoding; with --expert-cache for each layer also experts "
+      "visited, found in memory, read, waited for");
 }
 
 LoadedModel load(const ModelOptions& options, const std::string& path) {
+  const auto start = std::chrono::steady_clock::now();
   LoadOptions load_options;
   load_options.linear.residency = options.residency == "packed"    ? Residency::packed
                                   : options.residency == "decoded" ? Residency::decoded
@@ -57,12 +60,17 @@ LoadedModel load(const ModelOptions& options, const std::string& path) {
   load_options.experts = store;
   LoadedModel model = load_model(path, load_options, options.config_directory);
   model.experts = store;
+  options.load_seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   say_active_experts(model);
   return model;
 }
 
-void print_timing(const ModelOptions& options, const LoadedModel& model) {
-  if (!options.timing || !model.experts) return;
+void print_timing(const ModelOptions& options, const LoadedModel& model, const std::vector<Phase>& phases) {
+  if (!options.timing) return;
+  say_error("timing: load {:.3f} s", options.load_seconds);
+  for (const Phase& phase : phases) say_error(", {} {:.3f} s", phase.name, phase.seconds);
+  say_error("\n");
+  if (!model.experts) return;
   say_error("experts read by {}{}\n{:>5}  {:>7}  {:>6}  {:>9}  {:>9}  {:>9}  {:>10}\n",
             model.experts->reader(), options.experts.direct ? ", past the page cache" : "", "layer", "visits",
             "hits %", "read MB", "wait ms", "comp. ms", "expert MB");
@@ -76,7 +84,13 @@ void print_timing(const ModelOptions& options, const LoadedModel& model) {
   }
 }
 
-OrderedJson timing_json(const ModelOptions& options, const LoadedModel& model) {
+OrderedJson timing_json(const ModelOptions& options, const std::vector<Phase>& phases) {
+  OrderedJson json = {{"load_seconds", options.load_seconds}};
+  for (const Phase& phase : phases) json[std::string(phase.name) + "_seconds"] = phase.seconds;
+  return json;
+}
+
+OrderedJson expert_timing_json(const ModelOptions& options, const LoadedModel& model) {
   if (!options.timing || !model.experts) return nullptr;
   OrderedJson layers = OrderedJson::array();
   for (const auto& [layer, took] : model.experts->statistics()) {

@@ -14,15 +14,24 @@ struct ModelOptions {
   ExpertStoreOptions experts;  // budget 0: in memory
   int active_experts = 0;      // 0: as the model says
   bool timing = false;
+  mutable double load_seconds = 0;  // of all models loaded with these options
 };
 
 void add_model_options(CLI::App* command, ModelOptions* options);
 /// Says on standard error when the model runs with another number of experts than its own.
 LoadedModel load(const ModelOptions& options, const std::string& path);
 
-/// With --timing: what each layer's experts took, as a table on standard error.
-void print_timing(const ModelOptions& options, const LoadedModel& model);
-/// The same for --json: null without --timing.
-OrderedJson timing_json(const ModelOptions& options, const LoadedModel& model);
+struct Phase {
+  const char* name;
+  double seconds;
+};
+/// With --timing, on standard error: seconds of loading and of what the command did then; where experts stay
+/// on disk, what each layer's took, as a table.
+void print_timing(const ModelOptions& options, const LoadedModel& model,
+                  const std::vector<Phase>& phases = {});
+/// The seconds for --json, {"load_seconds", "NAME_seconds"...}.
+OrderedJson timing_json(const ModelOptions& options, const std::vector<Phase>& phases);
+/// What each layer's experts took, for --json: null without --timing, and where they are all in memory.
+OrderedJson expert_timing_json(const ModelOptions& options, const LoadedModel& model);
 
 }  // namespace assay::app

@@ -4,12 +4,13 @@
 #include <memory>
 
 #include "app/command.h"
+#include "app/measure_options.h"
 #include "app/model_options.h"
 #include "app/numbers.h"
 #include "app/say.h"
 #include "assay/base/error.h"
-#include "assay/base/file.h"
 #include "assay/base/progress.h"
+#include "assay/tokenizer/text_file.h"
 
 namespace assay::app {
 namespace {
@@ -17,6 +18,7 @@ namespace {
 struct Options : Common {
   std::string model, reference, prompts;
   std::size_t tokens = 64, window = 0;
+  bool any_text = false;
   ParityOptions parity;
   ModelOptions loading;
 };
@@ -30,10 +32,9 @@ const std::vector<std::string>& built_in_prompts() {
   return prompts;
 }
 
-std::vector<std::string> read_prompts(const std::string& path) {
+std::vector<std::string> read_prompts(const std::string& path, bool any_text) {
   if (path.empty()) return built_in_prompts();
-  constexpr std::size_t kLimit = std::size_t{16} << 20;
-  const std::string text = read_file(path, kLimit);
+  const std::string text = read_text_file(path, any_text).text;
   std::vector<std::string> prompts;
   std::size_t begin = 0;
   while (begin < text.size()) {
@@ -54,7 +55,7 @@ bool is_reference_file(const std::string& path) {
 
 void run(const Options& options) {
   const LoadedModel model = load(options.loading, options.model);
-  ParityReportInput input{options.model, options.reference, {}, {}, options.parity};
+  ParityReportInput input{options.model, options.reference, {}, {}, options.parity, {}};
   std::optional<LoadedModel> reference;
   if (is_reference_file(options.reference)) {
     if (!options.prompts.empty())
@@ -64,7 +65,8 @@ void run(const Options& options) {
   } else {
     reference = load(options.loading, options.reference);
     input.cases = generate_parity_cases(*reference->model, *reference->tokenizer,
-                                        read_prompts(options.prompts), options.tokens);
+                                        read_prompts(options.prompts, options.any_text), options.tokens);
+    input.reference_check = check_reference(*model.checkpoint, *reference->checkpoint);
   }
   Progress progress("checking", input.cases.size(), "prompts");
   for (ParityCase& reference_case : input.cases) {
@@ -73,6 +75,7 @@ void run(const Options& options) {
                                          reference ? reference->model.get() : nullptr, options.parity));
     progress.advance(1);
   }
+  print_timing(options.loading, model);
   if (options.json)
     say_json(parity_json(input));
   else
@@ -94,6 +97,7 @@ void add_parity(CLI::App& app) {
   add_number(command, "--tokens", &options->tokens, "New tokens a prompt (with a reference model)",
              std::size_t{1}, std::size_t{1} << 20)
       ->capture_default_str();
+  add_any_text(command, &options->any_text);
   add_number(command, "--window", &options->window, "Leading new tokens that must agree (default: all)",
              std::size_t{0}, std::size_t{1} << 30);
   add_number(command, "--margin", &options->parity.margin_tolerance,

@@ -65,7 +65,8 @@ class LossMeasurer {
  public:
   LossMeasurer(const Options& options, LoadedModel source, const std::optional<Calibration>& calibration)
       : options_(options), source_(std::move(source)) {
-    corpus_ = load_corpus(source_, {options.measure, options.measure_tokens, options.seed});
+    corpus_ = load_corpus(source_,
+                          {options.measure, options.measure_tokens, options.seed, options.budget.any_text});
     if (calibration) refuse_overlap(calibration->text, corpus_.tokens, corpus_.label);
   }
 
@@ -87,9 +88,13 @@ void prepare_calibration(const Options& options, QuantizeRequest& request) {
   if (!request.plan.calibration) return;
   const LoadedModel source =
       load_model(options.model, {.linear = {Residency::automatic}}, options.config_directory);
-  request.calibration = Calibration{
-      load_calibration_text(source, {options.calibration, options.calibration_tokens, 512, options.seed}),
-      options.rounding, options.calibration_memory};
+  request.calibration =
+      Calibration{load_calibration_text(source, {options.calibration, options.calibration_tokens, 512,
+                                                 options.seed, options.budget.any_text}),
+                  options.rounding, options.calibration_memory};
+  if (!options.json)
+    for (const std::string& note : request.calibration->text.text_notes)
+      say("note: {}: {}\n", options.calibration, note);
 }
 
 /// Measuring by default needs an architecture that runs; asked for by name, it must.
@@ -138,9 +143,10 @@ void print_result(const Options& options, const QuantizeResult& result, const Ch
     say("measured on {} tokens{}: perplexity {:.3f} (original {:.3f})", json_text(loss["tokens"]),
         loss["self_sampled"].get<bool>() ? " sampled from the original" : "",
         loss["perplexity"].get<double>(), std::exp(loss["reference"]["nll"].get<double>()));
-    if (loss.contains("kld"))  // a text of a single cluster has no interval, so no divergence is claimed
-      say(", mean KL divergence {:.4f} nats, same first choice {:.1f} %", loss["kld"]["mean"].get<double>(),
-          100 * loss["top1_agreement"].get<double>());
+    if (loss.contains("kld"))
+      say(", mean KL divergence {:.4f} nats, same first choice {:.1f} %{}", loss["kld"]["mean"].get<double>(),
+          100 * loss["top1_agreement"].get<double>(),
+          loss["kld"]["ci95"].is_null() ? " (one cluster: no interval)" : "");
     say("\n");
   }
   say("wrote {}\n", options.out);

@@ -2,6 +2,7 @@
 #include <memory>
 
 #include "app/command.h"
+#include "app/measure_options.h"
 #include "app/numbers.h"
 #include "app/say.h"
 #include "assay/base/error.h"
@@ -18,6 +19,7 @@ struct Options : Common {
   std::size_t max_tokens = 16384;
   double share = 0.5;
   std::uint64_t seed = 1;
+  bool any_text = false;
 };
 
 /// Cold experts by name, hot ones by role, and the rules of `others` behind them.
@@ -64,7 +66,8 @@ void print_counts(const Options& options, const RoutingCounts& counts) {
 
 void run(const Options& options) {
   const LoadedModel model = load_model(options.model, {.linear = {Residency::automatic}});
-  const Corpus corpus = load_corpus(model, {options.text, options.max_tokens, options.seed});
+  const Corpus corpus =
+      load_corpus(model, {options.text, options.max_tokens, options.seed, options.any_text});
   const RoutingCounts counts = count_visits(model.checkpoint, corpus.tokens);
   if (!options.out.empty())
     write_file_atomically(
@@ -73,6 +76,7 @@ void run(const Options& options) {
     say_json(counts.to_json());
     return;
   }
+  for (const std::string& note : corpus.notes) say("note: {}: {}\n", corpus.label, note);
   say("{}: visits of {} tokens of {}\n", options.model, counts.tokens, corpus.label);
   print_counts(options, counts);
   if (!options.out.empty())
@@ -88,6 +92,7 @@ void add_routing(CLI::App& app) {
   command->add_option("MODEL", options->model, "A mixture of experts, any container")->required();
   command->add_option("--text", options->text, "Text to run: a file, or self. Never the text you measure on")
       ->capture_default_str();
+  add_any_text(command, &options->any_text);
   add_number(command, "--max-tokens", &options->max_tokens, "Tokens of that text", std::size_t{2},
              kMostTokens)
       ->capture_default_str();

@@ -73,6 +73,7 @@ void report(const Options& options, const LoadedModel& model, std::size_t prompt
             const Answer& result) {
   // The first token comes with the prefill; the others are decoded.
   const double decoded = result.ids.empty() ? 0 : static_cast<double>(result.ids.size() - 1);
+  const std::vector<Phase> phases = {{"prefill", result.prefill_seconds}, {"decode", result.decode_seconds}};
   const double rate = decoded > 0 && result.decode_seconds > 0 ? decoded / result.decode_seconds : 0;
   if (options.json) {
     OrderedJson json = {{"text", result.text},
@@ -80,7 +81,10 @@ void report(const Options& options, const LoadedModel& model, std::size_t prompt
                         {"prompt_tokens", prompt_tokens},
                         {"prefill_seconds", result.prefill_seconds},
                         {"decode_tokens_per_second", rate}};
-    if (options.loading.timing) json["experts"] = timing_json(options.loading, model);
+    if (options.loading.timing) {
+      json["timing"] = timing_json(options.loading, phases);
+      json["experts"] = expert_timing_json(options.loading, model);
+    }
     say_json(json, -1);
     return;
   }
@@ -88,7 +92,7 @@ void report(const Options& options, const LoadedModel& model, std::size_t prompt
   if (options.verbose || ::isatty(STDERR_FILENO) == 1)
     say_error("[{} prompt tokens, {} of them kept, in {:.2f} s; {} generated, {:.1f} tokens/s]\n",
               prompt_tokens, reused, result.prefill_seconds, result.ids.size(), rate);
-  print_timing(options.loading, model);
+  print_timing(options.loading, model, phases);
 }
 
 /// Turns from standard input until it ends; the conversation and its keys and values are kept.

@@ -160,7 +160,8 @@ class Ablation {
   CalibrationText draw_text(std::uint64_t seed) {
     const std::uint64_t most = std::max<std::uint64_t>(1, std::ranges::max(options_.batches));
     CalibrationText text = load_calibration_text(
-        model_, {options_.calibration, most * options_.tokens_per_batch, options_.window, seed});
+        model_,
+        {options_.calibration, most * options_.tokens_per_batch, options_.window, seed, options_.any_text});
     refuse_overlap(text, corpus_.tokens, corpus_.label);
     setting_.calibration_sha256 = text.text_sha256;
     for (std::size_t w = 0; w < heldout_windows(); ++w) {

@@ -20,6 +20,7 @@ struct AblationOptions {
   std::size_t tokens_per_batch = 2048;  // a multiple of window
   std::size_t window = 512;
   std::size_t heldout_tokens = 8192;  // of the measured text, for the held-out loss
+  bool any_text = false;              // take files that seem to be no text all the same
   std::string calibration;            // a text file
   CalibratedRoundingOptions rounding;
   EvaluateOptions evaluate;

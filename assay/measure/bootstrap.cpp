@@ -3,6 +3,7 @@
 #include <cassert>
 #include <cmath>
 
+#include "assay/base/error.h"
 #include "assay/measure/statistics.h"
 #include "assay/parallel/threads.h"
 
@@ -68,7 +69,12 @@ double acceleration(std::span<const double> left_out) {
     squares += gap * gap;
     cubes += gap * gap * gap;
   }
-  return squares == 0 ? 0 : cubes / (6 * std::pow(squares, 1.5));
+  const double scale = 6 * std::pow(squares, 1.5);  // 0 also where the squares are tiny
+  return scale > 0 ? cubes / scale : 0;
+}
+
+void require_two(std::size_t clusters) {
+  if (clusters < 2) fail("bootstrap over {} cluster(s), at least 2 expected: use more text", clusters);
 }
 
 Interval bca_interval(std::span<const double> sorted, double observed, double accelerate, double confidence) {
@@ -93,7 +99,7 @@ Interval bca_interval(std::span<const double> sorted, double observed, double ac
 
 std::vector<Interval> bootstrap_percentile(const ClusterStatistic& statistic, std::size_t values,
                                            std::size_t clusters, const BootstrapOptions& options) {
-  assert(clusters >= 2);
+  require_two(clusters);
   std::vector<Interval> intervals;
   for (const auto& sorted : resample(statistic, values, clusters, options))
     intervals.push_back({quantile_of_sorted(sorted, 0.5 - options.confidence / 2),
@@ -103,7 +109,7 @@ std::vector<Interval> bootstrap_percentile(const ClusterStatistic& statistic, st
 
 std::vector<Interval> bootstrap_bca(const ClusterStatistic& statistic, std::size_t values,
                                     std::size_t clusters, const BootstrapOptions& options) {
-  assert(clusters >= 2);
+  require_two(clusters);
   const auto replicates = resample(statistic, values, clusters, options);
   const auto left_out = jackknife(statistic, values, clusters);
   std::vector<double> observed(values);

@@ -6,11 +6,10 @@
 
 #include "assay/base/error.h"
 #include "assay/base/file.h"
+#include "assay/tokenizer/text_file.h"
 
 namespace assay {
 namespace {
-
-constexpr std::size_t kTextLimit = std::size_t{4} << 30;
 
 Bytes as_bytes(const std::string& text) {
   return std::as_bytes(std::span<const char>(text.data(), text.size()));
@@ -34,6 +33,7 @@ void sample_corpus(const LoadedModel& source, const CorpusOptions& options, Corp
   corpus.self_sampled = true;
   corpus.tokens = sample_self_text(source, count, options.seed);
   corpus.text = source.tokenizer->decode(corpus.tokens);
+  corpus.text_sha256 = sha256_hex(as_bytes(corpus.text));
   corpus.tokens_in_text = corpus.tokens.size();
   corpus.label = fmt::format("self-sampled text ({} tokens from {}, seed {})", corpus.tokens.size(),
                              source.checkpoint->path, options.seed);
@@ -41,9 +41,12 @@ void sample_corpus(const LoadedModel& source, const CorpusOptions& options, Corp
 
 void read_corpus(const LoadedModel& source, const CorpusOptions& options, Corpus& corpus) {
   corpus.label = options.text;
-  corpus.text = read_file(options.text, kTextLimit);
-  if (corpus.text.empty()) fail("{}: the file is empty, text expected", options.text);
+  TextFile file = read_text_file(options.text, options.any_text);
+  corpus.text = std::move(file.text);
+  corpus.text_sha256 = std::move(file.sha256);
+  corpus.notes = std::move(file.notes);
   corpus.tokens = source.tokenizer->encode(corpus.text);
+  if (corpus.tokens.empty()) fail("{}: the text has no tokens", options.text);
   corpus.tokens_in_text = corpus.tokens.size();
   if (options.max_tokens > 0 && options.max_tokens < corpus.tokens.size()) {
     corpus.tokens.resize(options.max_tokens);
@@ -65,7 +68,7 @@ Corpus load_corpus(const LoadedModel& source, const CorpusOptions& options) {
     sample_corpus(source, options, corpus);
   else
     read_corpus(source, options, corpus);
-  corpus.text_sha256 = sha256_hex(as_bytes(corpus.text));
+  if (source.tokenizer->adds_bos) corpus.chunk_start = source.tokenizer->bos;
   corpus.end_tokens = source.model->config().end_tokens;
   return corpus;
 }
@@ -83,12 +86,16 @@ void require_same_tokens(const LoadedModel& source, const LoadedModel& other, co
 ScoredBytes scored_bytes(const Corpus& corpus, const Tokenizer& tokenizer, const Evaluation& evaluation,
                          Protocol protocol) {
   if (!corpus.partial && protocol == Protocol::sliding) return {corpus.text.size(), "whole text"};
+  // Decoded behind the token before: some tokenizers drop the space that a text begins with, and only there.
   ScoredBytes result{0, "decoded scored tokens"};
-  for (const Window& window : evaluation.windows)
-    result.bytes += tokenizer
-                        .decode(std::span<const TokenId>(corpus.tokens)
-                                    .subspan(window.first_target, window.end_target - window.first_target))
-                        .size();
+  const std::span<const TokenId> tokens(corpus.tokens);
+  for (const Window& window : evaluation.windows) {
+    const std::size_t text_begins = corpus.bos_added ? 1 : 0;
+    const std::size_t before = window.first_target > text_begins ? 1 : 0;
+    const auto context = tokens.subspan(window.first_target - before, before);
+    const auto whole = tokens.subspan(window.first_target - before, before + window.scored());
+    result.bytes += tokenizer.decode(whole).size() - tokenizer.decode(context).size();
+  }
   return result;
 }
 

@@ -47,15 +47,16 @@ double attention_flops(const ModelConfig& config, std::size_t inputs) {
 /// Hidden rows of the scored positions of a batch of windows, in text order.
 class BatchRunner {
  public:
-  BatchRunner(const Model& model, std::span<const TokenId> tokens, std::span<const Window> windows)
-      : model_(model),
-        tokens_(tokens),
-        windows_(windows),
-        width_(static_cast<std::size_t>(model.config().hidden)) {
+  BatchRunner(const Model& model, std::span<const TokenId> tokens, std::span<const Window> windows,
+              std::optional<TokenId> chunk_start)
+      : model_(model), windows_(windows), width_(static_cast<std::size_t>(model.config().hidden)) {
     std::size_t rows = 0;
     for (const Window& window : windows) {
       first_row_.push_back(rows);
       rows += window.scored();
+      const auto inputs = tokens.subspan(window.begin, window.inputs());
+      inputs_.emplace_back(inputs.begin(), inputs.end());
+      if (chunk_start) inputs_.back().front() = *chunk_start;
     }
     scored_.resize(rows * width_);
     for (std::size_t i = 0; i < windows.size(); ++i) states_.push_back(make_sequence_state(model.config()));
@@ -63,8 +64,7 @@ class BatchRunner {
 
   std::vector<float> prefill() {
     std::vector<Chunk> chunks;
-    for (std::size_t i = 0; i < windows_.size(); ++i)
-      chunks.push_back({states_[i].get(), tokens_.subspan(windows_[i].begin, windows_[i].inputs())});
+    for (std::size_t i = 0; i < windows_.size(); ++i) chunks.push_back({states_[i].get(), inputs_[i]});
     model_.forward(chunks, hidden_);
     std::size_t offset = 0;
     for (std::size_t i = 0; i < windows_.size(); ++i) {
@@ -82,7 +82,7 @@ class BatchRunner {
       std::vector<std::size_t> active;
       for (std::size_t i = 0; i < windows_.size(); ++i) {
         if (step >= windows_[i].inputs()) continue;
-        chunks.push_back({states_[i].get(), tokens_.subspan(windows_[i].begin + step, 1)});
+        chunks.push_back({states_[i].get(), {&inputs_[i][step], 1}});
         active.push_back(i);
       }
       model_.forward(chunks, hidden_);
@@ -103,8 +103,8 @@ class BatchRunner {
   }
 
   const Model& model_;
-  std::span<const TokenId> tokens_;
   std::span<const Window> windows_;
+  std::vector<std::vector<TokenId>> inputs_;
   std::size_t width_;
   std::vector<std::size_t> first_row_;
   std::vector<std::unique_ptr<SequenceState>> states_;
@@ -179,13 +179,13 @@ void check_fit(std::span<const Lane> lanes, std::span<const TokenId> tokens) {
 
 /// All lanes over one batch of windows; the reference, when there is one, is the first lane.
 void run_batch(std::vector<Lane>& lanes, bool has_reference, std::span<const Window> windows,
-               std::span<const std::size_t> targets, std::span<const TokenId> tokens, EvaluationMode mode,
-               Progress& progress) {
+               std::span<const std::size_t> targets, std::span<const TokenId> tokens,
+               const EvaluateOptions& options, Progress& progress) {
   for (Lane& lane : lanes) {
     const auto start = Clock::now();
     const Model& model = *lane.entry.model;
-    BatchRunner runner(model, tokens, windows);
-    lane.scored = mode == EvaluationMode::prefill ? runner.prefill() : runner.decode();
+    BatchRunner runner(model, tokens, windows, options.chunk_start);
+    lane.scored = options.mode == EvaluationMode::prefill ? runner.prefill() : runner.decode();
     std::size_t inputs = 0;
     for (const Window& window : windows) {
       inputs += window.inputs();
@@ -253,7 +253,7 @@ Evaluation evaluate(std::span<const EvaluatedModel> models, const std::optional<
     std::size_t targets = 0;
     for (const Window& window : windows) targets += window.scored();
     run_batch(lanes, reference.has_value(), windows,
-              std::span<const std::size_t>(evaluation.targets).subspan(scored, targets), tokens, options.mode,
+              std::span<const std::size_t>(evaluation.targets).subspan(scored, targets), tokens, options,
               progress);
     scored += targets;
   }

@@ -9,6 +9,13 @@
 #include "assay/base/error.h"
 
 namespace assay {
+namespace {
+
+bool is_finite(const Interval& interval) {
+  return std::isfinite(interval.low) && std::isfinite(interval.high);
+}
+
+}  // namespace
 
 std::string GateCheck::sentence() const {
   return fmt::format("{}: {} is {:.5g}, 95 % interval [{:.5g}, {:.5g}], limit {:g}{}",
@@ -32,18 +39,23 @@ double parse_percent(const std::string& text) {
 GateResult apply_gate(const Measurement& measurement, const GateLimits& limits) {
   const ModelMeasurement& model = measurement.models.front();
   if (!model.divergence || !model.against_reference)
+    fail("{}: a gate needs a reference, and none was measured", model.facts.path);
+  const std::optional<Interval> kld = model.divergence->mean_interval,
+                                ratio = model.against_reference->perplexity_ratio_interval();
+  if (measurement.clusters.count() < 2)
     fail("{}: {} scored tokens make one cluster: no interval, so no verdict; use more text", model.facts.path,
          measurement.clusters.tokens());
+  if (!kld || !ratio || !is_finite(*kld))
+    fail("{}: the intervals over {} clusters are not finite, so no verdict; use more text", model.facts.path,
+         measurement.clusters.count());
   GateResult result;
   if (limits.max_kld)
-    result.checks.push_back(
-        {"mean KLD (nats)", model.divergence->mean, model.divergence->mean_interval, *limits.max_kld});
+    result.checks.push_back({"mean KLD (nats)", model.divergence->mean, *kld, *limits.max_kld});
   if (limits.max_perplexity_increase) {
-    const auto percent = [](double ratio) { return 100 * (ratio - 1); };
-    const Interval ratio = model.against_reference->perplexity_ratio_interval();
+    const auto percent = [](double factor) { return 100 * (factor - 1); };
     result.checks.push_back({"perplexity increase (%)",
                              percent(model.against_reference->perplexity_ratio()),
-                             {percent(ratio.low), percent(ratio.high)},
+                             {percent(ratio->low), percent(ratio->high)},
                              *limits.max_perplexity_increase});
   }
   return result;

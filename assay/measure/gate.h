@@ -33,7 +33,7 @@ struct GateResult {
 double parse_percent(const std::string& text);
 
 /// Checks the first model of a measurement with a reference. Throws Error when there is no interval (one
-/// cluster).
+/// cluster of text): a damage that is not known is never passed.
 GateResult apply_gate(const Measurement& measurement, const GateLimits& limits);
 
 /// The measurement's JSON with "gate": {"passed", "checks": [{metric, value, ci95, limit, passed}]}.

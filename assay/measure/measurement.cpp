@@ -71,9 +71,7 @@ ModelMeasurement summarise_model(const LoadedModel& loaded, const ModelLosses& l
   result.seconds = losses.seconds;
   result.tokens_per_second = static_cast<double>(whole.evaluation.tokens_run) / losses.seconds;
   result.gflops = losses.flops / losses.seconds / 1e9;
-  if (whole.clusters.count() < 2) return result;
-  const Interval nll = ratio_mean(losses.nll, whole.clusters).interval();
-  result.perplexity_interval = Interval{std::exp(nll.low), std::exp(nll.high)};
+  result.perplexity_interval = exponential(ratio_mean(losses.nll, whole.clusters).interval());
   if (!losses.divergence) return result;
   result.divergence = summarise(*losses.divergence, whole.clusters);
   result.against_reference = compare_losses(result.facts.name, "the reference", losses.nll,
@@ -100,8 +98,8 @@ DivergenceSummary summarise(const Divergence& divergence, const Clusters& cluste
   const std::vector<double> same(divergence.same_top.begin(), divergence.same_top.end());
   const RatioMean agreement = ratio_mean(same, clusters);
   summary.top1_agreement = agreement.mean;
-  const Interval share = agreement.interval();
-  summary.top1_interval = {std::max(0.0, share.low), std::min(1.0, share.high)};
+  if (const auto share = agreement.interval())
+    summary.top1_interval = Interval{std::max(0.0, share->low), std::min(1.0, share->high)};
   for (const std::uint8_t flag : divergence.lost) summary.lost += flag;
   for (const std::uint8_t flag : divergence.gained) summary.gained += flag;
   summary.flip_p_value = mcnemar_exact(summary.lost, summary.gained);
@@ -122,7 +120,7 @@ DivergenceSummary summarise(const Divergence& divergence, const Clusters& cluste
 }
 
 Measurement measure(std::span<const LoadedModel> models, const LoadedModel* reference, const Corpus& corpus,
-                    const EvaluateOptions& options) {
+                    const EvaluateOptions& options, std::span<const ReferenceCheck> checks) {
   const LoadedModel& source = reference != nullptr ? *reference : models.front();
   std::vector<EvaluatedModel> entries;
   for (const LoadedModel& loaded : models) {
@@ -135,17 +133,20 @@ Measurement measure(std::span<const LoadedModel> models, const LoadedModel* refe
 
   Measurement result;
   result.options = options;
+  if (options.windows.protocol == Protocol::chunked) result.options.chunk_start = corpus.chunk_start;
   result.threads = thread_count();
   result.sgemm_gflops = measure_sgemm_gflops();
-  result.evaluation = evaluate(entries, reference_entry, corpus.tokens, options);
+  result.evaluation = evaluate(entries, reference_entry, corpus.tokens, result.options);
   // The slower of before and after would flatter the model: machines are shared, so take the faster.
   result.sgemm_gflops = std::max(result.sgemm_gflops, measure_sgemm_gflops());
   result.clusters = make_clusters(document_ends(corpus, result.evaluation));
   result.bytes = scored_bytes(corpus, *source.tokenizer, result.evaluation, options.windows.protocol);
   if (reference != nullptr)
     result.reference = summarise_model(*reference, *result.evaluation.reference, result);
-  for (std::size_t i = 0; i < models.size(); ++i)
+  for (std::size_t i = 0; i < models.size(); ++i) {
     result.models.push_back(summarise_model(models[i], result.evaluation.models[i], result));
+    if (i < checks.size()) result.models.back().reference_check = checks[i];
+  }
   return result;
 }
 
@@ -211,8 +212,10 @@ OrderedJson measurement_json(const Measurement& measurement, const ModelMeasurem
   json["protocol"] = protocol_name(windows.protocol);
   json["mode"] = mode_name(measurement.options.mode);
   json["bos_added"] = corpus.bos_added;
+  json["bos_each_chunk"] = measurement.options.chunk_start.has_value();
   json["text"] = corpus.label;
   json["text_sha256"] = corpus.text_sha256;
+  json["text_notes"] = corpus.notes;
   json["clusters"] = {{"count", measurement.clusters.count()}, {"kind", measurement.clusters.kind}};
   if (model.divergence) add_divergence(model, json);
   json["seconds"] = model.seconds;
@@ -227,6 +230,7 @@ OrderedJson measurement_json(const Measurement& measurement, const ModelMeasurem
     json["reference"] = to_json(measurement.reference->facts);
     json["reference"]["perplexity"] = measurement.reference->perplexity;
     json["reference"]["nll"] = measurement.reference->nll_mean;
+    if (model.reference_check) json["reference"]["check"] = to_json(*model.reference_check);
   }
   return json;
 }

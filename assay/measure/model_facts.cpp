@@ -5,8 +5,10 @@
 #include <algorithm>
 #include <filesystem>
 #include <map>
+#include <mutex>
 
 #include "assay/base/file.h"
+#include "assay/base/progress.h"
 #include "assay/model/size_summary.h"
 
 namespace assay {
@@ -49,7 +51,38 @@ std::vector<TensorError> tensor_errors_of(const Checkpoint& checkpoint) {
   return errors;
 }
 
+/// A reference is hashed before it is measured against and described behind; it may be large.
+std::string hash_once(const MappedFile& file) {
+  struct Known {
+    FileIdentity identity;
+    std::string sha256;
+  };
+  static std::mutex mutex;
+  static std::map<std::string, Known> known;
+  const std::lock_guard lock(mutex);
+  Known& entry = known[file.path()];
+  if (entry.sha256.empty() || !(entry.identity == file.identity()))
+    entry = {file.identity(), sha256_hex(file.bytes())};
+  return entry.sha256;
+}
+
 }  // namespace
+
+std::vector<FileFact> hash_weight_files(const Checkpoint& checkpoint) {
+  std::vector<std::shared_ptr<const MappedFile>> files;
+  std::uint64_t total = 0;
+  for (const std::string& path : checkpoint.files) {
+    files.push_back(MappedFile::open(path));
+    total += files.back()->bytes().size();
+  }
+  Progress progress("hashing " + last_component(checkpoint.path), total, "bytes");
+  std::vector<FileFact> facts;
+  for (const auto& file : files) {
+    facts.push_back({last_component(file->path()), file->bytes().size(), hash_once(*file)});
+    progress.advance(file->bytes().size());
+  }
+  return facts;
+}
 
 ModelFacts describe_model(const LoadedModel& loaded) {
   const Checkpoint& checkpoint = *loaded.checkpoint;
@@ -70,10 +103,7 @@ ModelFacts describe_model(const LoadedModel& loaded) {
   facts.bytes = size.file_bytes;
   facts.linear_bits_per_weight = size.linear_bits();
   facts.file_bits_per_weight = size.file_bits();
-  for (const std::string& path : checkpoint.files) {
-    const auto file = MappedFile::open(path);
-    facts.files.push_back({last_component(path), file->bytes().size(), sha256_hex(file->bytes())});
-  }
+  facts.files = hash_weight_files(checkpoint);
   return facts;
 }
 

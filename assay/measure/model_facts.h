@@ -34,7 +34,10 @@ struct ModelFacts {
   std::vector<TensorError> tensor_errors;  // in block order; empty without a manifest
 };
 
-/// Hashes the weight files, so it reads them whole.
+/// The weight files, hashed: read whole with a progress bar, once a process as long as they stay as they are.
+std::vector<FileFact> hash_weight_files(const Checkpoint& checkpoint);
+
+/// Hashes the weight files.
 ModelFacts describe_model(const LoadedModel& loaded);
 
 OrderedJson to_json(const ModelFacts& facts);

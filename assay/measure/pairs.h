@@ -10,8 +10,8 @@ namespace assay {
 /// Difference of two candidates' mean divergence from the original, paired.
 struct DivergenceDifference {
   std::string first, second;
-  RatioMean difference;  // KLD(first) - KLD(second), nats
-  Interval interval;     // 95 %, BCa from kEnoughClusters clusters on, else t
+  RatioMean difference;              // KLD(first) - KLD(second), nats
+  std::optional<Interval> interval;  // 95 %, BCa from kEnoughClusters clusters on, else t; none with one
 };
 
 struct PairwiseComparison {
@@ -20,7 +20,7 @@ struct PairwiseComparison {
   std::vector<DivergenceDifference> divergences;
 };
 
-/// Needs a measurement with a reference. Throws Error when the text makes fewer than two clusters.
+/// Needs a measurement with a reference. With a single cluster everything is "not resolved".
 PairwiseComparison compare_pairs(const Measurement& measurement, double margin_percent);
 
 /// {"original": measurement, "models": [measurement], "comparisons": [...], "kld_differences": [...]}.

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "assay/base/json.h"
+#include "assay/measure/reference_check.h"
 #include "assay/model/model.h"
 #include "assay/tokenizer/tokenizer.h"
 
@@ -68,6 +69,8 @@ struct ParityReportInput {
   std::vector<ParityCase> cases;
   std::vector<ParityResult> results;
   ParityOptions options;
+  std::optional<ReferenceCheck>
+      reference_check;  // of a reference model; said, not judged: copies are compared too
 };
 std::string render_parity_report(const ParityReportInput& input, const Tokenizer& tokenizer);
 OrderedJson parity_json(const ParityReportInput& input);

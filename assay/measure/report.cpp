@@ -19,14 +19,14 @@ std::string bytes_text(std::uint64_t bytes) {
   return fmt::format("{:.2f} MB", static_cast<double>(bytes) / 1e6);
 }
 
-std::string interval_text(const Interval& interval, int digits) {
-  return fmt::format("[{:.{}g}, {:.{}g}]", interval.low, digits, interval.high, digits);
+std::string interval_text(const std::optional<Interval>& interval, int digits) {
+  if (!interval) return "no interval";
+  return fmt::format("[{:.{}g}, {:.{}g}]", interval->low, digits, interval->high, digits);
 }
 
 std::string table_row(const ReportModel& model) {
-  std::string perplexity = fmt::format("{:.5g}", model.perplexity);
-  if (model.perplexity_interval)
-    perplexity += fmt::format("<small>{}</small>", interval_text(*model.perplexity_interval, 5));
+  const std::string perplexity =
+      fmt::format("{:.5g}<small>{}</small>", model.perplexity, interval_text(model.perplexity_interval, 5));
   std::string divergence = "&ndash;", agreement = "&ndash;";
   if (model.divergence) {
     divergence = fmt::format("{:.4g}<small>{}</small>", model.divergence->mean,
@@ -203,12 +203,19 @@ std::vector<std::string> report_facts(const Measurement& measurement, const Corp
   facts.push_back(fmt::format("text: {}{}, {} tokens scored, sha256 {}", corpus.label,
                               corpus.partial ? " (partial: cut by --max-tokens)" : "",
                               measurement.evaluation.targets.size(), corpus.text_sha256));
+  for (const std::string& note : corpus.notes) facts.push_back("text: " + note);
   facts.push_back(
       fmt::format("protocol: {}, window {}{}, {}, BOS {}", protocol_name(windows.protocol), windows.window,
                   windows.protocol == Protocol::sliding ? fmt::format(", stride {}", windows.stride) : "",
-                  mode_name(measurement.options.mode), corpus.bos_added ? "added" : "not added"));
-  facts.push_back(fmt::format("intervals: {} clusters ({}), bootstrap seed {}", measurement.clusters.count(),
-                              measurement.clusters.kind, kBootstrapSeed));
+                  mode_name(measurement.options.mode),
+                  measurement.options.chunk_start ? "in place of the first token of each chunk"
+                  : corpus.bos_added              ? "added"
+                                                  : "not added"));
+  facts.push_back(measurement.clusters.count() < 2
+                      ? fmt::format("intervals: none, {} scored tokens are one cluster: use more text",
+                                    measurement.clusters.tokens())
+                      : fmt::format("intervals: {} clusters ({}), bootstrap seed {}",
+                                    measurement.clusters.count(), measurement.clusters.kind, kBootstrapSeed));
   facts.push_back(fmt::format("machine: {} threads, sgemm {:.0f} GFLOP/s", measurement.threads,
                               measurement.sgemm_gflops));
   facts.push_back(fmt::format("assay {} ({})", ASSAY_VERSION, ASSAY_REVISION));

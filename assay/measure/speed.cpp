@@ -64,12 +64,7 @@ SpeedRatio combine_quads(std::span<const AbbaQuad> quads) {
     single.starts.push_back(logs.size());
   }
   const RatioMean mean = ratio_mean(logs, single);
-  SpeedRatio result{std::exp(mean.mean), std::nullopt};
-  if (quads.size() >= 2) {
-    const Interval interval = mean.interval();
-    result.interval = Interval{std::exp(interval.low), std::exp(interval.high)};
-  }
-  return result;
+  return {std::exp(mean.mean), exponential(mean.interval())};
 }
 
 double measure_decode(const DecodeTimer& timer, const SpeedOptions& options) {

@@ -28,15 +28,21 @@ Clusters make_clusters(std::span<const std::uint8_t> ends_document) {
   return blocks;
 }
 
-Interval RatioMean::interval(double confidence) const {
-  assert(clusters >= 2);
+std::optional<Interval> exponential(const std::optional<Interval>& interval) {
+  if (!interval) return std::nullopt;
+  const Interval result{std::exp(interval->low), std::exp(interval->high)};
+  return std::isfinite(result.low) && std::isfinite(result.high) ? std::optional(result) : std::nullopt;
+}
+
+std::optional<Interval> RatioMean::interval(double confidence) const {
+  if (clusters < 2 || !std::isfinite(standard_error)) return std::nullopt;
   const double reach =
       student_quantile(0.5 + confidence / 2, static_cast<double>(clusters - 1)) * standard_error;
-  return {mean - reach, mean + reach};
+  return Interval{mean - reach, mean + reach};
 }
 
 double RatioMean::p_value() const {
-  assert(clusters >= 2);
+  if (clusters < 2 || !std::isfinite(standard_error)) return 1;
   if (standard_error == 0) return mean == 0 ? 1 : 0;
   const boost::math::students_t distribution(static_cast<double>(clusters - 1));
   return 2 * boost::math::cdf(boost::math::complement(distribution, std::fabs(mean / standard_error)));

@@ -36,13 +36,17 @@ struct Interval {
   double low = 0, high = 0;
 };
 
+/// Both ends exponentiated; nothing where there is no interval, or an end leaves the range of doubles.
+std::optional<Interval> exponential(const std::optional<Interval>& interval);
+
 /// A ratio mean over clusters with its clustered standard error.
 struct RatioMean {
   double mean = 0, standard_error = 0;
   std::size_t clusters = 0;
-  /// Student t interval with clusters - 1 degrees of freedom. Needs two clusters.
-  Interval interval(double confidence = 0.95) const;
-  /// Two-sided p-value of mean == 0.
+  /// Student t interval with clusters - 1 degrees of freedom; nothing with a single cluster, which tells
+  /// nothing about the spread.
+  std::optional<Interval> interval(double confidence = 0.95) const;
+  /// Two-sided p-value of mean == 0; 1 with a single cluster.
   double p_value() const;
 };
 
@@ -55,6 +59,7 @@ RatioMean paired_mean(std::span<const double> a, std::span<const double> b, cons
 double quantile_of_sorted(std::span<const double> sorted, double fraction);
 
 /// Bootstrap over clusters. `statistic` sees how often each cluster was drawn and writes all its values.
+/// Throws Error for fewer than two clusters.
 struct BootstrapOptions {
   std::size_t resamples = kBootstrapResamples;
   std::uint64_t seed = kBootstrapSeed;

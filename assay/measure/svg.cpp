@@ -37,18 +37,20 @@ struct Range {
   double low = std::numeric_limits<double>::infinity();
   double high = -std::numeric_limits<double>::infinity();
   void include(double value, AxisScale scale) {
-    if (!std::isfinite(value) || (scale == AxisScale::logarithmic && value <= 0)) return;
+    constexpr double kSmallest = 1e-300, kLargest = 1e300;  // so that nothing leaves the range of doubles
+    if (!(std::fabs(value) <= kLargest) || (scale == AxisScale::logarithmic && value < kSmallest)) return;
     low = std::min(low, value);
     high = std::max(high, value);
   }
 };
 
-/// Widened so that no mark sits on the frame, and never empty.
+/// Widened so that no mark sits on the frame, and never empty. Values that differ by rounding alone are one.
 Range pad(Range range, AxisScale scale) {
+  constexpr double kRounding = 1e-9;
   if (range.low > range.high) return scale == AxisScale::linear ? Range{0, 1} : Range{0.1, 1};
   if (scale == AxisScale::logarithmic) return {range.low / 1.5, range.high * 1.5};
-  const double span = range.high - range.low;
-  const double margin = span > 0 ? 0.06 * span : std::max(1e-6, 0.1 * std::fabs(range.high));
+  const double span = range.high - range.low, reach = std::max(std::fabs(range.low), std::fabs(range.high));
+  const double margin = span > kRounding * reach ? 0.06 * span : std::max(1e-6, 0.1 * reach);
   return {range.low - margin, range.high + margin};
 }
 
@@ -168,7 +170,7 @@ class LabelPlacer {
 };
 
 double clamp_to_axis(double value, const Axis& axis, const Range& range) {
-  return axis.scale == AxisScale::logarithmic && value <= 0 ? range.low : value;
+  return axis.scale == AxisScale::logarithmic ? std::max(value, range.low) : value;
 }
 
 void draw_series(const Plot& plot, const Frame& frame, std::size_t index, Buffer out) {
@@ -254,8 +256,11 @@ std::vector<double> choose_ticks(double low, double high, AxisScale scale) {
     for (double i = first; i <= last; i += 1) ticks.push_back(i * step);
     return ticks;
   }
-  const bool few = std::log10(high / low) < 2.5;
-  for (double exponent = std::floor(std::log10(low)); exponent <= std::ceil(std::log10(high)); exponent += 1)
+  const double decades = std::log10(high) - std::log10(low);
+  const bool few = decades < 2.5;
+  const double stride = std::max(1.0, std::ceil(decades / 12));
+  for (double exponent = std::floor(std::log10(low)); exponent <= std::ceil(std::log10(high));
+       exponent += stride)
     for (const double lead : {1.0, 2.0, 5.0}) {
       const double tick = lead * std::pow(10, exponent);
       if ((lead == 1 || few) && tick >= low && tick <= high) ticks.push_back(tick);
@@ -263,7 +268,15 @@ std::vector<double> choose_ticks(double low, double high, AxisScale scale) {
   return ticks;
 }
 
-std::string draw_plot(const Plot& plot) {
+std::string draw_plot(const Plot& given) {
+  Plot plot = given;
+  for (PlotSeries& series : plot.series) {
+    std::erase_if(series.points,
+                  [](const PlotPoint& p) { return !std::isfinite(p.x) || !std::isfinite(p.y); });
+    for (PlotPoint& point : series.points)
+      if (point.interval && !(std::isfinite(point.interval->low) && std::isfinite(point.interval->high)))
+        point.interval.reset();
+  }
   std::string text;
   const Buffer out(text);
   const Frame frame = make_frame(plot);

@@ -37,8 +37,8 @@ struct Plot {
   bool lines = true, markers = true, point_labels = false, zero_line = false;
 };
 
-/// The <svg> element. On a logarithmic axis values that are not positive sit on the lower edge, and say so in
-/// their title.
+/// The <svg> element; what is not finite is left out of it. On a logarithmic axis values that are not
+/// positive sit on the lower edge, and say so in their title.
 std::string draw_plot(const Plot& plot);
 /// A legend of the series as HTML, with each series' mark.
 std::string draw_legend(const Plot& plot);

@@ -3,8 +3,7 @@
 #include <fmt/core.h>
 
 #include <cmath>
-
-#include "assay/base/error.h"
+#include <limits>
 
 namespace assay {
 namespace {
@@ -33,8 +32,8 @@ double Comparison::perplexity_ratio() const {
   return std::exp(difference.mean);
 }
 
-Interval Comparison::perplexity_ratio_interval() const {
-  return {std::exp(interval.low), std::exp(interval.high)};
+std::optional<Interval> Comparison::perplexity_ratio_interval() const {
+  return exponential(interval);
 }
 
 std::string Comparison::sentence(double margin_percent) const {
@@ -46,34 +45,33 @@ std::string Comparison::sentence(double margin_percent) const {
   };
   switch (decision) {
     case Decision::first_better:
-      return better(first, second, -difference.mean, -interval.high, -interval.low);
+      return better(first, second, -difference.mean, -interval->high, -interval->low);
     case Decision::second_better:
-      return better(second, first, difference.mean, interval.low, interval.high);
+      return better(second, first, difference.mean, interval->low, interval->high);
     case Decision::indistinguishable:
       return fmt::format("{} and {} are indistinguishable (margin {} % ppl)", first, second, margin_percent);
     case Decision::not_resolved:
       break;
   }
   if (difference.clusters < kEnoughClusters)
-    return fmt::format("{} against {}: not resolved; {} clusters of text, {} needed for a verdict", first,
-                       second, difference.clusters, kEnoughClusters);
+    return fmt::format("{} against {}: not resolved; {} cluster{} of text, {} needed for a verdict", first,
+                       second, difference.clusters, difference.clusters == 1 ? "" : "s", kEnoughClusters);
   return fmt::format("{} against {}: not resolved; detectable effect {:.2f} % ppl", first, second,
                      detectable_percent);
 }
 
 Comparison compare_losses(std::string first, std::string second, std::span<const double> first_nll,
                           std::span<const double> second_nll, const Clusters& clusters) {
-  if (clusters.count() < 2)
-    fail(
-        "{} against {}: {} scored tokens make one cluster, at least 2 expected for an interval: use more "
-        "text",
-        first, second, clusters.tokens());
   Comparison comparison;
   comparison.first = std::move(first);
   comparison.second = std::move(second);
   comparison.difference = paired_mean(first_nll, second_nll, clusters);
   comparison.interval = comparison.difference.interval(0.95);
   comparison.equivalence = comparison.difference.interval(0.90);
+  if (clusters.count() < 2) {
+    comparison.detectable_percent = std::numeric_limits<double>::infinity();
+    return comparison;
+  }
   const double freedom = static_cast<double>(clusters.count() - 1);
   const double reach = student_quantile(0.975, freedom) + student_quantile(0.8, freedom);
   comparison.detectable_percent = percent(std::exp(reach * comparison.difference.standard_error));
@@ -89,12 +87,13 @@ void decide(std::vector<Comparison>& family, double margin_percent) {
     Comparison& comparison = family[i];
     comparison.adjusted_p = adjusted[i];
     comparison.decision = Decision::not_resolved;
-    if (comparison.difference.clusters < kEnoughClusters) continue;
-    const bool excludes_zero = comparison.interval.low > 0 || comparison.interval.high < 0;
+    if (comparison.difference.clusters < kEnoughClusters || !comparison.interval || !comparison.equivalence)
+      continue;
+    const bool excludes_zero = comparison.interval->low > 0 || comparison.interval->high < 0;
     const double effect = comparison.difference.mean;
     if (excludes_zero && adjusted[i] < 0.05 && std::fabs(effect) >= margin)
       comparison.decision = effect < 0 ? Decision::first_better : Decision::second_better;
-    else if (comparison.equivalence.low > -margin && comparison.equivalence.high < margin)
+    else if (comparison.equivalence->low > -margin && comparison.equivalence->high < margin)
       comparison.decision = Decision::indistinguishable;
   }
 }

@@ -16,16 +16,16 @@ std::string_view decision_name(Decision decision);
 
 struct Comparison {
   std::string first, second;
-  RatioMean difference;   // nll(first) - nll(second), nats a token: below 0, first is better
-  Interval interval;      // 95 %
-  Interval equivalence;   // 90 %: two one-sided tests at 5 %
-  double adjusted_p = 1;  // Holm over all comparisons of the run
+  RatioMean difference;                 // nll(first) - nll(second), nats a token: below 0, first is better
+  std::optional<Interval> interval;     // 95 %; none with a single cluster
+  std::optional<Interval> equivalence;  // 90 %: two one-sided tests at 5 %
+  double adjusted_p = 1;                // Holm over all comparisons of the run
   Decision decision = Decision::not_resolved;
-  double detectable_percent = 0;  // perplexity change seen with 80 % power at this noise
+  double detectable_percent = 0;  // perplexity change seen with 80 % power at this noise; infinite without it
 
   /// exp(difference) as a ratio of perplexities, and the same of the interval's ends.
   double perplexity_ratio() const;
-  Interval perplexity_ratio_interval() const;
+  std::optional<Interval> perplexity_ratio_interval() const;
   /// "A is better than B by 1.2 % ppl [0.8, 1.6]", "A and B are indistinguishable (margin 0.5 %)", ...
   std::string sentence(double margin_percent) const;
 };
@@ -35,7 +35,8 @@ struct Comparison {
 /// the equivalence interval inside the margin, and as many clusters.
 void decide(std::vector<Comparison>& family, double margin_percent);
 
-/// A comparison of two models on the same tokens, not yet decided.
+/// A comparison of two models on the same tokens, not yet decided. With a single cluster there is a
+/// difference, and nothing can be claimed of it.
 Comparison compare_losses(std::string first, std::string second, std::span<const double> first_nll,
                           std::span<const double> second_nll, const Clusters& clusters);
 

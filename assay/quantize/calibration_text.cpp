@@ -5,11 +5,11 @@
 
 #include "assay/base/error.h"
 #include "assay/base/file.h"
+#include "assay/tokenizer/text_file.h"
 
 namespace assay {
 namespace {
 
-constexpr std::size_t kTextLimit = std::size_t{4} << 30;
 constexpr std::size_t kShingle = 64;          // tokens
 constexpr std::uint64_t kManifestShare = 64;  // one shingle in so many is written down
 constexpr std::uint64_t kSelfSeed =
@@ -75,9 +75,10 @@ std::optional<TokenId> window_start(const LoadedModel& model) {
 
 void draw_windows(const LoadedModel& model, CalibrationText& calibration) {
   const CalibrationTextOptions& options = calibration.options;
-  const std::string text = read_file(options.text, kTextLimit);
-  if (text.empty()) fail("{}: the file is empty, text expected", options.text);
-  calibration.text_sha256 = sha256_hex(std::as_bytes(std::span<const char>(text.data(), text.size())));
+  const TextFile file = read_text_file(options.text, options.any_text);
+  const std::string& text = file.text;
+  calibration.text_sha256 = file.sha256;
+  calibration.text_notes = file.notes;
   const auto bos = window_start(model);
   for (std::size_t i = 0; i * options.window < options.tokens; ++i) {
     std::vector<TokenId> window =
@@ -118,8 +119,9 @@ OrderedJson CalibrationText::to_json() const {
   for (const auto& window : windows)
     for (const std::uint64_t shingle : shingles(window, kManifestShare))
       marks.push_back(shingle_name(shingle));
-  return {{"text", options.text},     {"text_sha256", text_sha256}, {"tokens", tokens()},
-          {"window", options.window}, {"seed", options.seed},       {"shingles", std::move(marks)}};
+  return {{"text", options.text},        {"text_sha256", text_sha256}, {"text_notes", text_notes},
+          {"tokens", tokens()},          {"window", options.window},   {"seed", options.seed},
+          {"shingles", std::move(marks)}};
 }
 
 CalibrationText load_calibration_text(const LoadedModel& model, const CalibrationTextOptions& options) {

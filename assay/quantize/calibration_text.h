@@ -16,18 +16,21 @@ struct CalibrationTextOptions {
   std::size_t tokens = 32768;  // in all; rounded up to whole windows
   std::size_t window = 512;    // tokens of a sequence
   std::uint64_t seed = 1;      // which windows are drawn; more tokens of one seed continue fewer of them
+  bool any_text = false;       // take a file that seems to be no text all the same
 };
 
 struct CalibrationText {
   CalibrationTextOptions options;
   std::string text_sha256;                    // of the whole file, or of the sampled text
+  std::vector<std::string> text_notes;        // what was odd about the file
   std::vector<std::vector<TokenId>> windows;  // BOS included where the model demands it
 
   std::size_t tokens() const;
   OrderedJson to_json() const;  // for the manifest, sampled shingles included
 };
 
-/// Draws the windows. Throws Error: a missing or empty file, a text shorter than one window.
+/// Draws the windows. Throws Error: a missing or empty file, one that is no text, one shorter than one
+/// window.
 CalibrationText load_calibration_text(const LoadedModel& model, const CalibrationTextOptions& options);
 
 /// Hashes of the 64-token shingles (runs of consecutive tokens) of `tokens` whose hash falls into one of

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cmath>
 
 #include "assay/base/error.h"
 #include "assay/runtime/session.h"
@@ -106,6 +107,9 @@ std::vector<float> compute_logits(const Model& model, std::span<const TokenId> i
   const std::size_t rows = last == 0 ? ids.size() : last;
   model.logits(std::span<const float>(hidden).last(rows * static_cast<std::size_t>(model.config().hidden)),
                logits);
+  for (const float logit : logits)
+    if (!std::isfinite(logit))
+      fail("a logit is {}, a finite number expected: the weights are damaged or overflow", logit);
   return logits;
 }
 

@@ -28,7 +28,7 @@ double Sampler::uniform() {
 }
 
 std::int32_t Sampler::pick(std::span<const float> logits) {
-  const TopTwo top = top_two(logits);  // refuses NaN
+  const TopTwo top = top_two(logits);  // refuses what is not finite
   if (options_.temperature == 0) return top.best;
 
   candidates_.clear();
@@ -71,7 +71,9 @@ TopTwo top_two(std::span<const float> logits) {
   std::size_t best = 0;
   float second = -std::numeric_limits<float>::infinity();
   for (std::size_t id = 0; id < logits.size(); ++id) {
-    if (std::isnan(logits[id])) fail("the logit of token {} is not a number: the weights are damaged", id);
+    if (!std::isfinite(logits[id]))
+      fail("the logit of token {} is {}, a finite number expected: the weights are damaged or overflow", id,
+           logits[id]);
     if (id == 0) continue;
     if (logits[id] > logits[best]) {
       second = logits[best];

@@ -3,11 +3,13 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <limits>
 
 #include "assay/base/error.h"
 #include "assay/base/file.h"
 #include "assay/measure/gate.h"
 #include "assay/measure/pairs.h"
+#include "assay/measure/report.h"
 #include "tests/measure/fake_loaded.h"
 #include "tests/support.h"
 
@@ -129,8 +131,8 @@ TEST_F(MeasurementTest, NumbersAgreeWithEachOther) {
   EXPECT_LT(kld.median, kld.p90);
   EXPECT_LT(kld.p90, kld.p99);
   EXPECT_LE(kld.p999, kld.max);
-  EXPECT_LT(kld.mean_interval.low, kld.mean);
-  EXPECT_GT(kld.mean_interval.high, kld.mean);
+  EXPECT_LT(kld.mean_interval->low, kld.mean);
+  EXPECT_GT(kld.mean_interval->high, kld.mean);
   EXPECT_LT(kld.median_interval.low, kld.median);
   EXPECT_GT(kld.median_interval.high, kld.median);
   EXPECT_LT(kld.p99_interval.low, kld.p99);
@@ -193,13 +195,13 @@ TEST_F(MeasurementTest, AnEmptyTextIsRefused) {
 
 TEST_F(MeasurementTest, GateComparesTheUpperEnd) {
   const Measurement& measurement = whole_;
-  const Interval kld = measurement.models[0].divergence->mean_interval;
+  const Interval kld = measurement.models[0].divergence->mean_interval.value();
   const double mean = measurement.models[0].divergence->mean;
   EXPECT_TRUE(apply_gate(measurement, {kld.high * 1.0001, std::nullopt}).passed());
   const GateResult refused = apply_gate(measurement, {0.5 * (mean + kld.high), std::nullopt});
   EXPECT_FALSE(refused.passed()) << "the mean is within the limit, the interval is not";
   EXPECT_NE(refused.checks[0].sentence().find("REFUSED: mean KLD"), std::string::npos);
-  const Interval ratio = measurement.models[0].against_reference->perplexity_ratio_interval();
+  const Interval ratio = measurement.models[0].against_reference->perplexity_ratio_interval().value();
   EXPECT_TRUE(apply_gate(measurement, {std::nullopt, 100 * (ratio.high - 1) + 1e-9}).passed());
   EXPECT_FALSE(apply_gate(measurement, {std::nullopt, 100 * (ratio.high - 1) - 1e-9}).passed());
   EXPECT_FALSE(apply_gate(measurement, {1e9, 100 * (ratio.high - 1) - 1e-9}).passed())
@@ -212,6 +214,166 @@ TEST_F(MeasurementTest, GateComparesTheUpperEnd) {
 TEST_F(MeasurementTest, GateNeedsAnInterval) {
   const Measurement measurement = measure_pair(load_corpus(original(), {write_text(500), 0, 1}));
   EXPECT_ERROR(apply_gate(measurement, {1.0, std::nullopt}), "one cluster", "more text");
+}
+
+/// One cluster: figures, and nothing that claims how sure they are.
+TEST_F(MeasurementTest, OneClusterHasFiguresAndNoIntervals) {
+  for (const std::size_t bytes : {std::size_t{2}, std::size_t{500}, std::size_t{1024}}) {
+    const Corpus corpus = load_corpus(original(), {write_text(bytes), 0, 1});
+    const Measurement measurement = measure_pair(corpus);
+    ASSERT_EQ(measurement.clusters.count(), 1u);
+    const ModelMeasurement& model = measurement.models[1];
+    EXPECT_FALSE(model.perplexity_interval);
+    ASSERT_TRUE(model.divergence);
+    EXPECT_GT(model.divergence->mean, 0);
+    EXPECT_FALSE(model.divergence->mean_interval);
+    EXPECT_FALSE(model.divergence->top1_interval);
+    const PairwiseComparison pairs = compare_pairs(measurement, 0.5);
+    EXPECT_FALSE(pairs.divergences[0].interval);
+    for (const Comparison& comparison : pairs.losses) EXPECT_EQ(comparison.decision, Decision::not_resolved);
+    const OrderedJson json = OrderedJson::parse(pairs_json(measurement, corpus, pairs, 0.5).dump());
+    EXPECT_TRUE(json["comparisons"][0]["ppl_ratio_ci95"].is_null());
+    EXPECT_TRUE(json["comparisons"][0]["detectable_percent"].is_null());
+    EXPECT_TRUE(json["kld_differences"][0]["ci95"].is_null());
+    EXPECT_TRUE(json["models"][0]["kld"]["ci95"].is_null());
+    EXPECT_TRUE(json["models"][0]["top1_agreement_ci95"].is_null());
+    EXPECT_TRUE(json["models"][0]["ppl_ratio"]["ci95"].is_null());
+    ReportInput report;
+    report.original = report_original(measurement);
+    report.facts = report_facts(measurement, corpus);
+    for (std::size_t i = 0; i < 2; ++i)
+      report.models.push_back(report_model(measurement, i, "r", pairs.losses[i].sentence(0.5)));
+    const std::string html = render_report(report);
+    EXPECT_NE(html.find("no interval"), std::string::npos);
+    EXPECT_NE(html.find("one cluster"), std::string::npos);
+    for (const char* broken : {"nan", "inf,", "-inf"})
+      EXPECT_EQ(html.find(broken), std::string::npos) << broken;
+  }
+}
+
+TEST_F(MeasurementTest, LogitsThatAreNotFiniteAreRefused) {
+  for (const float bad : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
+    const auto rule = [bad](std::span<const std::int32_t> history) {
+      std::vector<float> logits(kLetters, 0.5f);
+      if (history.size() == 40) logits[7] = bad;
+      return logits;
+    };
+    const LoadedModel broken = test::fake_loaded("models/broken", kLetters, rule), reference = original();
+    EXPECT_ERROR(measure(std::span(&broken, 1), &reference, corpus_, small_windows()), "models/broken",
+                 "not finite");
+    EXPECT_ERROR(measure(std::span(&reference, 1), &broken, corpus_, small_windows()), "models/broken",
+                 "not finite");
+  }
+}
+
+TEST_F(MeasurementTest, TextWithoutTokensIsRefused) {
+  class Deaf : public test::LetterTokenizer {
+   public:
+    using LetterTokenizer::LetterTokenizer;
+    std::vector<TokenId> encode(std::string_view) const override { return {}; }
+  };
+  LoadedModel model = original();
+  model.tokenizer = std::make_shared<Deaf>(kLetters);
+  EXPECT_ERROR(load_corpus(model, {write_text(10), 0, 1}), "text.txt", "no tokens");
+}
+
+TEST_F(MeasurementTest, TheTextMustBeText) {
+  const std::string path = folder_->file("archive");
+  std::string bytes = "\x1F\x8B\x08";
+  for (int i = 0; i < 500; ++i) bytes += static_cast<char>(i * 37);
+  test::write_bytes(path, bytes);
+  EXPECT_ERROR(load_corpus(original(), {path, 0, 1}), "archive", "gzip", "--any-text");
+  CorpusOptions insisted{path, 0, 1};
+  insisted.any_text = true;
+  EXPECT_EQ(load_corpus(original(), insisted).notes.size(), 1u);
+  test::write_bytes(path, "\xEF\xBB\xBF" + random_text(3000));
+  const Corpus corpus = load_corpus(original(), {path, 0, 1});
+  EXPECT_EQ(corpus.text, random_text(3000));
+  const LoadedModel model = original();
+  const Measurement measurement = measure(std::span(&model, 1), nullptr, corpus, small_windows());
+  EXPECT_EQ(measurement.bytes.bytes, 3000u) << "a mark is no text";
+  const OrderedJson json = measurement_json(measurement, measurement.models[0], corpus);
+  EXPECT_NE(json["text_notes"].dump().find("byte-order mark"), std::string::npos);
+  bool said = false;
+  for (const std::string& fact : report_facts(measurement, corpus))
+    said = said || fact.find("byte-order mark") != std::string::npos;
+  EXPECT_TRUE(said);
+}
+
+/// A chunk begins with BOS, whatever stood there, where the model wants it.
+TEST_F(MeasurementTest, EveryChunkBeginsWithTheBeginToken) {
+  std::vector<std::vector<TokenId>> starts(2);
+  for (const bool wanted : {false, true}) {
+    auto tokenizer = std::make_shared<test::LetterTokenizer>(kLetters);
+    tokenizer->bos = 7;
+    tokenizer->adds_bos = wanted;
+    std::vector<TokenId>& seen = starts[wanted ? 1 : 0];
+    LoadedModel model =
+        test::fake_loaded("models/m", kLetters, [&seen](std::span<const std::int32_t> history) {
+          if (history.size() == 1) seen.push_back(history[0]);
+          return std::vector<float>(kLetters, 0.0f);
+        });
+    model.tokenizer = tokenizer;
+    const Corpus corpus = load_corpus(model, {write_text(300), 0, 1});
+    EvaluateOptions options = small_windows();
+    options.windows.protocol = Protocol::chunked;
+    for (const EvaluationMode mode : {EvaluationMode::prefill, EvaluationMode::decode}) {
+      seen.clear();
+      options.mode = mode;
+      const Measurement measurement = measure(std::span(&model, 1), nullptr, corpus, options);
+      ASSERT_EQ(seen.size(), 4u);
+      for (std::size_t chunk = 0; chunk < 4; ++chunk)
+        EXPECT_EQ(seen[chunk], wanted ? 7 : corpus.tokens[64 * chunk]) << chunk;
+      EXPECT_EQ(measurement_json(measurement, measurement.models[0], corpus)["bos_each_chunk"], wanted);
+    }
+    seen.clear();
+    measure(std::span(&model, 1), nullptr, corpus, small_windows());
+    EXPECT_EQ(seen[1], corpus.tokens[32]) << "sliding windows go on in the text";
+  }
+}
+
+/// As sentencepiece: a space is put before the text, and taken away again where decoding begins.
+class SpacedTokenizer : public test::LetterTokenizer {
+ public:
+  SpacedTokenizer() : LetterTokenizer(kLetters) {}
+  std::string decode(std::span<const TokenId> ids, bool) const override {
+    std::string text;
+    for (const TokenId id : ids)
+      text += id == 0 ? std::string("<s>") : std::string(" ") + static_cast<char>('a' + id);
+    if (text.starts_with(' ')) text.erase(0, 1);
+    return text;
+  }
+  std::vector<TokenId> encode(std::string_view text) const override {
+    std::vector<TokenId> ids;
+    for (const char c : text)
+      if (c != ' ') ids.push_back(c - 'a');
+    return ids;
+  }
+};
+
+TEST_F(MeasurementTest, SpacesThatDecodingDropsAreCounted) {
+  std::string text;
+  for (std::size_t i = 0; i < 320; ++i)
+    text += std::string(i > 0 ? " " : "") + static_cast<char>('b' + i % 19);
+  const std::string path = folder_->file("spaced.txt");
+  test::write_bytes(path, text);
+  for (const bool bos : {false, true}) {
+    auto tokenizer = std::make_shared<SpacedTokenizer>();
+    tokenizer->bos = 0;
+    tokenizer->adds_bos = bos;
+    LoadedModel model = original();
+    model.tokenizer = tokenizer;
+    EvaluateOptions options = small_windows();
+    CorpusOptions cut{path, 319, 1};
+    const Measurement sliding = measure(std::span(&model, 1), nullptr, load_corpus(model, cut), options);
+    // "b c d ...": one byte for the first token, two for each of the others; without BOS the first is not
+    // scored.
+    EXPECT_EQ(sliding.bytes.bytes, bos ? 2u * 319 - 1 : 2u * 318);
+    options.windows.protocol = Protocol::chunked;
+    const Measurement chunked =
+        measure(std::span(&model, 1), nullptr, load_corpus(model, {path, 0, 1}), options);
+    EXPECT_EQ(chunked.bytes.bytes, 2u * 5 * 32);
+  }
 }
 
 TEST_F(MeasurementTest, GateReadsPercentages) {
@@ -232,7 +394,7 @@ TEST_F(MeasurementTest, AllPairsAreComparedAndDecidedTogether) {
   EXPECT_EQ(candidates.second, "q4");
   EXPECT_EQ(candidates.decision, Decision::second_better);
   EXPECT_EQ(candidates.sentence(0.5).substr(0, 23), "q4 is better than q2 by");
-  EXPECT_GT(pairs.divergences[0].interval.low, 0) << "q2 diverges more than q4";
+  EXPECT_GT(pairs.divergences[0].interval->low, 0) << "q2 diverges more than q4";
   const OrderedJson json = pairs_json(measurement, corpus_, pairs, 0.5);
   EXPECT_EQ(json["comparisons"].size(), 3u);
   EXPECT_EQ(json["models"].size(), 2u);
@@ -253,7 +415,7 @@ TEST_F(MeasurementTest, AModelAgainstItselfIsIndistinguishable) {
   const Measurement measurement = measure(std::span(&model, 1), &model, corpus_, small_windows());
   const DivergenceSummary& kld = *measurement.models[0].divergence;
   EXPECT_EQ(kld.max, 0);
-  EXPECT_EQ(kld.mean_interval.high, 0);
+  EXPECT_EQ(kld.mean_interval->high, 0);
   EXPECT_EQ(kld.top1_agreement, 1);
   EXPECT_EQ(measurement.models[0].against_reference->perplexity_ratio(), 1);
   EXPECT_EQ(compare_pairs(measurement, 0.5).losses[0].decision, Decision::indistinguishable);

@@ -115,7 +115,7 @@ TEST_F(ParityTest, TheWorstCaseDecides) {
 }
 
 TEST_F(ParityTest, ReportNamesEverythingAPromptNeeds) {
-  ParityReportInput input{"model", "reference.json", cases_, {}, {}};
+  ParityReportInput input{"model", "reference.json", cases_, {}, {}, {}};
   input.cases[0].new_ids[6] = (input.cases[0].new_ids[6] + 1) % kLetters;
   for (const ParityCase& reference_case : input.cases)
     input.results.push_back(check_parity(model_, reference_case, nullptr));

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <regex>
 
 #include "assay/base/error.h"
@@ -106,6 +107,7 @@ TEST(Svg, LogarithmicAxisSpacesDecadesEvenly) {
 }
 
 TEST(Svg, DegenerateDataStillDrawsFiniteCoordinates) {
+  constexpr double kInfinity = std::numeric_limits<double>::infinity();
   for (const auto scale : {AxisScale::linear, AxisScale::logarithmic}) {
     Plot plot = line_plot(scale);
     for (const auto& points :
@@ -113,11 +115,18 @@ TEST(Svg, DegenerateDataStillDrawsFiniteCoordinates) {
                                              {{0, 0, {}, ""}},
                                              {{1, 5, {}, ""}},
                                              {{1, 5, {}, ""}, {1, 5, {}, ""}},
-                                             {{0, 0, {}, ""}, {1, 3, Interval{0, 4}, ""}}}) {
+                                             {{0, 0, {}, ""}, {1, 3, Interval{0, 4}, ""}},
+                                             {{0, 1, {}, ""}, {1, 1 + 1e-16, {}, ""}, {1, 1 - 2e-16, {}, ""}},
+                                             {{0, 1e6, {}, ""}, {1, 1e6 + 2e-10, {}, ""}},
+                                             {{0, 5e-324, {}, ""}, {1, 1, {}, ""}},
+                                             {{0, 1e-290, {}, ""}, {1, 1e290, {}, ""}},
+                                             {{0, kInfinity, {}, ""}, {1, 1, Interval{0, kInfinity}, ""}},
+                                             {{0, std::nan(""), {}, ""}, {kInfinity, 1, {}, ""}}}) {
       plot.series = {{"s", points}};
       const std::string svg = draw_plot(plot);
       EXPECT_EQ(svg.find("nan"), std::string::npos) << svg;
       EXPECT_EQ(svg.find("inf"), std::string::npos) << svg;
+      EXPECT_LT(svg.size(), 20000u) << "a bounded number of ticks";
     }
   }
 }

@@ -6,8 +6,10 @@
 #include <cmath>
 #include <numeric>
 
+#include "assay/base/error.h"
 #include "assay/parallel/threads.h"
 #include "tests/measure/fakes.h"
+#include "tests/support.h"
 
 namespace assay {
 namespace {
@@ -88,8 +90,40 @@ TEST(Statistics, PairedDifferences) {
   EXPECT_DOUBLE_EQ(result.standard_error, std::sqrt(2 * 2 * 1.5 * 1.5) / 4);
 }
 
-TEST(Statistics, OneClusterHasNoError) {
-  EXPECT_TRUE(std::isinf(ratio_mean(std::vector<double>{1, 2}, Clusters{{0, 2}, "test"}).standard_error));
+TEST(Statistics, OneClusterHasAMeanAndNoInterval) {
+  const RatioMean mean = ratio_mean(std::vector<double>{1, 2}, Clusters{{0, 2}, "test"});
+  EXPECT_TRUE(std::isinf(mean.standard_error));
+  EXPECT_DOUBLE_EQ(mean.mean, 1.5);
+  EXPECT_FALSE(mean.interval());
+  EXPECT_EQ(mean.p_value(), 1);
+  EXPECT_FALSE(exponential(mean.interval()));
+  const auto statistic = ratio_mean_statistic(std::vector<double>{1, 2}, Clusters{{0, 2}, "test"});
+  EXPECT_ERROR(bootstrap_percentile(statistic, 1, 1), "at least 2");
+  EXPECT_ERROR(bootstrap_bca(statistic, 1, 1), "at least 2");
+}
+
+TEST(Statistics, ConstantValuesHaveAnIntervalOfNoWidth) {
+  const Clusters clusters = equal_clusters(25, 3);
+  for (const double value : {0.0, 0.1, 1e-120}) {
+    const std::vector<double> values(75, value);
+    const RatioMean mean = ratio_mean(values, clusters);
+    EXPECT_NEAR(mean.mean, value, 1e-16 * value);
+    EXPECT_NEAR(mean.interval()->high - mean.interval()->low, 0, 1e-15 * value);
+    const Interval interval = bootstrap_bca(ratio_mean_statistic(values, clusters), 1, 25)[0];
+    EXPECT_NEAR(interval.low, value, 1e-15 * value);
+    EXPECT_NEAR(interval.high, value, 1e-15 * value);
+  }
+  // The cube of a spread this small leaves the range of doubles.
+  std::vector<double> tiny(75, 0.0);
+  for (std::size_t i = 0; i < tiny.size(); ++i) tiny[i] = static_cast<double>(i % 7) * 1e-120;
+  const Interval interval = bootstrap_bca(ratio_mean_statistic(tiny, clusters), 1, 25)[0];
+  EXPECT_TRUE(std::isfinite(interval.low) && std::isfinite(interval.high));
+}
+
+TEST(Statistics, AnIntervalBeyondTheRangeOfDoublesIsNone) {
+  EXPECT_FALSE(exponential(Interval{-1, 1e4}));
+  EXPECT_DOUBLE_EQ(exponential(Interval{0, 1})->high, std::exp(1));
+  EXPECT_FALSE(exponential(std::nullopt));
 }
 
 TEST(Statistics, StudentQuantilesFromTables) {
@@ -101,7 +135,7 @@ TEST(Statistics, StudentQuantilesFromTables) {
 
 TEST(Statistics, IntervalAndPValueAgree) {
   RatioMean mean{0.5, 0.2, 12};
-  const Interval interval = mean.interval();
+  const Interval interval = mean.interval().value();
   EXPECT_NEAR(interval.low, 0.5 - 2.20098516 * 0.2, 1e-8);
   EXPECT_NEAR(interval.high, 0.5 + 2.20098516 * 0.2, 1e-8);
   mean.mean = 2.20098516 * 0.2;  // exactly at the edge of the interval
@@ -161,7 +195,9 @@ TEST(Statistics, IntervalsCoverTheTruthOnAutocorrelatedData) {
   constexpr int kRounds = 800;
   const Clusters clusters = equal_clusters(60, 12), tokens = equal_clusters(720, 1);
   int student = 0, percentile = 0, accelerated = 0, naive = 0;
-  const auto covers = [](const Interval& interval) { return interval.low <= 1 && 1 <= interval.high; };
+  const auto covers = [](const std::optional<Interval>& interval) {
+    return interval->low <= 1 && 1 <= interval->high;
+  };
   BootstrapOptions options;
   options.resamples = 300;
   for (int round = 0; round < kRounds; ++round) {

@@ -4,9 +4,7 @@
 
 #include <cmath>
 
-#include "assay/base/error.h"
 #include "tests/measure/fakes.h"
-#include "tests/support.h"
 
 namespace assay {
 namespace {
@@ -87,15 +85,44 @@ TEST(Verdict, ComparesPairedLosses) {
   decide(family, 0.5);
   EXPECT_EQ(family[0].decision, Decision::second_better);
   EXPECT_NEAR(family[0].perplexity_ratio(), std::exp(0.05), 0.001);
-  EXPECT_LT(family[0].perplexity_ratio_interval().low, std::exp(0.05));
-  EXPECT_GT(family[0].perplexity_ratio_interval().high, std::exp(0.05));
+  EXPECT_LT(family[0].perplexity_ratio_interval()->low, std::exp(0.05));
+  EXPECT_GT(family[0].perplexity_ratio_interval()->high, std::exp(0.05));
   EXPECT_LT(family[0].detectable_percent, 0.2) << "pairing removes the text's own noise";
 }
 
-TEST(Verdict, NeedsTwoClusters) {
-  const std::vector<double> losses(10, 1.0);
-  EXPECT_ERROR(compare_losses("A", "B", losses, losses, Clusters{{0, 10}, "test"}), "A against B",
-               "one cluster");
+TEST(Verdict, IntervalsOfAComparisonAreThoseOfTheTables) {
+  // Differences 1..25 of clusters of one token: mean 13, deviation sqrt(54.1666...). Student's quantiles at
+  // 24 degrees of freedom from a table: 2.0639 (95 % interval) and 1.7109 (90 %).
+  std::vector<double> first, second(25, 0.0);
+  Clusters clusters{{0}, "test"};
+  for (int d = 1; d <= 25; ++d) {
+    first.push_back(d);
+    clusters.starts.push_back(static_cast<std::size_t>(d));
+  }
+  const Comparison comparison = compare_losses("A", "B", first, second, clusters);
+  const double error = std::sqrt(650.0 / 12) / 5;
+  EXPECT_NEAR(comparison.interval->low, 13 - 2.0639 * error, 1e-3);
+  EXPECT_NEAR(comparison.interval->high, 13 + 2.0639 * error, 1e-3);
+  EXPECT_NEAR(comparison.equivalence->low, 13 - 1.7109 * error, 1e-3);
+  EXPECT_NEAR(comparison.equivalence->high, 13 + 1.7109 * error, 1e-3);
+  // 2.0639 + .8569: what is found four times in five.
+  EXPECT_NEAR(std::log1p(comparison.detectable_percent / 100), 2.9208 * error, 2e-3);
+}
+
+TEST(Verdict, OneClusterClaimsNothing) {
+  const std::vector<double> losses(10, 1.0), worse(10, 3.0);
+  for (const auto& other : {losses, worse}) {
+    std::vector<Comparison> family{compare_losses("A", "B", other, losses, Clusters{{0, 10}, "test"})};
+    decide(family, 0.5);
+    EXPECT_EQ(family[0].decision, Decision::not_resolved);
+    EXPECT_FALSE(family[0].interval);
+    EXPECT_FALSE(family[0].equivalence);
+    EXPECT_FALSE(family[0].perplexity_ratio_interval());
+    EXPECT_TRUE(std::isinf(family[0].detectable_percent));
+    EXPECT_EQ(family[0].adjusted_p, 1);
+    EXPECT_EQ(family[0].sentence(0.5),
+              "A against B: not resolved; 1 cluster of text, 20 needed for a verdict");
+  }
 }
 
 }  // namespace

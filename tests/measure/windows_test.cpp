@@ -60,6 +60,13 @@ TEST(Windows, ChunksScoreTheirSecondHalfAndDropThePartialOne) {
   }
 }
 
+TEST(Windows, TheLastChunkCountsWhereTheTextEndsWithIt) {
+  const auto chunks = list_windows(24, {Protocol::chunked, 8, 0});
+  ASSERT_EQ(chunks.size(), 3u);
+  EXPECT_EQ(chunks.back().end_target, 24u);
+  EXPECT_EQ(list_windows(23, {Protocol::chunked, 8, 0}).size(), 2u);
+}
+
 TEST(Windows, RefusesWhatWouldLeaveTokensUnscored) {
   EXPECT_ERROR(list_windows(100, {Protocol::sliding, 1, 1}), "--window 1", "at least 2");
   EXPECT_ERROR(list_windows(100, {Protocol::sliding, 8, 8}), "--stride 8", "window - 1 = 7");

@@ -42,10 +42,13 @@ TEST(Sampling, TopTwoGivesTheMargin) {
   EXPECT_EQ(top_two(std::vector<float>{5, 5}).margin, 0);
 }
 
-TEST(Sampling, RefusesNan) {
-  const std::vector<float> logits = {1, std::numeric_limits<float>::quiet_NaN(), 2};
-  EXPECT_ERROR(Sampler({}).pick(logits), "token 1", "not a number");
-  EXPECT_ERROR(Sampler({.temperature = 1}).pick(logits), "token 1");
+TEST(Sampling, RefusesLogitsThatAreNotFinite) {
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  for (const float bad : {std::numeric_limits<float>::quiet_NaN(), kInfinity, -kInfinity}) {
+    const std::vector<float> logits = {1, bad, 2};
+    EXPECT_ERROR(Sampler({}).pick(logits), "token 1", "finite");
+    EXPECT_ERROR(Sampler({.temperature = 1}).pick(logits), "token 1");
+  }
 }
 
 TEST(Sampling, RefusesImpossibleOptions) {
