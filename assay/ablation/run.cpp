@@ -16,7 +16,9 @@
 #include "assay/quantize/block_run.h"
 #include "assay/quantize/candidate_formats.h"
 #include "assay/quantize/decoded_rows.h"
+#include "assay/quantize/effective_tokens.h"
 #include "assay/quantize/manifest.h"
+#include "assay/quantize/visitors.h"
 #include "assay/quantize/watched_linear.h"
 #include "assay/version.h"
 
@@ -45,17 +47,20 @@ struct Subject {
   std::shared_ptr<const RowSource> rows;
   std::shared_ptr<const Linear> linear;
   std::vector<FormatPtr> formats;
+  bool expert = false;
   bool measured = false;
 };
 
 /// One draw of calibration text: windows, and the variants that it makes, [format][N].
 struct Draw {
   const AblationOptions& options;
-  std::size_t calibration_tokens = 0;  // the first so many input rows; the rest is held out
-  std::vector<std::vector<Variant>> variants;
-  std::size_t largest = 0;             // index of the largest N
-  std::vector<HessianCache> hessians;  // for each N; of the held-out rows at the end
-  std::optional<Progress> progress;
+  std::size_t calibration_tokens = 0;  // the first so many of the text; the rest is held out
+  Visitors visitors = {};
+  std::vector<std::vector<Variant>> variants = {};
+  std::size_t largest = 0;                               // index of the largest N
+  std::vector<HessianCache> hessians = {};               // for each N; of the held-out rows at the end
+  std::vector<CalibratedRoundingOptions> rounding = {};  // for each N
+  std::optional<Progress> progress = {};
 };
 
 std::string order_names(const std::set<ColumnOrder>& orders) {
@@ -70,12 +75,17 @@ std::string order_names(const std::set<ColumnOrder>& orders) {
 /// One variant of a matrix: rounded, weighed by both texts, and kept.
 void add_matrix(Variant& variant, const std::string& tensor, const Format& format,
                 std::span<const float> weights, const MatrixShape& shape, const Hessian& hessian,
-                const Hessian& heldout, const CalibratedRoundingOptions& options) {
+                const Hessian& heldout, bool expert, const CalibratedRoundingOptions& options) {
   const Layout layout = format.layout(shape.columns);
   CalibratedRoundingReport report;
-  const RoundedMatrix rounded = variant.batches == 0
-                                    ? round_plainly(format, weights, shape.rows, shape.columns)
-                                    : round_calibrated(format, weights, shape.rows, hessian, options, report);
+  const std::string why = why_without_inputs(hessian.tokens, shape.columns, expert);
+  RoundedMatrix rounded;
+  if (variant.batches == 0)
+    rounded = round_plainly(format, weights, shape.rows, shape.columns);
+  else if (!why.empty())
+    rounded = round_without_inputs(format, weights, shape.rows, shape.columns, hessian.tokens, why, report);
+  else
+    rounded = round_calibrated(format, weights, shape.rows, hessian, options, report);
   std::vector<std::vector<std::byte>> planes;
   for (const Plane& plane : layout.planes)
     planes.emplace_back(unit_count(layout, shape.rows, shape.columns) * plane.bytes_per_unit);
@@ -84,7 +94,7 @@ void add_matrix(Variant& variant, const std::string& tensor, const Format& forma
   std::vector<float> stored(weights.size());
   format.decode(rounded.params, rounded.codes, stored);
 
-  if (variant.batches != 0 && options.feedback) variant.orders.insert(feedback_order(format, shape.columns));
+  if (variant.batches != 0 && options.feedback && why.empty()) variant.orders.insert(feedback_order(format, shape.columns));
   Cell& cell = variant.cell;
   const auto outputs = static_cast<double>(shape.rows);
   cell.heldout_loss += output_loss(heldout, weights, stored) / outputs;
@@ -101,31 +111,36 @@ void add_matrix(Variant& variant, const std::string& tensor, const Format& forma
       std::make_shared<DecodedRows>(std::move(stored), shape.rows, shape.columns), {Residency::decoded});
 }
 
-/// Every variant of a matrix, by its inputs.
+/// Every variant of a matrix, by its inputs; without any, an expert that no token visits.
 void make_variants(Draw& draw, const std::string& tensor, Subject& subject, std::span<const float> x,
-                   std::size_t tokens) {
+                   std::size_t tokens) try {
   const MatrixShape shape{subject.rows->rows(), subject.rows->columns()};
   std::vector<float> weights(shape.rows * shape.columns);
   subject.rows->decode(0, shape.rows, weights);
   const AblationOptions& options = draw.options;
-  const std::size_t seen = draw.calibration_tokens;
+  // An expert sees its visitors only; the windows that calibrate come first.
+  const std::size_t seen = draw.visitors.among(tensor, draw.calibration_tokens);
   const Hessian& heldout =
       draw.hessians.back().of(x.subspan(seen * shape.columns), tokens - seen, shape.columns);
   for (std::size_t n = options.batches.size(); n-- > 0;) {
     // What plain rounding loses on calibration text is told by the largest draw: it has none of its own.
     const bool plain = options.batches[n] == 0;
-    const std::size_t used = plain ? seen : options.batches[n] * options.tokens_per_batch;
+    const std::size_t used =
+        plain ? seen : draw.visitors.among(tensor, options.batches[n] * options.tokens_per_batch);
     const Hessian& hessian =
         draw.hessians[plain ? draw.largest : n].of(x.first(used * shape.columns), used, shape.columns);
     for (std::size_t f = 0; f < subject.formats.size(); ++f) {
       const auto start = Clock::now();
       Variant& variant = draw.variants[f][n];
-      add_matrix(variant, tensor, *subject.formats[f], weights, shape, hessian, heldout, options.rounding);
+      add_matrix(variant, tensor, *subject.formats[f], weights, shape, hessian, heldout, subject.expert,
+                 draw.rounding[n]);
       variant.cell.milliseconds += milliseconds_since(start);
       draw.progress->advance(1);
     }
   }
   subject.measured = true;
+} catch (const Error& problem) {
+  fail("tensor {}: {}", tensor, problem.what());
 }
 
 class Ablation {
@@ -173,7 +188,7 @@ class Ablation {
 
   std::vector<Cell> run_seed(std::uint64_t seed) {
     const CalibrationText text = draw_text(seed);
-    Draw draw{options_, text.tokens() - setting_.heldout_tokens, {}, 0, {}, {}};
+    Draw draw{options_, text.tokens() - setting_.heldout_tokens};
     draw.largest =
         static_cast<std::size_t>(std::ranges::max_element(options_.batches) - options_.batches.begin());
     std::map<std::string, Subject> subjects = list_subjects();
@@ -183,6 +198,12 @@ class Ablation {
         draw.variants[f][n].batches = options_.batches[n];
     }
     draw.hessians.resize(options_.batches.size() + 1);
+    for (const std::uint64_t n : options_.batches) {
+      CalibratedRoundingOptions rounding = options_.rounding;
+      rounding.distinct_share = distinct_share(
+          std::span(text.windows).first(n * options_.tokens_per_batch / options_.window));
+      draw.rounding.push_back(rounding);
+    }
     round_all(draw, subjects, text, seed);
     evaluate_all(draw);
 
@@ -210,8 +231,10 @@ class Ablation {
   std::map<std::string, Subject> list_subjects() const {
     std::map<std::string, Subject> subjects;
     for (const Tensor& tensor : model_.checkpoint->tensors)
-      if (is_block_matrix(require_role(tensor.name, model_.checkpoint->path)))
+      if (const Role role = require_role(tensor.name, model_.checkpoint->path); is_block_matrix(role)) {
         subjects[tensor.name].formats = candidate_formats(tensor, options_.formats);
+        subjects[tensor.name].expert = is_expert_matrix(role);
+      }
     if (subjects.empty()) fail("{}: no matrices to quantise", model_.checkpoint->path);
     return subjects;
   }
@@ -221,6 +244,7 @@ class Ablation {
     draw.progress.emplace(fmt::format("{} seed {}", setting_.model, seed),
                           subjects.size() * options_.formats.size() * options_.batches.size(), "matrices");
     LoadOptions load;
+    load.watch_routing = draw.visitors.watcher();
     load.factory = [&](const MatrixPlace& place,
                        std::shared_ptr<const RowSource> rows) -> std::shared_ptr<const Linear> {
       std::shared_ptr<const Linear> linear = make_linear(rows, {Residency::decoded});
@@ -241,8 +265,11 @@ class Ablation {
     BlockRun run(*model, text);
     run.start();
     for (int block = 0; block < model->config().layers; ++block) run.forward(block);
-    for (const auto& [name, subject] : subjects)
-      if (!subject.measured) fail("{}: tensor {} saw no inputs", model_.checkpoint->path, name);
+    for (auto& [name, subject] : subjects) {
+      if (subject.measured) continue;
+      if (!subject.expert) fail("{}: tensor {} saw no inputs", model_.checkpoint->path, name);
+      make_variants(draw, name, subject, {}, 0);
+    }
   }
 
   /// All variants over the corpus, with the original in lockstep. Plain rounding is the same for every seed

@@ -30,6 +30,18 @@ double standard_deviation(std::span<const float> row) {
   return std::sqrt(squares / (n - 1.0));
 }
 
+/// torch.quantile: linear between the two magnitudes around the rank.
+float quantile_of_magnitudes(std::span<const float> row, double quantile) {
+  std::vector<float> magnitudes(row.size());
+  std::ranges::transform(row, magnitudes.begin(), [](float w) { return std::fabs(w); });
+  const double rank = quantile * static_cast<double>(row.size() - 1);
+  const auto below = magnitudes.begin() + static_cast<std::ptrdiff_t>(rank);
+  std::nth_element(magnitudes.begin(), below, magnitudes.end());
+  if (below + 1 == magnitudes.end()) return *below;
+  const double low = *below, high = *std::min_element(below + 1, magnitudes.end());
+  return static_cast<float>(low + (rank - std::floor(rank)) * (high - low));
+}
+
 ASSAY_MULTIVERSION void quantise_row(float scale, float largest, const float* row, std::size_t n,
                                      Code* codes) {
   for (std::size_t i = 0; i < n; ++i) codes[i] = round_half_even(clamp(row[i] / scale, -largest, largest));
@@ -48,6 +60,8 @@ class IntRowFormat final : public AffineFormat {
   std::string name() const override { return name_with_scale(options_.scale); }
 
   std::string summary() const override {
+    if (options_.clip == ClipRule::golf)
+      return "8-bit integers as parameter-golf's baseline exports them, for parity only; Assay";
     const std::string clip = options_.clip == ClipRule::absmax
                                  ? "largest magnitude"
                                  : fmt::format("{} standard deviations", default_deviations(options_.bits));
@@ -74,6 +88,15 @@ class IntRowFormat final : public AffineFormat {
     const std::size_t columns = weights.size() / params.size();
     for (std::size_t i = 0; i < params.size(); ++i) {
       const auto row = weights.subspan(i * columns, columns);
+      if (options_.clip == ClipRule::golf) {
+        const float clip = quantile_of_magnitudes(row, kGolfQuantile);
+        const float scale = std::max(clip, 1.0f) / largest_code();
+        params[i] = {stored("scale", scale, i * columns), 0.0f};
+        std::vector<float> clipped(row.begin(), row.end());
+        for (float& w : clipped) w = clamp(w, -clip, clip);
+        quantise_row(scale, largest_code(), clipped.data(), columns, codes.data() + i * columns);
+        continue;
+      }
       params[i] = {row_scale(row, i), 0.0f};
       quantise_row(params[i].scale, largest_code(), row.data(), columns, codes.data() + i * columns);
     }
@@ -103,12 +126,14 @@ class IntRowFormat final : public AffineFormat {
   }
 
  private:
+  static constexpr double kGolfQuantile = 0.9999984;
   static constexpr std::size_t kBatch = 512;  // a multiple of 8, so that every batch fills whole bytes
 
   Code offset() const { return 1 << (options_.bits - 1); }
   float largest_code() const { return static_cast<float>(offset() - 1); }
 
   std::string name_with_scale(DType scale) const {
+    if (options_.clip == ClipRule::golf) return "int8-golf";
     return fmt::format("int{}-row{}{}{}", options_.bits, options_.clip == ClipRule::absmax ? "" : "-sdclip",
                        options_.cells && options_.bits < 8 ? "-i8" : "", scale == DType::F16 ? "" : "-f32");
   }
@@ -176,6 +201,10 @@ FormatPtr int_row_format(const IntRowOptions& options) {
   IntRowOptions natural = options;
   natural.cells = options.cells || options.bits == 8;
   return std::make_shared<IntRowFormat>(natural);
+}
+
+FormatPtr int8_golf_format() {
+  return int_row_format({.bits = 8, .clip = ClipRule::golf});
 }
 
 std::vector<FormatPtr> int_row_formats() {

@@ -19,12 +19,6 @@ namespace {
 
 constexpr std::size_t kRun = kh::kRun;
 
-// A scale that f16 would make zero becomes 1 before codes are made, so that all codes collapse to one value.
-// (One too large for f16 is left alone: storing it is an error.)
-inline float usable_scale(float scale) {
-  return scale < 1.0f && !(through_f16(scale) > 0.0f) ? 1.0f : scale;
-}
-
 struct Fit {
   float scale, bias;  // as fitted, not yet as stored: the published rules choose codes with these
 };
@@ -43,7 +37,7 @@ ASSAY_MULTIVERSION void fit_asymmetric(float levels, const float* weights, std::
     const std::size_t real = std::min(kRun, n - start);
     Extent extent = real == kRun ? extent_of(weights + start, kRun) : extent_of(weights + start, real);
     if (extent.low == 0.0f) extent.low = positive_zero_if_any(weights + start, real);
-    const float scale = usable_scale((extent.high - extent.low) / levels);
+    const float scale = kh::usable_scale((extent.high - extent.low) / levels);
     const float inverse = 1.0f / scale;
     const float* block = padded_block(weights + start, real, padding);
     *fits = {scale, extent.low};
@@ -60,7 +54,7 @@ ASSAY_MULTIVERSION void fit_symmetric(float levels, float reach, const float* we
   for (std::size_t start = 0; start < n; start += kRun, ++fits, codes += kRun) {
     const std::size_t real = std::min(kRun, n - start);
     const float* block = padded_block(weights + start, real, padding);
-    const float scale = usable_scale(largest_magnitude(block, kRun) / reach);
+    const float scale = kh::usable_scale(largest_magnitude(block, kRun) / reach);
     const float inverse = 1.0f / scale;
     *fits = {scale, -middle * scale};
     for (std::size_t i = 0; i < kRun; ++i)

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "assay/base/error.h"
+#include "assay/formats/block_affine.h"
 #include "assay/formats/floats.h"
 #include "assay/formats/gf16.h"
 #include "assay/formats/gguf_blocks.h"
@@ -26,6 +27,8 @@ std::vector<FormatPtr> build_table() {
   for (FormatPtr& format : mlx_affine_formats()) table.push_back(std::move(format));
   for (const FormatPtr& format : {mxfp4_format(), mxfp8_format(), nvfp4_format()}) table.push_back(format);
   for (FormatPtr& format : int_row_formats()) table.push_back(std::move(format));
+  table.push_back(int8_golf_format());
+  for (FormatPtr& format : block_affine_formats()) table.push_back(std::move(format));
   return table;
 }
 

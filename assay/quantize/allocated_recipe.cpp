@@ -66,6 +66,7 @@ AllocatedRecipe allocate_recipe(const CheckpointPtr& checkpoint, const Sensitivi
     use.format = rule.format;
     ++use.matrices;
     use.weights += tensor.weights;
+    allocated.unseen += tensor.unseen;
   }
   if (!target.embed.empty()) recipe.rules.emplace_back(rule_for(target.embed)).roles = {"ends"};
   for (auto& [format, use] : uses) allocated.uses.push_back(std::move(use));
@@ -82,6 +83,10 @@ std::vector<std::string> describe(const AllocatedRecipe& allocated) {
   for (const auto& use : allocated.uses)
     lines.push_back(fmt::format("{:<12} {:>4} matrices {:>5.1f} % of the weights", use.format, use.matrices,
                                 100.0 * static_cast<double>(use.weights) / static_cast<double>(weights)));
+  if (allocated.unseen > 0)
+    lines.push_back(
+        fmt::format("{} matrices of experts that no token of the text visits: weighed by their weights alone",
+                    allocated.unseen));
   lines.push_back(allocated.recipe.description);
   return lines;
 }

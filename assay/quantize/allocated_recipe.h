@@ -24,7 +24,8 @@ struct AllocatedRecipe {
     std::size_t matrices = 0;
     std::uint64_t weights = 0;
   };
-  std::vector<Use> uses;  // by format name
+  std::vector<Use> uses;   // by format name
+  std::size_t unseen = 0;  // matrices whose damage is a guess: no token of the text came by
 };
 
 /// Throws Error: no target or two, one that the smallest formats exceed.

@@ -2,11 +2,13 @@
 
 #include <algorithm>
 #include <cassert>
+#include <cmath>
 #include <limits>
 #include <numeric>
 
 #include "assay/base/checked.h"
 #include "assay/base/error.h"
+#include "assay/formats/multiversion.h"
 
 namespace assay {
 namespace {
@@ -50,6 +52,48 @@ void make_monotone(std::vector<Choice>& choices) {
     for (std::size_t i = 0; i < pool.count; ++i) choices[by_bytes[at++]].damage = pool.mean();
 }
 
+namespace {
+
+/// A choice as the programme sees it: its bytes above the item's smallest, in steps of the grid.
+struct Step {
+  std::size_t choice, cost;
+  double damage;
+};
+
+/// In order of bytes, without those that take more bytes than another for no less damage: nothing is lost,
+/// because the least damage never rises with the bytes.
+std::vector<Step> steps_of(const std::vector<Choice>& choices, std::uint64_t step) {
+  const std::uint64_t smallest = std::ranges::min(choices, {}, &Choice::bytes).bytes;
+  std::vector<std::size_t> by_bytes(choices.size());
+  std::iota(by_bytes.begin(), by_bytes.end(), std::size_t{0});
+  std::ranges::stable_sort(by_bytes, [&](auto a, auto b) { return choices[a].bytes < choices[b].bytes; });
+  std::vector<Step> steps;
+  for (const std::size_t c : by_bytes)
+    if (steps.empty() || choices[c].damage < steps.back().damage)
+      steps.push_back({c, static_cast<std::size_t>(ceil_divide(choices[c].bytes - smallest, step)),
+                       choices[c].damage});
+  return steps;
+}
+
+ASSAY_MULTIVERSION void relax(const double* before, double damage, double* after, std::size_t count) {
+  for (std::size_t i = 0; i < count; ++i) {
+    const double value = before[i] + damage;
+    after[i] = value < after[i] ? value : after[i];
+  }
+}
+
+/// Least damage of some first items for at most so many steps.
+using Row = std::vector<double>;
+
+void add_item(const std::vector<Step>& steps, const Row& before, Row& after) {
+  after.assign(before.size(), std::numeric_limits<double>::infinity());
+  for (const Step& step : steps)
+    if (step.cost < before.size())
+      relax(before.data(), step.damage, after.data() + step.cost, before.size() - step.cost);
+}
+
+}  // namespace
+
 std::vector<std::size_t> allocate(const std::vector<std::vector<Choice>>& items, std::uint64_t budget) {
   std::uint64_t least = 0;
   for (const auto& choices : items) {
@@ -63,35 +107,38 @@ std::vector<std::size_t> allocate(const std::vector<std::vector<Choice>>& items,
   // Coarser where there would be too many; sizes are then rounded up, so that the budget always holds.
   const std::uint64_t step = common * std::max<std::uint64_t>(1, ceil_divide(spare / common, kGrid));
   const auto width = static_cast<std::size_t>(spare / step) + 1;
-  constexpr double kNever = std::numeric_limits<double>::infinity();
-  std::vector<double> best(width, 0.0), next(width);
-  std::vector<std::vector<std::uint32_t>> taken;  // [item][steps of spare bytes used so far]
-  for (const auto& choices : items) {
-    const std::uint64_t smallest = std::ranges::min(choices, {}, &Choice::bytes).bytes;
-    std::ranges::fill(next, kNever);
-    taken.emplace_back(width, 0u);
-    std::vector<std::size_t> by_bytes(choices.size());
-    std::iota(by_bytes.begin(), by_bytes.end(), std::size_t{0});
-    std::ranges::stable_sort(by_bytes, [&](auto a, auto b) { return choices[a].bytes < choices[b].bytes; });
-    for (const std::size_t c : by_bytes) {
-      const std::uint64_t cost = ceil_divide(choices[c].bytes - smallest, step);
-      for (std::size_t used = static_cast<std::size_t>(cost); used < width; ++used) {
-        const double damage = best[used - static_cast<std::size_t>(cost)] + choices[c].damage;
-        if (!(damage < next[used])) continue;
-        next[used] = damage;
-        taken.back()[used] = static_cast<std::uint32_t>(c);
-      }
-    }
-    std::swap(best, next);
+
+  // One pass keeps every so-manieth row; going back, the rows between two of them are made again. What an
+  // item took is found from the rows before and behind it, which are the same bits as in the first pass.
+  const auto segment =
+      std::max<std::size_t>(1, static_cast<std::size_t>(std::ceil(std::sqrt(static_cast<double>(items.size())))));
+  std::vector<Row> kept;
+  Row row(width, 0.0), next;
+  for (std::size_t i = 0; i < items.size(); ++i) {
+    if (i % segment == 0) kept.push_back(row);
+    add_item(steps_of(items[i], step), row, next);
+    std::swap(row, next);
   }
-  // best[used] holds for at most `used` steps: the least of equal damage is found from the left.
-  std::size_t used = static_cast<std::size_t>(std::ranges::min_element(best) - best.begin());
+  // row[used] holds for at most `used` steps: the least of equal damage is found from the left.
+  auto used = static_cast<std::size_t>(std::ranges::min_element(row) - row.begin());
   std::vector<std::size_t> chosen(items.size());
-  for (std::size_t i = items.size(); i-- > 0;) {
-    const std::size_t c = taken[i][used];
-    const std::uint64_t smallest = std::ranges::min(items[i], {}, &Choice::bytes).bytes;
-    chosen[i] = c;
-    used -= static_cast<std::size_t>(ceil_divide(items[i][c].bytes - smallest, step));
+  std::vector<Row> rows(segment);
+  for (std::size_t end = items.size(); end > 0; kept.pop_back()) {
+    const std::size_t begin = (kept.size() - 1) * segment;
+    rows[0] = std::move(kept.back());
+    for (std::size_t i = begin; i + 1 < end; ++i)
+      add_item(steps_of(items[i], step), rows[i - begin], rows[i - begin + 1]);
+    for (std::size_t i = end; i-- > begin; row = std::move(rows[i - begin])) {
+      const std::vector<Step> steps = steps_of(items[i], step);
+      const Row& before = rows[i - begin];
+      const auto taken = std::ranges::find_if(steps, [&](const Step& s) {
+        return s.cost <= used && before[used - s.cost] + s.damage == row[used];
+      });
+      assert(taken != steps.end());
+      chosen[i] = taken->choice;
+      used -= taken->cost;
+    }
+    end = begin;
   }
   return chosen;
 }

@@ -10,6 +10,7 @@
 #include "assay/model/model.h"
 #include "assay/quantize/block_run.h"
 #include "assay/quantize/decoded_rows.h"
+#include "assay/quantize/effective_tokens.h"
 #include "assay/quantize/plainly_rounded_rows.h"
 
 namespace assay {
@@ -26,7 +27,7 @@ std::vector<std::size_t> plane_sizes(const Format& format, const MatrixShape& sh
 /// Everything that the matrices of one calibration share.
 struct Run {
   const Plan& plan;
-  const CalibratedRoundingOptions& options;
+  CalibratedRoundingOptions options;
   ResumeStore* store;
   const std::function<void(std::size_t, const CalibratedTensor&)>& finished;
   HessianCache hessians;
@@ -47,16 +48,22 @@ CalibratedTensor read_stored(const ResumeStore::Entry& entry, const std::string&
   tensor.planes = entry.planes;
   const auto number = [&](const char* key) { return json_get<double>(entry.report, key, origin); };
   const auto count = [&](const char* key) { return json_get<std::uint64_t>(entry.report, key, origin); };
-  tensor.report = {number("plain_loss"),
-                   number("loss"),
-                   count("rows"),
-                   count("rows_plain"),
-                   number("damping"),
-                   number("predicted_gain"),
-                   number("tokens_per_column"),
-                   count("tokens"),
-                   count("clipped"),
-                   count("weights")};
+  CalibratedRoundingReport& report = tensor.report;
+  report.plain_loss = number("plain_loss");
+  report.loss = number("loss");
+  report.rows = count("rows");
+  report.rows_plain = count("rows_plain");
+  report.rows_guarded = count("rows_guarded");
+  report.damping = number("damping");
+  report.predicted_gain = number("predicted_gain");
+  report.tokens_per_column = number("tokens_per_column");
+  report.tokens = count("tokens");
+  report.effective_tokens = number("effective_tokens");
+  report.shrinkage = number("shrinkage");
+  report.clipped = count("clipped");
+  report.weights = count("weights");
+  if (entry.report.contains("without_inputs"))
+    report.without_inputs = json_get<std::string>(entry.report, "without_inputs", origin);
   tensor.error = {number("squared_error"), number("squared_weight"), number("largest_error")};
   return tensor;
 }
@@ -91,9 +98,7 @@ class CalibratedLinear final : public Linear {
   void round(std::span<const float> x, std::size_t tokens) const {
     const TensorPlan& planned = run_.plan.tensors[tensor_];
     const MatrixShape shape{rows(), columns()};
-    const bool known =
-        static_cast<double>(tokens) >= kFewestTokensPerColumn * static_cast<double>(columns()) ||
-        !is_expert_matrix(planned.role);
+    std::string why = why_without_inputs(tokens, shape.columns, is_expert_matrix(planned.role));
     std::vector<float> weights(shape.rows * shape.columns), stored(weights.size());
     source_->decode(0, shape.rows, weights);
     CalibratedTensor done;
@@ -102,15 +107,12 @@ class CalibratedLinear final : public Linear {
     try {
       CalibratedRoundingOptions options = run_.options;
       options.feedback = planned.method == "gptq";
-      if (known) {
-        const Hessian& hessian = run_.hessians.of(x, tokens, shape.columns);
-        matrix = round_calibrated(*planned.format, weights, shape.rows, hessian, options, done.report);
-      } else {
-        matrix = round_by_weights(*planned.format, weights, shape.rows, shape.columns);
-        done.report.weights = weights.size();
-        done.report.tokens = tokens;
-        done.report.tokens_per_column = static_cast<double>(tokens) / static_cast<double>(shape.columns);
-      }
+      if (why.empty())
+        matrix = round_calibrated(*planned.format, weights, shape.rows,
+                                  run_.hessians.of(x, tokens, shape.columns), options, done.report);
+      else
+        matrix = round_without_inputs(*planned.format, weights, shape.rows, shape.columns, tokens,
+                                      std::move(why), done.report);
     } catch (const Error& problem) {
       fail("{}: tensor {}: {}", planned.source->file, planned.source->name, problem.what());
     }
@@ -144,6 +146,7 @@ void calibrate_tensors(const Plan& plan, const CalibrationText& text,
                        const CalibratedRoundingOptions& options, ResumeStore* store,
                        const std::function<void(std::size_t, const CalibratedTensor&)>& finished) {
   Run run{plan, options, store, finished, {}, Progress("calibrate", count_calibrated(plan), "matrices")};
+  run.options.distinct_share = distinct_share(text.windows);
   std::map<int, std::vector<std::shared_ptr<const CalibratedLinear>>> blocks;
   std::map<std::size_t, std::size_t> matrices;  // of each tensor: several of a stack
   LoadOptions load;

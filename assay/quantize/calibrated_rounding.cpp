@@ -4,7 +4,9 @@
 #include <cassert>
 
 #include "assay/base/checked.h"
+#include "assay/base/error.h"
 #include "assay/parallel/threads.h"
+#include "assay/quantize/effective_tokens.h"
 #include "assay/quantize/refine.h"
 
 namespace assay {
@@ -12,12 +14,13 @@ namespace {
 
 constexpr std::size_t kPanelRows =
     64;  // a multiple of every row granule; fixed, so that threads change nothing
+constexpr double kLeastSquare = 1e-20;  // mean, of an input: below it there is nothing to weigh errors by
 
 /// Parameters and codes of a panel that a method proposes, and the loss of each row.
 struct Candidate {
   std::vector<Params> params;
   std::vector<Code> codes;
-  std::vector<double> loss;
+  std::vector<double> loss, squared;  // under the Hessian; of the weights
 };
 
 /// The factors that sweeps need, made once for all panels.
@@ -37,13 +40,16 @@ class PanelRounding {
         hessian_(hessian),
         factors_(factors),
         options_(options),
-        units_(unit_count(layout_, rows, hessian.columns)) {}
+        units_(unit_count(layout_, rows, hessian.columns)),
+        guarded_(rows) {}
 
   /// Writes the best rows into params and codes.
   CalibratedRoundingReport run(std::span<Params> params, std::span<Code> codes) {
     const Candidate plain =
         propose([&](const Panel& panel) { format_.reference(panel.weights, panel.params, panel.codes); });
     best_ = plain;
+    limit_ = plain.squared;
+    for (double& limit : limit_) limit *= kFarthest;
     Candidate searched = propose([&](const Panel& panel) {
       std::vector<float> importance(panel.weights.size());
       for (std::size_t i = 0; i < importance.size(); ++i) {
@@ -78,7 +84,9 @@ class PanelRounding {
         report.loss += best_.loss[r];
         if (plain.loss[r] > 0 && !(best_.loss[r] < plain.loss[r])) ++report.rows_plain;
       }
+    if (getenv("ASSAY_RATIO")) for (std::size_t r=0;r<rows_;++r) fmt::print(stderr,"RATIO {} {:.3f} {:.3f} {:.3f}\n", format_.name(), best_.squared[r]/plain.squared[r], searched.squared[r]/plain.squared[r], best_.loss[r]/plain.loss[r]); // XXX
     report.rows = rows_;
+    report.rows_guarded = static_cast<std::uint64_t>(std::ranges::count(guarded_, true));
     count_clipped(report);
     std::ranges::copy(best_.params, params.begin());
     std::ranges::copy(best_.codes, codes.begin());
@@ -96,8 +104,14 @@ class PanelRounding {
     candidate.params.resize(layout_.has_params ? units_ : 0);
     candidate.codes.resize(units_ * layout_.run);
     method(panel(candidate));
-    candidate.loss = PanelError(panel(candidate), hessian_).row_loss();
+    weigh(candidate);
     return candidate;
+  }
+
+  void weigh(Candidate& candidate) const {
+    const PanelError error(panel(candidate), hessian_);
+    candidate.loss = error.row_loss();
+    candidate.squared = error.row_squares();
   }
 
   /// Rows that share units go together.
@@ -105,12 +119,19 @@ class PanelRounding {
     const std::size_t granule = format_.row_granule(hessian_.columns), columns = hessian_.columns;
     for (std::size_t first = 0; first < rows_; first += granule) {
       const std::size_t last = std::min(rows_, first + granule);
-      double old_loss = 0, new_loss = 0;
+      double old_loss = 0, new_loss = 0, squared = 0, limit = 0;
       for (std::size_t r = first; r < last; ++r) {
         old_loss += best_.loss[r];
         new_loss += candidate.loss[r];
+        squared += candidate.squared[r];
+        limit += limit_[r];
       }
       if (!(new_loss < old_loss)) continue;
+      if (squared > limit) {
+        std::fill(guarded_.begin() + static_cast<std::ptrdiff_t>(first),
+                  guarded_.begin() + static_cast<std::ptrdiff_t>(last), true);
+        continue;
+      }
       const std::size_t first_unit = first * columns / layout_.run;
       const std::size_t last_unit = last == rows_ ? units_ : last * columns / layout_.run;
       const auto copy = [](const auto& from, auto& to, std::size_t begin, std::size_t end) {
@@ -121,6 +142,7 @@ class PanelRounding {
       if (layout_.has_params) copy(candidate.params, best_.params, first_unit, last_unit);
       copy(candidate.codes, best_.codes, first_unit * layout_.run, last_unit * layout_.run);
       copy(candidate.loss, best_.loss, first, last);
+      copy(candidate.squared, best_.squared, first, last);
     }
   }
 
@@ -131,7 +153,7 @@ class PanelRounding {
       descend_coordinates(panel(refined), hessian_);
     }
     code_padding(panel(refined));
-    refined.loss = PanelError(panel(refined), hessian_).row_loss();
+    weigh(refined);
     keep_better_rows(refined);
   }
 
@@ -155,6 +177,8 @@ class PanelRounding {
   const CalibratedRoundingOptions& options_;
   std::size_t units_;
   Candidate best_;
+  std::vector<double> limit_;   // of each row's squared error
+  std::vector<bool> guarded_;  // rows
 };
 
 }  // namespace
@@ -172,6 +196,7 @@ void CalibratedRoundingReport::add(const CalibratedRoundingReport& panel) {
   loss += panel.loss;
   rows += panel.rows;
   rows_plain += panel.rows_plain;
+  rows_guarded += panel.rows_guarded;
   clipped += panel.clipped;
   weights += panel.weights;
 }
@@ -183,19 +208,35 @@ void CalibratedRoundingReport::add_matrix(const CalibratedRoundingReport& matrix
   tokens = weights == 0 ? matrix.tokens : std::min(tokens, matrix.tokens);
   tokens_per_column =
       weights == 0 ? matrix.tokens_per_column : std::min(tokens_per_column, matrix.tokens_per_column);
+  effective_tokens =
+      weights == 0 ? matrix.effective_tokens : std::min(effective_tokens, matrix.effective_tokens);
+  shrinkage = std::max(shrinkage, matrix.shrinkage);
+  if (without_inputs.empty()) without_inputs = matrix.without_inputs;
   add(matrix);
 }
 
 OrderedJson CalibratedRoundingReport::to_json() const {
-  return {{"plain_loss", plain_loss},
-          {"loss", loss},
-          {"rows", rows},
-          {"rows_plain", rows_plain},
-          {"damping", damping},
-          {"predicted_gain", predicted_gain},
-          {"tokens_per_column", tokens_per_column},
-          {"tokens", tokens},
-          {"clipped", clipped}};
+  OrderedJson json = {{"plain_loss", plain_loss},
+                      {"loss", loss},
+                      {"rows", rows},
+                      {"rows_plain", rows_plain},
+                      {"rows_guarded", rows_guarded},
+                      {"damping", damping},
+                      {"predicted_gain", predicted_gain},
+                      {"tokens_per_column", tokens_per_column},
+                      {"tokens", tokens},
+                      {"effective_tokens", effective_tokens},
+                      {"shrinkage", shrinkage},
+                      {"clipped", clipped}};
+  if (!without_inputs.empty()) json["without_inputs"] = without_inputs;
+  return json;
+}
+
+std::string why_without_inputs(std::uint64_t tokens, std::size_t columns, bool expert) {
+  if (tokens == 0) return "no token came by";
+  if (expert && static_cast<double>(tokens) < kFewestTokensPerColumn * static_cast<double>(columns))
+    return "an expert that few tokens visit";
+  return {};
 }
 
 RoundedMatrix round_plainly(const Format& format, std::span<const float> weights, std::size_t rows,
@@ -227,22 +268,49 @@ RoundedMatrix round_by_weights(const Format& format, std::span<const float> weig
   return rounded;
 }
 
+RoundedMatrix round_without_inputs(const Format& format, std::span<const float> weights, std::size_t rows,
+                                   std::size_t columns, std::uint64_t tokens, std::string why,
+                                   CalibratedRoundingReport& report) {
+  report.rows = rows;
+  report.weights = weights.size();
+  report.tokens = tokens;
+  report.tokens_per_column = static_cast<double>(tokens) / static_cast<double>(columns);
+  report.shrinkage = 1;
+  report.without_inputs = std::move(why);
+  return round_by_weights(format, weights, rows, columns);
+}
+
 RoundedMatrix round_calibrated(const Format& format, std::span<const float> weights, std::size_t rows,
-                               const Hessian& hessian, const CalibratedRoundingOptions& options,
+                               const Hessian& measured, const CalibratedRoundingOptions& options,
                                CalibratedRoundingReport& report) {
-  const std::size_t columns = hessian.columns;
+  const std::size_t columns = measured.columns;
   assert(weights.size() == rows * columns);
+  if (!(measured.trace() > kLeastSquare * static_cast<double>(columns)))
+    return round_without_inputs(format, weights, rows, columns, measured.tokens, "its inputs are all zero",
+                                report);
+  report.effective_tokens = effective_tokens(measured, options.distinct_share);
+  const Shrinkage shrinkage = shrinkage_for(report.effective_tokens, columns);
+  report.shrinkage = shrinkage.correlations;
+  if (getenv("ASSAY_RATIO")) { double s=0,s2=0; const auto dg=measured.diagonal(); for (double v: dg) {s+=v;s2+=v*v;} fmt::print(stderr,"HESS K {} n {} share {:.4f} PR {:.2f} PRdiag {:.1f} maxdiag/mean {:.1f}\n",columns,measured.tokens,options.distinct_share,participation_ratio(measured),s*s/s2,*std::ranges::max_element(dg)/(s/double(columns))); } // XXX
+  const bool whole = shrinkage.correlations == 0 && shrinkage.diagonal == 0;
+  const Hessian shrunk = whole ? Hessian{} : shrink(measured, shrinkage);
+  const Hessian& hessian = whole ? measured : shrunk;
+
   const Layout layout = format.layout(columns);
+  CalibratedRoundingOptions used = options;
   Factors factors;
-  if (options.feedback) {
-    if (feedback_order(format, columns) == ColumnOrder::groups)
-      factors.grouped = factor_hessian(hessian, ColumnOrder::groups, layout.run, options.damping);
-    else
-      factors.free = factor_hessian(hessian, ColumnOrder::activation, 1, options.damping);
-    const GptqFactor& factor = factors.grouped ? *factors.grouped : *factors.free;
-    report.damping = factor.damping;
-    report.predicted_gain = factor.predicted_gain;
-  }
+  if (options.feedback) try {
+      if (feedback_order(format, columns) == ColumnOrder::groups)
+        factors.grouped = factor_hessian(hessian, ColumnOrder::groups, layout.run, options.damping);
+      else
+        factors.free = factor_hessian(hessian, ColumnOrder::activation, 1, options.damping);
+      const GptqFactor& factor = factors.grouped ? *factors.grouped : *factors.free;
+      report.damping = factor.damping;
+      report.predicted_gain = factor.predicted_gain;
+    } catch (const Error& problem) {
+      used.feedback = false;
+      report.without_inputs = fmt::format("no error feedback: {}", problem.what());
+    }
   report.tokens = hessian.tokens;
   report.tokens_per_column = static_cast<double>(hessian.tokens) / static_cast<double>(columns);
 
@@ -256,7 +324,7 @@ RoundedMatrix round_calibrated(const Format& format, std::span<const float> weig
     const std::size_t first_unit = first * columns / layout.run,
                       panel_units = unit_count(layout, count, columns);
     PanelRounding panel(format, weights.subspan(first * columns, count * columns), count, hessian, factors,
-                        options);
+                        used);
     reports[p] =
         panel.run(std::span(rounded.params)
                       .subspan(layout.has_params ? first_unit : 0, layout.has_params ? panel_units : 0),

@@ -1,6 +1,11 @@
 #pragma once
 // One matrix rounded under the Hessian of its inputs. Every row keeps the best of several candidates, plain
 // rounding among them, so that no row ever loses more than plain rounding on the calibration Hessian.
+//
+// Other text has other inputs. Where those seen span little (effective_tokens.h), the Hessian is shrunk towards
+// its diagonal and that towards equal weights (Ledoit and Wolf 2004: the less is known, the more of what is
+// safe), so that inputs that tell nothing leave rounding by weights alone; and no row is kept that lies much
+// farther from the weights themselves than plain rounding.
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -17,6 +22,7 @@ struct CalibratedRoundingOptions {
   bool feedback = true;   // GPTQ; false: scale search alone, weighted by the diagonal
   double damping = 0.01;  // in parts of the mean diagonal
   int refinements = 2;    // rounds of refitting parameters and descending along coordinates
+  double distinct_share = 1;  // of the tokens' positions: what of them is no repetition (effective_tokens.h)
   ScaleSearchOptions search;
 };
 
@@ -31,9 +37,14 @@ struct CalibratedRoundingReport {
   double tokens_per_column = 0;  // n / d: below 16 the fit is to the calibration text as much as to the model
   std::uint64_t tokens = 0;      // n, that the matrix saw
   std::uint64_t clipped = 0, weights = 0;  // weights beyond the range of their parameters
+  double effective_tokens = 0;             // of n, what counts
+  double shrinkage = 0;           // of the Hessian's correlations: 0 as measured, 1 none of them left
+  std::uint64_t rows_guarded = 0;  // whose best candidate lay too far from the weights
+  std::string without_inputs;      // why inputs, or error feedback, were left out; empty: they were not
 
   void add(const CalibratedRoundingReport& panel);  // sums and counts
-  /// Of another matrix of the same stack: sums, the largest damping, the mean gain, the fewest tokens.
+  /// Of another matrix of the same stack: sums, the largest damping and shrinkage, the mean gain, the fewest
+  /// tokens, the first reason.
   void add_matrix(const CalibratedRoundingReport& matrix);
   OrderedJson to_json() const;
 };
@@ -56,6 +67,13 @@ RoundedMatrix round_plainly(const Format& format, std::span<const float> weights
 /// Of an expert that saw fewer tokens than this share of its columns little is known: its inputs are left
 /// out.
 inline constexpr double kFewestTokensPerColumn = 0.25;
+/// Why a matrix that saw so many tokens is rounded by its weights alone; empty: it is not.
+std::string why_without_inputs(std::uint64_t tokens, std::size_t columns, bool expert);
+
+/// A row may lie so much farther from its weights than plain rounding puts it, in squares: what correlated
+/// inputs are worth. Sound text needs up to 3.4 (2 bits, error feedback and refitting; NUMBERS), so that the
+/// guard is idle there.
+inline constexpr double kFarthest = 6;
 
 /// The scales that lose least of the weights themselves; the format's own rule where scales cannot be chosen.
 /// Nothing is known of the inputs: large weights may sit on large ones, so from 4 bits on no scale may clip
@@ -65,10 +83,16 @@ void search_by_weights(const Format& format, std::span<const float> weights, std
 RoundedMatrix round_by_weights(const Format& format, std::span<const float> weights, std::size_t rows,
                                std::size_t columns);
 
-/// Rounds weights[rows, columns] to the format. The same bits for any number of threads. Throws Error:
-/// weights that the format cannot hold, a Hessian that cannot be factored.
+/// Rounds weights[rows, columns] to the format. The same bits for any number of threads. Inputs that are all
+/// zero leave rounding by weights, a Hessian that cannot be factored the scale search; the report says so.
+/// Throws Error: weights that the format cannot hold.
 RoundedMatrix round_calibrated(const Format& format, std::span<const float> weights, std::size_t rows,
                                const Hessian& hessian, const CalibratedRoundingOptions& options,
                                CalibratedRoundingReport& report);
+
+/// By the weights alone, told in the report: what `why_without_inputs` says is done with a matrix.
+RoundedMatrix round_without_inputs(const Format& format, std::span<const float> weights, std::size_t rows,
+                                   std::size_t columns, std::uint64_t tokens, std::string why,
+                                   CalibratedRoundingReport& report);
 
 }  // namespace assay

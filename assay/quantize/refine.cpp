@@ -47,6 +47,14 @@ std::vector<double> PanelError::row_loss() const {
   return loss;
 }
 
+std::vector<double> PanelError::row_squares() const {
+  std::vector<double> squares(rows_);
+  for (std::size_t r = 0; r < rows_; ++r)
+    for (std::size_t c = 0; c < columns_; ++c)
+      squares[r] += error[r * columns_ + c] * error[r * columns_ + c];
+  return squares;
+}
+
 void refit_parameters(const Panel& panel, const Hessian& hessian) {
   const auto view = panel.format.affine();
   if (!view || !view->searchable || !units_within_rows(panel)) return;

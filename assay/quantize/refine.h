@@ -18,6 +18,8 @@ class PanelError {
 
   /// e H e^T of each row (undamped).
   std::vector<double> row_loss() const;
+  /// e e^T of each row.
+  std::vector<double> row_squares() const;
 
   std::vector<double> error;     // [rows, columns]: original minus stored
   std::vector<double> gradient;  // error * H

@@ -10,7 +10,9 @@
 #include "assay/model/roles.h"
 #include "assay/quantize/block_run.h"
 #include "assay/quantize/candidate_formats.h"
+#include "assay/quantize/effective_tokens.h"
 #include "assay/quantize/plainly_rounded_rows.h"
+#include "assay/quantize/rounding_error.h"
 #include "assay/quantize/watched_linear.h"
 
 namespace assay {
@@ -21,35 +23,60 @@ constexpr std::size_t kModelsTogether = 6;  // with one matrix rounded each; the
 /// A matrix of the model with its kernel, and what has been found out about it.
 struct Subject {
   std::string tensor;
-  std::shared_ptr<const RowSource> rows;
-  std::shared_ptr<const Linear> linear;
-  std::vector<FormatPtr> formats;
-  std::vector<double> losses;  // of each format, under the layer's inputs
-  double plain_loss_of_probe =
-      0;  // of the coarsest format by plain rounding: what the divergence is measured with
-  double divergence_of_probe = 0;  // nats a token
+  Role role = {};
+  std::shared_ptr<const RowSource> rows = {};
+  std::shared_ptr<const Linear> linear = {};
+  std::vector<FormatPtr> formats = {};
+  std::uint64_t tokens = 0;         // that it saw
+  std::vector<double> losses = {};  // of each format, under the layer's inputs; unseen, of the weights
+  // Of the coarsest format by plain rounding, which is what the divergence is measured with.
   std::size_t probe = 0;
+  double plain_loss_of_probe = 0, squared_error_of_probe = 0;
+  double divergence_of_probe = 0;  // nats a token
 };
 
-/// Every format by the layer's own inputs.
+double squared_error(std::span<const float> weights, std::span<const float> stored) {
+  RoundingError error;
+  error.add(weights, stored);
+  return error.squared_error;
+}
+
+std::vector<float> decoded(const Format& format, const RoundedMatrix& matrix, std::size_t weights) {
+  std::vector<float> stored(weights);
+  format.decode(matrix.params, matrix.codes, stored);
+  return stored;
+}
+
+/// Every format by the layer's own inputs, rounded as calibration would; by the weights alone where no token
+/// came by.
 void weigh(Subject& subject, const Hessian& hessian, const CalibratedRoundingOptions& options,
            Progress& progress) {
-  const std::uint64_t rows = subject.rows->rows();
-  std::vector<float> weights(rows * subject.rows->columns());
+  const std::uint64_t rows = subject.rows->rows(), columns = subject.rows->columns();
+  std::vector<float> weights(rows * columns);
   subject.rows->decode(0, rows, weights);
+  subject.tokens = hessian.tokens;
+  const std::string why = why_without_inputs(hessian.tokens, columns, is_expert_matrix(subject.role));
+  const auto loss_of = [&](std::span<const float> stored) {
+    return hessian.tokens > 0 ? output_loss(hessian, weights, stored) : squared_error(weights, stored);
+  };
   for (std::size_t f = 0; f < subject.formats.size(); ++f) {
     const Format& format = *subject.formats[f];
+    const std::vector<float> plain =
+        decoded(format, round_plainly(format, weights, rows, columns), weights.size());
+    const double plain_loss = loss_of(plain);
     CalibratedRoundingReport report;
-    if (options.feedback) {
-      round_calibrated(format, weights, rows, hessian, options, report);
-    } else {
-      const RoundedMatrix plain = round_plainly(format, weights, rows, hessian.columns);
-      std::vector<float> stored(weights.size());
-      format.decode(plain.params, plain.codes, stored);
-      report.loss = report.plain_loss = output_loss(hessian, weights, stored);
+    if (!options.feedback)
+      subject.losses.push_back(plain_loss);
+    else if (!why.empty())
+      subject.losses.push_back(
+          loss_of(decoded(format, round_by_weights(format, weights, rows, columns), weights.size())));
+    else
+      subject.losses.push_back(loss_of(decoded(
+          format, round_calibrated(format, weights, rows, hessian, options, report), weights.size())));
+    if (f == subject.probe) {
+      subject.plain_loss_of_probe = plain_loss;
+      subject.squared_error_of_probe = squared_error(weights, plain);
     }
-    subject.losses.push_back(report.loss);
-    if (f == subject.probe) subject.plain_loss_of_probe = report.plain_loss;
     progress.advance(1);
   }
 }
@@ -71,9 +98,10 @@ Sensitivities measure_sensitivities(const LoadedModel& model, const CalibrationT
   const Checkpoint& checkpoint = *model.checkpoint;
   std::vector<Subject> subjects;
   for (const Tensor& tensor : checkpoint.tensors)
-    if (is_block_matrix(require_role(tensor.name, checkpoint.path))) {
+    if (const Role role = require_role(tensor.name, checkpoint.path); is_block_matrix(role)) {
       Subject subject;
       subject.tensor = tensor.name;
+      subject.role = role;
       subject.formats = fitting_formats(tensor, options.formats);
       subjects.push_back(std::move(subject));
     }
@@ -83,6 +111,7 @@ Sensitivities measure_sensitivities(const LoadedModel& model, const CalibrationT
 
   CalibratedRoundingOptions rounding;
   rounding.feedback = options.feedback;
+  rounding.distinct_share = distinct_share(text.windows);
   {
     std::size_t trials = 0;
     for (const Subject& subject : subjects) trials += subject.formats.size();
@@ -109,13 +138,19 @@ Sensitivities measure_sensitivities(const LoadedModel& model, const CalibrationT
           subject.probe = f;
       return std::make_shared<WatchedLinear>(
           subject.linear, [&](std::span<const float> x, std::size_t tokens) {
-            weigh(subject, hessians.of(x, tokens, subject.rows->columns()), rounding, progress);
+            try {
+              weigh(subject, hessians.of(x, tokens, subject.rows->columns()), rounding, progress);
+            } catch (const Error& problem) {
+              fail("{}: tensor {}: {}", checkpoint.path, subject.tensor, problem.what());
+            }
           });
     };
     const auto weighed = Model::load(model.checkpoint, load);
     BlockRun run(*weighed, text);
     run.start();
     for (int block = 0; block < weighed->config().layers; ++block) run.forward(block);
+    for (Subject& subject : subjects)
+      if (subject.losses.empty()) weigh(subject, Hessian{subject.rows->columns(), 0, {}}, rounding, progress);
   }
 
   std::vector<TokenId> tokens;
@@ -148,11 +183,23 @@ Sensitivities measure_sensitivities(const LoadedModel& model, const CalibrationT
     progress.advance(count);
   }
 
+  // What an unseen expert costs nobody knows: a unit of its squared error at the least price of the others of
+  // its kind.
+  std::map<Role, double> least_price;
+  for (const Subject& subject : subjects)
+    if (subject.tokens > 0 && subject.squared_error_of_probe > 0) {
+      const double price = subject.divergence_of_probe / subject.squared_error_of_probe;
+      const auto [at, first] = least_price.emplace(subject.role, price);
+      if (!first && price > 0) at->second = at->second > 0 ? std::min(at->second, price) : price;
+    }
   Sensitivities sensitivities;
   for (const Subject& subject : subjects) {
     TensorSensitivity tensor{subject.tensor, subject.rows->rows() * subject.rows->columns(), {}, {}};
-    const double per_loss =
-        subject.plain_loss_of_probe > 0 ? subject.divergence_of_probe / subject.plain_loss_of_probe : 0;
+    tensor.unseen = subject.tokens == 0;
+    const double per_loss = tensor.unseen ? least_price[subject.role]
+                            : subject.plain_loss_of_probe > 0
+                                ? subject.divergence_of_probe / subject.plain_loss_of_probe
+                                : 0;
     for (std::size_t f = 0; f < subject.formats.size(); ++f) {
       tensor.formats.emplace_back(subject.formats[f]->name());
       tensor.choices.push_back({bytes_of(*subject.formats[f], *subject.rows), subject.losses[f] * per_loss});
@@ -171,6 +218,7 @@ OrderedJson Sensitivities::to_json() const {
                          {"bytes", tensor.choices[f].bytes},
                          {"damage", tensor.choices[f].damage}});
     list.push_back({{"tensor", tensor.tensor}, {"weights", tensor.weights}, {"choices", std::move(choices)}});
+    if (tensor.unseen) list.back()["unseen"] = true;
   }
   return {{"tensors", std::move(list)}};
 }
@@ -187,6 +235,7 @@ Sensitivities Sensitivities::from_json(const Json& json, const std::string& orig
                              json_get<std::uint64_t>(entry, "weights", origin),
                              {},
                              {}};
+    tensor.unseen = entry.contains("unseen") && json_get<bool>(entry, "unseen", origin);
     for (const Json& choice : list(entry, "choices")) {
       tensor.formats.push_back(json_get<std::string>(choice, "format", origin));
       tensor.choices.push_back(

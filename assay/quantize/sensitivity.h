@@ -25,6 +25,7 @@ struct TensorSensitivity {
   std::uint64_t weights = 0;
   std::vector<std::string> formats;
   std::vector<Choice> choices;  // one a format
+  bool unseen = false;          // by every token: what it costs is a guess
 };
 
 struct Sensitivities {

@@ -22,6 +22,11 @@ std::vector<float> filled(float value) {
   return std::vector<float>(32, value);
 }
 
+std::vector<float> scaled(std::vector<float> values, float factor) {
+  for (float& value : values) value *= factor;
+  return values;
+}
+
 std::vector<float> first_then(float first, float rest) {
   std::vector<float> values(32, rest);
   values[0] = first;
@@ -94,6 +99,21 @@ std::vector<Golden> mlx_vectors() {
   return vectors;
 }
 
+std::vector<Golden> block_affine_vectors() {
+  return {
+      {"block-affine2-g32-stream", "seed 2", seeded(2, 32), {"054c10cea4533ae994533ae5"}},
+      // The blocks of khw3, khq3 and khq4.
+      {"block-affine3-g32-stream", "seed 2", seeded(2, 32), {"e54610ce116b68f423d6d16a64eca3d5"}},
+      {"block-affine3-g32-planes", "seed 2", seeded(2, 32), {"e54610ce49e2789279d2749e1ce718c7"}},
+      {"block-affine4-g32-stream", "seed 2", seeded(2, 32), {"6f4210ce52a81d63c92f85eb41a70d63c92e75da"}},
+      {"block-affine4-g32-stream", "zeros", filled(0), {"003c0000" + repeated("00", 16)}},
+      {"block-affine2-g32-stream", "constant", filled(2.5f), {"003c0041" + repeated("00", 8)}},
+      // Two groups of 0 to 7, four times over: two scales of 1.
+      {"block-affine3-g16-stream", "ramp", ramp(), {repeated("003c000088c6fa88c6fa", 2)}},
+      {"block-affine3-g16-planes", "ramp", ramp(), {repeated("003c0000e4e4e4e4f0f0", 2)}},
+  };
+}
+
 std::vector<Golden> block_and_row_vectors() {
   const std::vector<float> seed2 = seeded(2, 32);
   const std::string int6 = "e8f4000c18e4effb07131febf6020e1ae6f2fd0915e1edf904101ce8f4000c17";
@@ -113,6 +133,10 @@ std::vector<Golden> block_and_row_vectors() {
        "seed 2",
        seed2,
        {"f8fc000408f6fafe02060bf9fd010509f7fbff0307f5f9fd02060af8fc000408", "8c40"}},
+      {"int8-golf",
+       "seed 2 / 64",
+       scaled(seed2, 1.0f / 64),
+       {"dbee001225d4e6f90b1d30dff1031628d7eafc0e21d0e2f507192cdbed001224", "0820"}},
       {"int6-row-sdclip-i8", "seed 2", seed2, {int6_sdclip, "fc45"}},
       {"int6-row-sdclip", "seed 2", seed2, {"9d078a23e77da148761f288e9d078623d77da148761e288e", "fc45"}},
       {"khf1", "seed 3", seeded(3, 4), {"a0cb00c68042404a"}},
@@ -140,6 +164,9 @@ TEST(GoldenVectors, KhBlocks) {
 }
 TEST(GoldenVectors, MlxGroups) {
   expect_golden(mlx_vectors());
+}
+TEST(GoldenVectors, GenericAffineBlocks) {
+  expect_golden(block_affine_vectors());
 }
 TEST(GoldenVectors, GgufBlocksRowsAndFloats) {
   expect_golden(block_and_row_vectors());

@@ -71,6 +71,50 @@ TEST(PublishedRules, KhAsymmetric) {
     });
 }
 
+TEST(PublishedRules, BlockAffineIsTheSameRuleOnOtherGroups) {
+  for (const int bits : {2, 3, 4})
+    for (const std::size_t group : {16u, 32u, 64u, 128u}) {
+      const auto levels = static_cast<float>((1 << bits) - 1);
+      expect_rule(fmt::format("block-affine{}-g{}-stream", bits, group), group,
+                  [levels](std::span<const float> w) {
+                    const float low = smallest(w);
+                    float scale = (largest(w) - low) / levels;
+                    if (through_f16(scale) == 0.0f) scale = 1.0f;
+                    const float inverse = 1.0f / scale;
+                    return Unit{through_f16(scale), through_f16(low), coded(w, [&](float v) {
+                                  return std::clamp(std::round((v - low) * inverse), 0.0f, levels);
+                                })};
+                  });
+    }
+}
+
+// 128 magnitudes: the quantile lies between the two largest. Rows below 1 have steps of 1/127, and a weight
+// beyond the clip the clip's code.
+TEST(PublishedRules, GolfClipsAtAQuantileAndNeverStepsFinerThanOneIn127) {
+  expect_rule("int8-golf", kColumns, [](std::span<const float> w) {
+    std::vector<float> sizes;
+    for (const float v : w) sizes.push_back(std::fabs(v));
+    std::ranges::sort(sizes);
+    const double rank = 0.9999984 * static_cast<double>(sizes.size() - 1);
+    const auto at = static_cast<std::size_t>(rank);
+    const double between = rank - static_cast<double>(at), below = sizes[at], above = sizes[at + 1];
+    const auto clip = static_cast<float>(below + between * (above - below));
+    const float scale = std::max(clip / 127.0f, 1.0f / 127.0f);
+    return Unit{through_f16(scale), 0.0f, coded(w, [&](float v) {
+                  return std::clamp(std::nearbyint(std::clamp(v, -clip, clip) / scale), -127.0f, 127.0f);
+                })};
+  });
+  std::vector<float> row(5, 0.5f);
+  row[3] = -0.9f;
+  std::vector<float> large(700'000, 0.25f);
+  large[5] = 0.9f;  // the quantile is beside it
+  const Encoded small = encode(*find_format("int8-golf"), row, row.size());
+  EXPECT_EQ(small.codes[3], -114);
+  const Encoded clipped = encode(*find_format("int8-golf"), large, large.size());
+  EXPECT_EQ(clipped.codes[5], 32);  // .25 * 127
+  EXPECT_EQ(clipped.params[0].scale, through_f16(1.0f / 127.0f));
+}
+
 TEST(PublishedRules, KhSymmetric) {
   for (const auto& [name, reach, middle] : {std::tuple{"khq4-sym", 7.0f, 8.0f}, {"khq3-sym", 3.5f, 4.0f}})
     expect_rule(name, 32, [reach = reach, middle = middle](std::span<const float> w) {

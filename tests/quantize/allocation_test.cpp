@@ -1,6 +1,9 @@
 #include "assay/quantize/allocation.h"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <limits>
@@ -115,6 +118,55 @@ TEST(Allocation, AnExactBudgetIsUsedExactly) {
   const Total sum = total(items, allocate(items, best));
   EXPECT_EQ(sum.bytes, best);
   EXPECT_EQ(sum.damage, 0.0);
+}
+
+// A mixture has thousands of matrices: what the programme remembers must not grow with them and the budget
+// both (one number for each pair would be 524 MB here).
+TEST(Allocation, MemoryStaysFarBelowItemsTimesSteps) {
+  std::mt19937 random(17);
+  std::vector<std::vector<Choice>> items(2000);
+  std::uint64_t budget = 0;
+  for (auto& item : items) {
+    item = {{1000, 1 + 1e-3 * static_cast<double>(random() % 1000)}, {2000 + random() % 2, 0.5}};
+    budget += 1500;
+  }
+  const pid_t child = fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    const auto peak_megabytes = [] {
+      rusage usage{};
+      getrusage(RUSAGE_SELF, &usage);
+      return usage.ru_maxrss / 1024;
+    };
+    const long before = peak_megabytes();
+    const Total sum = total(items, allocate(items, budget));
+    _exit(sum.bytes <= budget && peak_megabytes() - before < 200 ? 0 : 1);
+  }
+  int status = 0;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  EXPECT_EQ(status, 0);
+}
+
+// As many items as make several stretches, the last of them short.
+TEST(Allocation, StretchesThatAreComputedAgainFitTogether) {
+  std::mt19937 random(19);
+  for (const std::size_t count : {1u, 2u, 3u, 5u, 16u, 17u, 90u}) {
+    // Each item's better choice costs one unit more; gains are distinct, so the greedy choice is the best.
+    std::vector<std::vector<Choice>> items;
+    std::vector<double> gains;
+    for (std::size_t i = 0; i < count; ++i) {
+      gains.push_back(std::uniform_real_distribution<double>(0.1, 1)(random));
+      items.push_back({{64, 1}, {128, 1 - gains.back()}, {128, 1}});
+    }
+    std::ranges::sort(gains, std::greater());
+    for (const std::size_t better : {std::size_t{0}, count / 2, count}) {
+      const Total sum = total(items, allocate(items, 64 * (count + better)));
+      const double gained =
+          std::accumulate(gains.begin(), gains.begin() + static_cast<std::ptrdiff_t>(better), 0.0);
+      EXPECT_EQ(sum.bytes, 64 * (count + better)) << count;
+      EXPECT_NEAR(sum.damage, static_cast<double>(count) - gained, 1e-9) << count;
+    }
+  }
 }
 
 TEST(Allocation, TiesGoToFewerBytes) {
