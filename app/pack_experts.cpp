@@ -3,6 +3,7 @@
 #include <memory>
 
 #include "app/command.h"
+#include "assay/model/completeness.h"
 #include "assay/quantize/quantize_model.h"
 
 namespace assay::app {
@@ -24,7 +25,9 @@ void add_pack_experts(CLI::App& app) {
              "reads the\n"
              "experts of any other container too, from where they are: packing saves reads.");
   command->callback([options] {
-    const Plan plan = pack_experts(open_model(options->model), options->out);
+    const CheckpointPtr source = open_model(options->model);
+    require_runnable(*source, false);
+    const Plan plan = pack_experts(source, options->out);
     const SizeSummary size = planned_size(plan);
     if (options->json)
       fmt::print("{}\n", OrderedJson{{"out", options->out},
