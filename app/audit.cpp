@@ -7,6 +7,7 @@
 #include "assay/base/error.h"
 #include "assay/base/file.h"
 #include "assay/measure/audit.h"
+#include "assay/model/completeness.h"
 #include "assay/model/roles.h"
 #include "assay/quantize/mlx_conventions.h"
 
@@ -22,7 +23,7 @@ struct Options : Common {
 /// A checkpoint that cannot be opened is a finding like any other.
 CheckpointPtr open_or_find(const std::string& path, const Options& options, AuditReport& report) {
   try {
-    return open_model(path, options.config_directory);
+    return open_as_it_lies(path, options.config_directory);
   } catch (const Error& problem) {
     std::error_code unknown;
     if (!std::filesystem::exists(path, unknown)) throw;  // a wrong path says nothing of a model

@@ -3,6 +3,7 @@
 #include "app/command.h"
 #include "app/model_options.h"
 #include "app/say.h"
+#include "assay/model/completeness.h"
 #include "assay/quantize/quantize_model.h"
 
 namespace assay::app {
@@ -11,6 +12,7 @@ void add_convert(CLI::App& app) {
   auto* command = app.add_subcommand("convert", "Change a model's container without changing a weight");
   struct Options : Common {
     std::string in, out, container, config_directory;
+    bool unknown = false;
   };
   auto options = std::make_shared<Options>();
   command->add_option("IN", options->in, "Model: a folder or a GGUF file")->required();
@@ -20,12 +22,14 @@ void add_convert(CLI::App& app) {
       ->check(CLI::IsMember({"assay", "lattice", "mlx"}));
   command->add_option("--config-dir", options->config_directory,
                       "Where config and tokenizer lie, for old lattice folders");
+  command->add_flag("--unknown", options->unknown, "Convert a model that Assay cannot run, too");
   add_common(command, options.get(),
              "  assay convert my-model-q4 my-model-lattice --container lattice\n"
              "  assay convert model.gguf my-model --container assay\n"
              "A tensor that has no lossless form in the container is refused by name.");
   command->callback([options] {
     const CheckpointPtr source = open_model(options->in, options->config_directory);
+    require_runnable(*source, options->unknown);
     const Plan plan = convert_model(source, parse_writable_container(options->container), options->out);
     const SizeSummary size = planned_size(plan);
     if (options->json) {

@@ -5,6 +5,8 @@
 #include "app/command.h"
 #include "app/model_options.h"
 #include "app/say.h"
+#include "assay/model/completeness.h"
+#include "assay/model/config_spellings.h"
 #include "assay/model/roles.h"
 #include "assay/model/size_summary.h"
 #include "assay/storage/assay_directory.h"
@@ -32,7 +34,19 @@ std::string kernel_of(const Tensor& tensor, Role role) {
              : "";
 }
 
-OrderedJson as_json(const Checkpoint& checkpoint, const SizeSummary& size, bool with_tensors) {
+/// Warnings of the reader, spellings that disagree, and whether everything is there.
+std::vector<std::string> warnings_of(const Checkpoint& checkpoint, const Completeness& state) {
+  std::vector<std::string> warnings = checkpoint.warnings;
+  for (std::string& note : disagreeing_spellings(checkpoint)) warnings.push_back(std::move(note));
+  if (!state.known)
+    warnings.push_back(
+        fmt::format("model_type '{}' is not known: whether all of its tensors are there cannot be checked",
+                    state.model_type));
+  return warnings;
+}
+
+OrderedJson as_json(const Checkpoint& checkpoint, const Completeness& state, const SizeSummary& size,
+                    bool with_tensors) {
   OrderedJson json = {
       {"path", checkpoint.path},
       {"container", std::string(container_name(checkpoint.container))},
@@ -41,7 +55,9 @@ OrderedJson as_json(const Checkpoint& checkpoint, const SizeSummary& size, bool 
       {"bytes", size.file_bytes},
       {"linear_bits_per_weight", size.linear_bits()},
       {"file_bits_per_weight", size.file_bits()},
-      {"warnings", checkpoint.warnings},
+      {"complete", state.known ? OrderedJson(state.whole()) : OrderedJson(nullptr)},
+      {"incomplete", state.summary()},
+      {"warnings", warnings_of(checkpoint, state)},
       {"formats", OrderedJson::object()}};
   std::uint64_t largest = 0;
   for (const Tensor& tensor : checkpoint.tensors) largest = std::max(largest, tensor.stored_bytes());
@@ -110,7 +126,7 @@ void print_measurements(const Json& manifest) {
   for (const Json& measurement : *list) say("  measured: {}\n", json_text(measurement));
 }
 
-void print_text(const Checkpoint& checkpoint, const SizeSummary& size) {
+void print_text(const Checkpoint& checkpoint, const Completeness& state, const SizeSummary& size) {
   say("{}: {} container, {}\n", checkpoint.path, container_name(checkpoint.container),
       json_get_or<std::string>(checkpoint.config, "model_type", "unknown architecture", checkpoint.path));
   say("  {} tensors, {} weights, {} bytes\n", checkpoint.tensors.size(), size.file_weights, size.file_bytes);
@@ -135,7 +151,8 @@ void print_text(const Checkpoint& checkpoint, const SizeSummary& size) {
   say("\n");
   for (const auto& [kernel, count] : kernels) say("  kernel {} ({} matrices)\n", kernel, count);
   if (checkpoint.manifest) print_measurements(*checkpoint.manifest);
-  for (const std::string& warning : checkpoint.warnings) say("  warning: {}\n", warning);
+  for (const std::string& warning : warnings_of(checkpoint, state)) say("  warning: {}\n", warning);
+  if (!state.whole()) say("  INCOMPLETE: {}; `assay audit` names everything\n", state.summary());
 }
 
 }  // namespace
@@ -158,14 +175,16 @@ void add_inspect(CLI::App& app) {
              "  assay inspect my-model\n  assay inspect model.gguf --tensors\n  assay inspect my-model-q4 "
              "--verify --json");
   command->callback([options] {
-    const CheckpointPtr checkpoint = open_model(options->model, options->config_directory);
+    const CheckpointPtr checkpoint = open_as_it_lies(options->model, options->config_directory);
+    const Completeness state = check_completeness(*checkpoint);
+    if (!state.whole()) exit_code() = 1;
     if (options->verify) verify_files(*checkpoint);
     const SizeSummary size = stored_size(*checkpoint);
     if (options->json) {
-      say_json(as_json(*checkpoint, size, options->tensors));
+      say_json(as_json(*checkpoint, state, size, options->tensors));
       return;
     }
-    print_text(*checkpoint, size);
+    print_text(*checkpoint, state, size);
     if (options->tensors) print_tensors(*checkpoint);
     if (options->tensors && checkpoint->manifest)
       print_calibration(*checkpoint->manifest, checkpoint->path + "/assay.json");

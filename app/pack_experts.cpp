@@ -2,6 +2,7 @@
 
 #include "app/command.h"
 #include "app/say.h"
+#include "assay/model/completeness.h"
 #include "assay/quantize/quantize_model.h"
 
 namespace assay::app {
@@ -23,7 +24,9 @@ void add_pack_experts(CLI::App& app) {
              "reads the\n"
              "experts of any other container too, from where they are: packing saves reads.");
   command->callback([options] {
-    const Plan plan = pack_experts(open_model(options->model), options->out);
+    const CheckpointPtr source = open_model(options->model);
+    require_runnable(*source, false);
+    const Plan plan = pack_experts(source, options->out);
     const SizeSummary size = planned_size(plan);
     if (options->json)
       say_json(OrderedJson{{"out", options->out},

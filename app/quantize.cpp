@@ -9,6 +9,7 @@
 #include "assay/base/error.h"
 #include "assay/base/file.h"
 #include "assay/measure/measurement.h"
+#include "assay/model/completeness.h"
 #include "assay/quantize/expert_coverage.h"
 #include "assay/quantize/quantize_model.h"
 
@@ -27,7 +28,7 @@ struct Options : Common {
   std::uint64_t seed = 1;
   std::string rotation;
   std::uint64_t rotation_seed = kRotationSeed;
-  bool measure_given = false, dry_run = false;
+  bool dry_run = false;
 };
 
 OrderedJson plan_json(const Plan& plan) {
@@ -97,10 +98,16 @@ void prepare_calibration(const Options& options, QuantizeRequest& request) {
       say("note: {}: {}\n", options.calibration, note);
 }
 
-/// Measuring by default needs an architecture that runs; asked for by name, it must.
+/// What cannot be measured is not written, unless that is asked for: it could not be run either.
 void prepare_measurement(const Options& options, QuantizeRequest& request) {
   if (options.measure == "none") {
     request.why_not_measured = "--measure none";
+    if (const auto why = why_not_runnable(*request.source)) {
+      request.why_not_measured += ": " + *why;
+      if (!options.json)
+        fmt::print("note: {}: eval, run, gate, parity, logits and calibration will not work on {}\n", *why,
+                   options.out);
+    }
     return;
   }
   try {
@@ -108,8 +115,7 @@ void prepare_measurement(const Options& options, QuantizeRequest& request) {
         options, load_model(options.model, {.linear = {Residency::automatic}}), request.calibration);
     request.measure = [measurer](const std::string& staged) { return (*measurer)(staged); };
   } catch (const Error& problem) {
-    if (options.measure_given) throw;
-    request.why_not_measured = problem.what();
+    fail("{}; what cannot be measured is not written (--measure none writes it, unmeasured)", problem.what());
   }
 }
 
@@ -268,10 +274,10 @@ void add_quantize(CLI::App& app) {
   add_number(command, "--refine", &options->rounding.refinements,
              "Rounds of refitting scales and moving single codes after error feedback", 0, 100)
       ->capture_default_str();
-  auto* measure =
-      command->add_option("--measure", options->measure,
-                          "Text to measure the loss on: a file, self (sampled from the model), or none");
-  measure->capture_default_str();
+  command
+      ->add_option("--measure", options->measure,
+                   "Text to measure the loss on: a file, self (sampled from the model), or none")
+      ->capture_default_str();
   add_number(command, "--measure-tokens", &options->measure_tokens, "Tokens of that text", std::size_t{2048},
              kMostTokens)
       ->capture_default_str();
@@ -288,10 +294,7 @@ void add_quantize(CLI::App& app) {
              "  assay quantize model out --recipe w3 --method gptq --calib train.txt --calib-tokens 131072\n"
              "  assay quantize model out --target-bpw 3.5 --method gptq --calib train.txt\n"
              "  assay quantize model out --recipe my-recipe.json --dry-run");
-  command->callback([options, measure] {
-    options->measure_given = measure->count() > 0;
-    run(*options);
-  });
+  command->callback([options] { run(*options); });
 }
 
 }  // namespace assay::app

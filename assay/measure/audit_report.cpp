@@ -23,7 +23,7 @@ OrderedJson facts_json(const TensorFacts& facts) {
   OrderedJson json = {{"rms", facts.rms},
                       {"largest", facts.largest},
                       {"not_finite", facts.not_finite},
-                      {"zero_rows", facts.zero_rows},
+                      {"zero_rows", facts.zero_rows.size()},
                       {"repeated_rows", facts.repeated_rows}};
   if (facts.units == 0) return json;
   json.update({{"groups", facts.units},

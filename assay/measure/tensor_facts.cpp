@@ -4,6 +4,7 @@
 #include <array>
 #include <bit>
 #include <cmath>
+#include <functional>
 #include <limits>
 #include <unordered_set>
 
@@ -76,7 +77,7 @@ double total_variation(const CodeCounts& a, const CodeCounts& b) {
 /// What a thread sees of a tensor.
 struct Tally {
   double squares = 0, largest = 0;
-  std::uint64_t not_finite = 0, units = 0, constant_units = 0, zero_scales = 0;
+  std::uint64_t not_finite = 0, units = 0, constant_units = 0, zero_units = 0, zero_scales = 0;
   LogHistogram off_centre, scales;
   CodeCounts even{}, odd{};
 
@@ -86,6 +87,7 @@ struct Tally {
     not_finite += other.not_finite;
     units += other.units;
     constant_units += other.constant_units;
+    zero_units += other.zero_units;
     zero_scales += other.zero_scales;
     off_centre.add(other.off_centre);
     scales.add(other.scales);
@@ -119,11 +121,15 @@ void tally_weights(std::span<const float> weights, Tally& tally) {
   }
 }
 
-/// Units of a block: their weights, scales and codes.
+/// Units of a block: their weights, scales and codes. Those inside of rows of zeros are left out: such rows
+/// are a matter of their own.
 void tally_units(std::span<const float> weights, const UnitBuffer& buffer, std::size_t run,
-                 std::uint64_t first, std::uint64_t columns, Tally& tally) {
+                 std::uint64_t first, std::span<const std::uint64_t> rows, std::uint64_t columns,
+                 Tally& tally) {
   for (std::size_t u = 0; u < buffer.params.size(); ++u) {
     const auto part = weights.subspan(u * run, std::min(run, weights.size() - u * run));
+    const std::size_t first_row = u * run / columns, last_row = (u * run + part.size() - 1) / columns;
+    if (std::ranges::all_of(rows.subspan(first_row, last_row + 1 - first_row), std::logical_not())) continue;
     double sum = 0, squares = 0;
     for (const float weight : part) {
       sum += static_cast<double>(weight);
@@ -133,6 +139,7 @@ void tally_units(std::span<const float> weights, const UnitBuffer& buffer, std::
     const double mean = sum / count, variance = std::max(0.0, squares / count - mean * mean);
     const std::span<const Code> codes = std::span(buffer.codes).subspan(u * run, part.size());
     ++tally.units;
+    tally.zero_units += squares == 0;
     const double scale = std::abs(static_cast<double>(buffer.params[u].scale));
     if (scale == 0) {
       ++tally.zero_scales;
@@ -171,7 +178,8 @@ void judge_codes(const Tally& tally, TensorFacts& facts) {
     if (used((i + kCodeBins / 2) % kCodeBins)) seen.push_back((i + kCodeBins / 2) % kCodeBins);
   const bool is_signed = all[kCodeBins - 1] > 0;
   if (!is_signed) std::ranges::sort(seen);
-  facts.extreme_codes = static_cast<double>(all[seen.front()] + all[seen.back()]) / total;
+  const std::uint64_t extreme = all[seen.front()] + (seen.size() > 1 ? all[seen.back()] : 0);
+  facts.extreme_codes = static_cast<double>(extreme) / total;
   if (seen.size() > 64) {
     facts.nibble_bias = total_variation(low, uniform);
     facts.nibble_likeness = total_variation(low, high);
@@ -196,6 +204,90 @@ double median(std::vector<double> values) {
   return *middle;
 }
 
+/// Collects what is seen of a tensor block by block, whoever made the weights.
+class FactCollector {
+ public:
+  FactCollector(const Format& format, const Shape& shape, std::size_t blocks)
+      : shape_(shape),
+        matrix_(as_matrix(shape)),
+        layout_(format.layout(matrix_.columns)),
+        tallies_(blocks),
+        rows_(matrix_.rows) {}
+
+  /// Blocks may come in any order and at the same time. `buffer` may be null: no figures of units then, but
+  /// for those of zeros.
+  void add(std::size_t index, const RowBlock& block, std::span<const float> weights,
+           const UnitBuffer* buffer) {
+    Tally& tally = tallies_[index];
+    const std::span rows = std::span(rows_).subspan(block.first_row, block.rows);
+    for (std::uint64_t r = 0; r < block.rows; ++r)
+      rows[r] = hash_row(weights.subspan(r * matrix_.columns, matrix_.columns));
+    tally_weights(weights, tally);
+    if (!layout_.has_params) return;
+    if (buffer != nullptr)
+      tally_units(weights, *buffer, layout_.run, block.first_unit * layout_.run, rows, matrix_.columns,
+                  tally);
+    else
+      tally_zero_units(weights, rows, tally);
+  }
+
+  TensorFacts finish() const {
+    Tally all;
+    for (const Tally& tally : tallies_) all.add(tally);
+    TensorFacts facts;
+    facts.rows = matrix_.rows;
+    facts.columns = matrix_.columns;
+    const double count = static_cast<double>(matrix_.rows) * static_cast<double>(matrix_.columns);
+    facts.rms = std::sqrt(all.squares / std::max(1.0, count));
+    facts.largest = all.largest;
+    facts.not_finite = all.not_finite;
+    add_rows(facts);
+    if (all.units == 0) return facts;
+    const auto units = static_cast<double>(all.units);
+    facts.zero_units = static_cast<double>(all.zero_units) / units;
+    if (all.scales.total() + all.zero_scales == 0) return facts;  // never saw a parameter
+    facts.units = all.units;
+    facts.off_centre = all.off_centre.median();
+    facts.wild_scales = all.scales.share_beyond(kWildOctaves);
+    facts.constant_units = static_cast<double>(all.constant_units) / units;
+    facts.zero_scales = static_cast<double>(all.zero_scales) / units;
+    judge_codes(all, facts);
+    return facts;
+  }
+
+ private:
+  void tally_zero_units(std::span<const float> weights, std::span<const std::uint64_t> rows,
+                        Tally& tally) const {
+    const std::size_t run = layout_.share == Share::row ? matrix_.columns : layout_.run;
+    for (std::size_t at = 0; at < weights.size(); at += run) {
+      const auto part = weights.subspan(at, std::min(run, weights.size() - at));
+      const bool zero = std::ranges::all_of(part, [](float weight) { return weight == 0; });
+      if (zero && rows[at / matrix_.columns] == 0) continue;
+      ++tally.units;
+      tally.zero_units += zero;
+    }
+  }
+  void add_rows(TensorFacts& facts) const {
+    std::unordered_set<std::uint64_t> seen;
+    for (std::uint64_t r = 0; r < rows_.size(); ++r) {
+      if (rows_[r] == 0)
+        facts.zero_rows.push_back(r);
+      else
+        facts.repeated_rows += !seen.insert(rows_[r]).second;
+    }
+    const bool stacked = shape_.size() == 3 && shape_[1] > 1 && matrix_.rows > 0;
+    const std::uint64_t matrices = stacked ? shape_[0] : 1, each = matrix_.rows / matrices;
+    for (std::uint64_t m = 0; m < matrices; ++m)
+      facts.matrices.push_back(combine(std::span(rows_).subspan(m * each, each)));
+  }
+
+  Shape shape_;
+  MatrixShape matrix_;
+  Layout layout_;
+  std::vector<Tally> tallies_;
+  std::vector<std::uint64_t> rows_;  // hashes
+};
+
 }  // namespace
 
 TensorFacts gather_facts(const Tensor& tensor) {
@@ -205,49 +297,15 @@ TensorFacts gather_facts(const Tensor& tensor) {
   const MatrixShape shape = as_matrix(tensor.shape);
   const Layout layout = tensor.format->layout(shape.columns);
   const auto blocks = row_blocks(*tensor.format, shape);
-  std::vector<Tally> tallies(blocks.size());
-  std::vector<std::uint64_t> rows(shape.rows);
+  FactCollector collector(*tensor.format, tensor.shape, blocks.size());
   parallel_for(blocks.size(), [&](std::size_t b) {
-    const RowBlock& block = blocks[b];
-    UnitBuffer buffer(layout, block.units);
-    read_units(tensor, block, buffer);
-    std::vector<float> weights(block.rows * shape.columns);
+    UnitBuffer buffer(layout, blocks[b].units);
+    read_units(tensor, blocks[b], buffer);
+    std::vector<float> weights(blocks[b].rows * shape.columns);
     tensor.format->decode(buffer.params, buffer.codes, weights);
-    tally_weights(weights, tallies[b]);
-    if (layout.has_params)
-      tally_units(weights, buffer, layout.run, block.first_unit * layout.run, shape.columns, tallies[b]);
-    for (std::uint64_t r = 0; r < block.rows; ++r)
-      rows[block.first_row + r] = hash_row(std::span(weights).subspan(r * shape.columns, shape.columns));
+    collector.add(b, blocks[b], weights, &buffer);
   });
-  Tally all;
-  for (const Tally& tally : tallies) all.add(tally);
-
-  TensorFacts facts;
-  facts.rows = shape.rows;
-  facts.columns = shape.columns;
-  facts.rms = std::sqrt(all.squares / std::max(1.0, static_cast<double>(shape.rows * shape.columns)));
-  facts.largest = all.largest;
-  facts.not_finite = all.not_finite;
-  std::unordered_set<std::uint64_t> seen;
-  for (const std::uint64_t row : rows) {
-    if (row == 0)
-      ++facts.zero_rows;
-    else
-      facts.repeated_rows += !seen.insert(row).second;
-  }
-  const std::uint64_t matrices = tensor.shape.size() == 3 && tensor.shape[1] > 1 ? tensor.shape[0] : 1;
-  for (std::uint64_t m = 0; m < matrices; ++m)
-    facts.matrices.push_back(
-        combine(std::span(rows).subspan(m * (shape.rows / matrices), shape.rows / matrices)));
-  if (all.units == 0) return facts;
-  const auto units = static_cast<double>(all.units);
-  facts.units = all.units;
-  facts.off_centre = all.off_centre.median();
-  facts.wild_scales = all.scales.share_beyond(kWildOctaves);
-  facts.constant_units = static_cast<double>(all.constant_units) / units;
-  facts.zero_scales = static_cast<double>(all.zero_scales) / units;
-  judge_codes(all, facts);
-  return facts;
+  return collector.finish();
 }
 
 ComparedFacts compare_facts(const Tensor& tensor, const Tensor& original) {
@@ -260,14 +318,15 @@ ComparedFacts compare_facts(const Tensor& tensor, const Tensor& original) {
     std::uint64_t changed = 0, flushed = 0;
   };
   std::vector<Sums> sums(blocks.size());
-  std::vector<double> errors(shape.rows);
+  std::vector<double> errors(shape.rows), plain_errors(shape.rows);
+  FactCollector collector(*tensor.format, tensor.shape, blocks.size());
   parallel_for(blocks.size(), [&](std::size_t b) {
     const RowBlock& block = blocks[b];
     std::vector<float> truth(block.rows * shape.columns), stored(truth.size()), plain(truth.size());
     decode_rows(original, block.first_row, block.rows, truth);
     decode_rows(tensor, block.first_row, block.rows, stored);
+    UnitBuffer buffer(layout, can_round ? block.units : 0);
     if (can_round) {
-      UnitBuffer buffer(layout, block.units);
       try {
         tensor.format->reference(truth, buffer.params, buffer.codes);
       } catch (const Error& problem) {
@@ -275,24 +334,31 @@ ComparedFacts compare_facts(const Tensor& tensor, const Tensor& original) {
       }
       tensor.format->decode(buffer.params, buffer.codes, plain);
     }
+    collector.add(b, block, can_round ? plain : truth, can_round ? &buffer : nullptr);
     Sums& sum = sums[b];
     for (std::uint64_t r = 0; r < block.rows; ++r) {
-      double difference = 0, square = 0;
+      double difference = 0, square = 0, plain_difference = 0;
       for (std::uint64_t i = r * shape.columns; i < (r + 1) * shape.columns; ++i) {
         const double a = stored[i], t = truth[i];
         difference += (a - t) * (a - t);
         square += t * t;
         sum.stored += a * a;
         sum.product += a * t;
-        sum.plain += (static_cast<double>(plain[i]) - t) * (static_cast<double>(plain[i]) - t);
+        if (can_round)
+          plain_difference += (static_cast<double>(plain[i]) - t) * (static_cast<double>(plain[i]) - t);
         sum.changed += stored[i] != truth[i];
         sum.flushed += a == 0 && std::abs(t) > kSmallestHalf;
       }
       sum.difference += difference;
+      sum.plain += plain_difference;
       sum.original += square;
-      errors[block.first_row + r] = difference == 0 ? 0
-                                    : square == 0   ? std::numeric_limits<double>::infinity()
-                                                    : std::sqrt(difference / square);
+      const auto relative_to_row = [&](double squared) {
+        return squared == 0  ? 0
+               : square == 0 ? std::numeric_limits<double>::infinity()
+                             : std::sqrt(squared / square);
+      };
+      errors[block.first_row + r] = relative_to_row(difference);
+      plain_errors[block.first_row + r] = relative_to_row(plain_difference);
     }
   });
   Sums all;
@@ -317,11 +383,18 @@ ComparedFacts compare_facts(const Tensor& tensor, const Tensor& original) {
   }
   facts.changed = all.changed;
   facts.flushed = all.flushed;
-  if (!errors.empty()) {
-    const auto worst = std::ranges::max_element(errors);
-    facts.worst_row = static_cast<std::uint64_t>(worst - errors.begin());
-    facts.worst_row_relative_rms = *worst;
-    facts.median_row_relative_rms = median(errors);
+  facts.plain = collector.finish();
+  facts.median_row_relative_rms = median(errors);
+  double worst = -1;
+  for (std::uint64_t r = 0; r < errors.size(); ++r) {
+    const double usual = std::max(
+        {facts.median_row_relative_rms, plain_errors[r], can_round ? facts.plain_relative_rms : 0.0, 1e-9});
+    const double excess = std::isinf(usual) ? 0 : errors[r] / usual;
+    if (excess <= worst) continue;
+    worst = excess;
+    facts.worst_row = r;
+    facts.worst_row_relative_rms = errors[r];
+    facts.worst_row_plain = plain_errors[r];
   }
   return facts;
 }

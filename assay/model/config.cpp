@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "assay/base/error.h"
+#include "assay/model/config_spellings.h"
 
 namespace assay {
 
@@ -26,8 +27,9 @@ struct SupportedModel {
   std::string_view model_type;
   Architecture architecture;
   bool query_key_norm = true;
-  bool mixture = false;  // experts in some layers at least
-  bool hybrid = false;   // delta nets between layers of gated attention, partial RoPE, shifted norms
+  bool mixture = false;    // experts in some layers at least
+  bool hybrid = false;     // delta nets between layers of gated attention, partial RoPE, shifted norms
+  bool composite = false;  // may hold a text_config
   bool theta_has_default = false;  // the first Llama configs carry no rope_theta and mean 10000
 };
 constexpr std::array kSupportedModels = {
@@ -42,7 +44,8 @@ constexpr std::array kSupportedModels = {
                    .mixture = true,
                    .hybrid = true},
     SupportedModel{.model_type = "qwen3_5_text", .architecture = Architecture::qwen3_5, .hybrid = true},
-    SupportedModel{.model_type = "qwen3_5", .architecture = Architecture::qwen3_5, .hybrid = true},
+    SupportedModel{
+        .model_type = "qwen3_5", .architecture = Architecture::qwen3_5, .hybrid = true, .composite = true},
     SupportedModel{.model_type = "qwen3_5_moe_text",
                    .architecture = Architecture::qwen3_5_moe,
                    .mixture = true,
@@ -50,7 +53,8 @@ constexpr std::array kSupportedModels = {
     SupportedModel{.model_type = "qwen3_5_moe",
                    .architecture = Architecture::qwen3_5_moe,
                    .mixture = true,
-                   .hybrid = true},
+                   .hybrid = true,
+                   .composite = true},
 };
 constexpr double kHybridRotaryFactor = 0.25;  // where the config does not say
 
@@ -61,12 +65,6 @@ const SupportedModel& supported_model(const std::string& model_type, const std::
     names += (names.empty() ? "" : ", ") + std::string(model.model_type);
   }
   fail("{}: model_type '{}' cannot be run; supported: {}", origin, model_type, names);
-}
-
-/// The object under a key, or null when the key is absent or null.
-const Json* find_value(const Json& object, const char* key) {
-  const auto found = object.find(key);
-  return found == object.end() || found->is_null() ? nullptr : &*found;
 }
 
 int bounded(const Json& text, const char* key, int maximum, const std::string& origin) {
@@ -153,19 +151,14 @@ void parse_delta_net(const Json& text, const SupportedModel& model, ModelConfig&
     fail("{}: linear attention wider than {}", origin, kMaxWidth);
 }
 
-/// num_experts, or num_local_experts as transformers 5 writes it; 0: none.
+/// 0: none.
 int parse_expert_count(const Json& text, const std::string& origin) {
-  std::optional<int> count;
-  for (const char* key : {"num_experts", "num_local_experts"}) {
-    if (find_value(text, key) == nullptr) continue;
-    const int value = json_get<int>(text, key, origin);
-    if (value < 0 || value > kMaxExperts)
-      fail("{}: {} is {}, expected 0..{}", origin, key, value, kMaxExperts);
-    if (count && *count != value) fail("{}: num_experts {} and num_local_experts {}", origin, *count, value);
-    count = value;
-  }
-  if (!count) fail("{}: neither num_experts nor num_local_experts", origin);
-  return *count;
+  const Json* count = find_expert_count(text);
+  if (count == nullptr) fail("{}: neither num_experts nor num_local_experts", origin);
+  const char* key = count == find_value(text, "num_experts") ? "num_experts" : "num_local_experts";
+  const int value = json_get<int>(text, key, origin);
+  if (value < 0 || value > kMaxExperts) fail("{}: {} is {}, expected 0..{}", origin, key, value, kMaxExperts);
+  return value;
 }
 
 /// Layers outside mlp_only_layers, every decoder_sparse_step-th.
@@ -174,10 +167,12 @@ void place_mixtures(const Json& text, ModelConfig& config, const std::string& or
   const Json* dense = find_value(text, "mlp_only_layers");
   if (dense != nullptr && !dense->is_array())
     fail("{}: mlp_only_layers is {}, a list expected", origin, dense->dump());
-  for (int layer = 0; layer < config.layers; ++layer)
-    if ((layer + 1) % step == 0 &&
-        (dense == nullptr || std::ranges::find(*dense, Json(layer)) == dense->end()))
-      config.blocks[static_cast<std::size_t>(layer)].feed_forward = FeedForwardKind::mixture;
+  for (int layer = step - 1; layer < config.layers; layer += step)
+    config.blocks[static_cast<std::size_t>(layer)].feed_forward = FeedForwardKind::mixture;
+  if (dense == nullptr) return;
+  for (const Json& layer : *dense)
+    if (layer.is_number_unsigned() && layer.get<std::uint64_t>() < config.blocks.size())
+      config.blocks[layer.get<std::size_t>()].feed_forward = FeedForwardKind::dense;
 }
 
 void parse_mixture(const Json& text, const SupportedModel& model, ModelConfig& config,
@@ -222,75 +217,59 @@ RopeScaling parse_llama3_scaling(const Json& rope, const std::string& origin) {
   return scaling;
 }
 
-/// rope_type, or type in older files; both are legal when they agree.
+/// rope_type, or type in older files.
 std::string rope_type(const Json& rope, const std::string& origin) {
-  const auto current = json_get_or<std::string>(rope, "rope_type", "", origin);
-  const auto older = json_get_or<std::string>(rope, "type", "", origin);
-  if (!current.empty() && !older.empty() && current != older)
-    fail("{}: rope_type '{}' and type '{}' disagree", origin, current, older);
-  if (current.empty() && older.empty()) return "default";
-  return current.empty() ? older : current;
+  const auto older = json_get_or<std::string>(rope, "type", "default", origin);
+  return json_get_or<std::string>(rope, "rope_type", older, origin);
 }
 
-/// partial_rotary_factor of a hybrid model: beside the other keys, in rope_parameters, or both when they
-/// agree.
-void parse_rotary_dim(const Json& text, const SupportedModel& model, ModelConfig& config,
+/// Hybrid models turn a part of each head only.
+void parse_rotary_dim(const Json* partial_rotary_factor, const SupportedModel& model, ModelConfig& config,
                       const std::string& origin) {
   config.rotary_dim = config.head_dim;
-  std::optional<double> factor;
-  const Json* places[] = {&text, find_value(text, "rope_parameters"), find_value(text, "rope_scaling")};
-  for (const Json* place : places) {
-    if (place == nullptr || find_value(*place, "partial_rotary_factor") == nullptr) continue;
-    if (!model.hybrid) refuse_unless_neutral(*place, {"partial_rotary_factor", 1}, origin);
-    const double found = positive(*place, "partial_rotary_factor", origin);
-    if (found > 1 || (factor && *factor != found))
-      fail("{}: partial_rotary_factor is {}, {} expected", origin, found,
-           factor ? fmt::format("{} as elsewhere", *factor) : "at most 1");
-    factor = found;
+  double factor = model.hybrid ? kHybridRotaryFactor : 1;
+  if (partial_rotary_factor != nullptr) {
+    const Json holder = {{"partial_rotary_factor", *partial_rotary_factor}};
+    if (!model.hybrid) refuse_unless_neutral(holder, {"partial_rotary_factor", 1}, origin);
+    factor = positive(holder, "partial_rotary_factor", origin);
+    if (factor > 1) fail("{}: partial_rotary_factor is {}, at most 1 expected", origin, factor);
   }
   if (!model.hybrid) return;
-  config.rotary_dim = static_cast<int>(config.head_dim * factor.value_or(kHybridRotaryFactor));
+  config.rotary_dim = static_cast<int>(config.head_dim * factor);
   if (config.rotary_dim < 2 || config.rotary_dim % 2 != 0)
     fail("{}: RoPE over {} dimensions of a head, pairs expected", origin, config.rotary_dim);
 }
 
 void parse_rope(const Json& text, const SupportedModel& model, ModelConfig& config,
                 const std::string& origin) {
-  // Newer files: everything inside rope_parameters. Older ones: rope_theta at the text level, rope_scaling
-  // beside it.
-  std::optional<double> theta;
-  if (find_value(text, "rope_theta") != nullptr) theta = positive(text, "rope_theta", origin);
-  for (const char* key : {"rope_parameters", "rope_scaling"}) {
-    const Json* rope = find_value(text, key);
-    if (rope == nullptr) continue;
-    if (!rope->is_object()) fail("{}: {} is not an object", origin, key);
-    const std::string type = rope_type(*rope, origin);
-    if (find_value(*rope, "rope_theta") != nullptr) {
-      const double inner = positive(*rope, "rope_theta", origin);
-      if (theta && *theta != inner) fail("{}: rope_theta is {} and, in {}, {}", origin, *theta, key, inner);
-      theta = inner;
-    }
+  const RopeSpelling spelling = find_rope(text);
+  if (spelling.object != nullptr) {
+    const Json& rope = *spelling.object;
+    if (!rope.is_object()) fail("{}: {} is not an object", origin, spelling.object_key);
+    const std::string type = rope_type(rope, origin);
     if (type == "llama3") {
-      const RopeScaling scaling = parse_llama3_scaling(*rope, origin);
-      if (config.rope_scaling && *config.rope_scaling != scaling)
-        fail("{}: rope_parameters and rope_scaling disagree", origin);
-      config.rope_scaling = scaling;
+      config.rope_scaling = parse_llama3_scaling(rope, origin);
     } else if (type != "default") {
       fail("{}: rope type '{}' is not supported; supported: default, llama3", origin, type);
     } else {
-      refuse_unless_neutral(*rope, {"factor", 1}, origin);
-      for (const auto& [name, value] : rope->items())
+      refuse_unless_neutral(rope, {"factor", 1}, origin);
+      for (const auto& [name, value] : rope.items())
         if (value.is_object())
-          fail("{}: {}.{} sets RoPE per layer type, which is not supported", origin, key, name);
+          fail("{}: {}.{} sets RoPE per layer type, which is not supported", origin, spelling.object_key,
+               name);
     }
   }
-  if (!theta && !model.theta_has_default)
+  // A rope_scaling in the place of rope_parameters takes its theta along.
+  const bool displaced = spelling.object_key == std::string_view("rope_scaling") &&
+                         find_value(text, "rope_parameters") != nullptr;
+  if (spelling.theta != nullptr)
+    config.rope_theta = positive({{"rope_theta", *spelling.theta}}, "rope_theta", origin);
+  else if (!model.theta_has_default && !displaced)
     fail("{}: no rope_theta, neither alone nor in rope_parameters", origin);
-  config.rope_theta = theta.value_or(10000.0);
+  parse_rotary_dim(spelling.partial_rotary_factor, model, config, origin);
 }
 
-void add_end_tokens(const Json& object, ModelConfig& config, const std::string& origin) {
-  const Json* value = find_value(object, "eos_token_id");
+void parse_end_tokens(const Json* value, ModelConfig& config, const std::string& origin) {
   if (value == nullptr) return;
   const Json list = value->is_array() ? *value : Json::array({*value});
   for (const Json& id : list) {
@@ -321,7 +300,11 @@ void parse_heads(const Json& text, ModelConfig& config, const std::string& origi
 }  // namespace
 
 const Json& text_config(const Json& config) {
-  const Json* nested = config.is_object() ? find_value(config, "text_config") : nullptr;
+  // A type that is a text model itself has no other inside, whatever lies under the key.
+  const Json* type = find_value(config, "model_type");
+  for (const SupportedModel& model : kSupportedModels)
+    if (type != nullptr && *type == model.model_type && !model.composite) return config;
+  const Json* nested = find_value(config, "text_config");
   return nested != nullptr && nested->is_object() ? *nested : config;
 }
 
@@ -363,7 +346,6 @@ ModelConfig parse_model_config(const Json& json, const Json* generation_config, 
   if (activation != "silu") fail("{}: hidden_act is '{}', only 'silu' is supported", origin, activation);
   refuse_sliding_windows(text, config, origin);
   parse_rope(text, model, config, origin);
-  parse_rotary_dim(text, model, config, origin);
 
   const bool nested_tie = json_get_or<bool>(text, "tie_word_embeddings", false, origin);
   config.tied_head = json_get_or<bool>(json, "tie_word_embeddings", nested_tie, origin);
@@ -372,10 +354,7 @@ ModelConfig parse_model_config(const Json& json, const Json* generation_config, 
   if (config.mlp_bias && model.architecture != Architecture::llama)
     fail("{}: mlp_bias is true, which model_type '{}' does not have", origin, model.model_type);
 
-  add_end_tokens(text, config, origin);
-  if (&text != &json) add_end_tokens(json, config, origin);
-  if (generation_config != nullptr && generation_config->is_object())
-    add_end_tokens(*generation_config, config, origin);
+  parse_end_tokens(find_end_tokens(json, generation_config), config, origin);
   return config;
 }
 

@@ -62,7 +62,7 @@ struct ModelConfig {
   bool shifted_norms = false;            // stored norms are w of (1 + w), those of delta nets excepted
   DeltaNetConfig delta_net;              // where a block has one
   MixtureConfig mixture;                 // likewise
-  std::vector<std::int32_t> end_tokens;  // from config and generation_config
+  std::vector<std::int32_t> end_tokens;  // of generation_config, else of config
 
   /// Floats that a sequence keeps: for each token (keys and values), and once (states of delta nets).
   std::uint64_t cache_floats_per_token() const;

@@ -1,10 +1,15 @@
-// Names and shapes of the tensors of each architecture (FORMATS.md sections 4 and 7).
+// Names and shapes of the tensors of each architecture (FORMATS.md sections 4 and 7), told one by one: what a
+// config asks for may be millions, whatever the file beside it holds.
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <limits>
+#include <set>
 #include <utility>
 
 #include "assay/base/error.h"
+#include "assay/model/completeness.h"
+#include "assay/model/config_spellings.h"
 #include "assay/model/roles.h"
 
 namespace assay {
@@ -12,13 +17,18 @@ namespace assay {
 namespace {
 
 constexpr int kMaxSize = 1 << 24;
-constexpr std::uint64_t kMaxExpertTensors = 1
-                                            << 20;  // over all layers: a hostile config must not fill memory
+constexpr std::string_view kEmbedding = "embed_tokens.weight";
 
-/// Reads sizes and collects tensors. Lenient on purpose: a model that cannot be run can still be inspected.
+/// Reads sizes and tells tensors. Lenient on purpose: a model that cannot be run can still be inspected.
 class TensorList {
  public:
-  TensorList(const Json& config, std::string prefix) : config_(config), prefix_(std::move(prefix)) {}
+  TensorList(const Json& config, std::string prefix, const TellTensor& tell, const Checkpoint* stored)
+      : config_(config), prefix_(std::move(prefix)), tell_(tell), stored_(stored) {
+    const auto dense = config_.find("mlp_only_layers");
+    if (dense != config_.end() && dense->is_array())
+      for (const Json& layer : *dense)
+        if (layer.is_number_unsigned()) dense_layers_.insert(layer.get<std::uint64_t>());
+  }
 
   std::uint64_t size(const char* key) const {
     const int value = json_get<int>(config_, key, "config.json");
@@ -36,21 +46,28 @@ class TensorList {
     return json_get_or<bool>(config_, key, fallback, "config.json");
   }
   const Json& config() const { return config_; }
+  bool always_dense(std::uint64_t layer) const { return dense_layers_.contains(layer); }
 
   void enter_layer(std::uint64_t layer) { layer_ = fmt::format("{}layers.{}.", prefix_, layer); }
-  void add_global(std::string_view name, Shape shape) {
-    tensors_.push_back({prefix_ + std::string(name), std::move(shape)});
+  void add_global(std::string_view name, Shape shape) { tell(prefix_ + std::string(name), std::move(shape)); }
+  void add(std::string_view name, Shape shape) { tell(layer_ + std::string(name), std::move(shape)); }
+  void tell(std::string name, Shape shape) { done_ = done_ || !tell_({std::move(name), std::move(shape)}); }
+  bool done() const { return done_; }
+
+  /// The tensor of this name in the layer, as it is stored; null without a checkpoint, or when it is not
+  /// there.
+  const Tensor* stored(std::string_view name) const { return stored_whole(layer_ + std::string(name)); }
+  const Tensor* stored_whole(std::string_view name) const {
+    return stored_ == nullptr ? nullptr : stored_->find(name);
   }
-  void add_head(std::string name, Shape shape) { tensors_.push_back({std::move(name), std::move(shape)}); }
-  void add(std::string_view name, Shape shape) {
-    tensors_.push_back({layer_ + std::string(name), std::move(shape)});
-  }
-  std::vector<ExpectedTensor> take() { return std::move(tensors_); }
 
  private:
   const Json& config_;
   std::string prefix_, layer_;
-  std::vector<ExpectedTensor> tensors_;
+  const TellTensor& tell_;
+  const Checkpoint* stored_;
+  std::set<std::uint64_t> dense_layers_;
+  bool done_ = false;
 };
 
 struct Attention {
@@ -99,8 +116,10 @@ void add_delta_net(TensorList& list, const DeltaNet& kind) {
     list.add("linear_attn.in_proj_b.weight", {value_heads, hidden});
     list.add("linear_attn.in_proj_a.weight", {value_heads, hidden});
   }
-  list.add("linear_attn.conv1d.weight",
-           kind.mlx_names ? Shape{channels, kernel, 1} : Shape{channels, 1, kernel});
+  const Shape plain{channels, 1, kernel}, turned{channels, kernel, 1};  // as mlx-lm has it
+  const Tensor* convolution = list.stored("linear_attn.conv1d.weight");
+  const bool as_mlx = convolution != nullptr ? convolution->shape == turned : kind.mlx_names;
+  list.add("linear_attn.conv1d.weight", as_mlx ? turned : plain);
   list.add("linear_attn.A_log", {value_heads});
   list.add("linear_attn.dt_bias", {value_heads});
   list.add("linear_attn.norm.weight", {value_dim});
@@ -122,18 +141,24 @@ void add_mlp_bias(TensorList& list, std::uint64_t intermediate) {
 
 enum class ExpertNames { apart, fused, stacked };  // as each container of the family has them
 
+/// As they are stored, in the order in which the loader looks for them; else as the config has it.
+ExpertNames expert_names(const TensorList& list, ExpertNames by_config) {
+  if (list.stored("mlp.experts.gate_up_proj") != nullptr) return ExpertNames::fused;
+  if (list.stored("mlp.switch_mlp.gate_proj.weight") != nullptr) return ExpertNames::stacked;
+  if (list.stored("mlp.experts.0.gate_proj.weight") != nullptr) return ExpertNames::apart;
+  return by_config;
+}
+
 /// 0 for a model without: Qwen3-Next says so with a number.
 std::uint64_t expert_count(const TensorList& list) {
-  for (const char* key : {"num_experts", "num_local_experts"})
-    if (list.has(key)) return list.config()[key] == 0 ? 0 : list.size(key);
-  return 0;
+  const Json* count = find_expert_count(list.config());
+  if (count == nullptr || *count == 0) return 0;
+  return list.size(count == find_value(list.config(), "num_experts") ? "num_experts" : "num_local_experts");
 }
 
 void add_experts(TensorList& list, ExpertNames names) {
   const std::uint64_t hidden = list.size("hidden_size"), intermediate = list.size("moe_intermediate_size");
   const std::uint64_t experts = expert_count(list);
-  if (experts * list.size("num_hidden_layers") > kMaxExpertTensors)
-    fail("config.json: {} experts in every layer are more than Assay reads", experts);
   list.add("mlp.gate.weight", {experts, hidden});
   if (names == ExpertNames::fused) {
     list.add("mlp.experts.gate_up_proj", {experts, 2 * intermediate, hidden});
@@ -143,7 +168,8 @@ void add_experts(TensorList& list, ExpertNames names) {
     list.add("mlp.switch_mlp.up_proj.weight", {experts, intermediate, hidden});
     list.add("mlp.switch_mlp.down_proj.weight", {experts, hidden, intermediate});
   } else {
-    for (std::uint64_t e = 0; e < experts; ++e) add_mlp(list, fmt::format("mlp.experts.{}", e), intermediate);
+    for (std::uint64_t e = 0; e < experts && !list.done(); ++e)
+      add_mlp(list, fmt::format("mlp.experts.{}", e), intermediate);
   }
   if (list.has("shared_expert_intermediate_size")) {
     add_mlp(list, "mlp.shared_expert", list.size("shared_expert_intermediate_size"));
@@ -153,10 +179,7 @@ void add_experts(TensorList& list, ExpertNames names) {
 
 /// Does layer n hold a mixture (Qwen3-MoE's rule), or a dense MLP?
 bool is_mixture_layer(const TensorList& list, std::uint64_t layer) {
-  const auto dense = list.config().find("mlp_only_layers");
-  if (dense != list.config().end() && dense->is_array() &&
-      std::find(dense->begin(), dense->end(), layer) != dense->end())
-    return false;
+  if (list.always_dense(layer)) return false;
   return (layer + 1) % list.size_or("decoder_sparse_step", 1) == 0;
 }
 
@@ -167,10 +190,28 @@ bool is_full_attention_layer(const TensorList& list, std::uint64_t layer) {
   return (layer + 1) % list.size_or("full_attention_interval", 4) == 0;
 }
 
+/// What stands before "embed_tokens.weight" in the checkpoint; nothing when it has no embedding.
+std::optional<std::string> stored_prefix(const Checkpoint* stored) {
+  if (stored == nullptr) return std::nullopt;
+  for (const Tensor& tensor : stored->tensors)
+    if (classify_tensor(tensor.name) == Role::embedding)
+      return tensor.name.substr(0, tensor.name.size() - kEmbedding.size());
+  return std::nullopt;
+}
+
+/// Multimodal checkpoints keep the head under one of the prefixes, all others at the top.
+std::string head_name(const TensorList& list, bool under_language_model) {
+  for (const char* prefix :
+       {"", "language_model.", "model.language_model.", "language_model.model.", "model."})
+    if (const std::string name = prefix + std::string("lm_head.weight"); list.stored_whole(name) != nullptr)
+      return name;
+  return under_language_model ? "language_model.lm_head.weight" : "lm_head.weight";
+}
+
 }  // namespace
 
-std::optional<std::vector<ExpectedTensor>> expected_tensors(const Json& config) {
-  if (!config.is_object()) return std::nullopt;
+bool tell_expected_tensors(const Json& config, const TellTensor& tell, const Checkpoint* stored) {
+  if (!config.is_object()) return false;
   const Json& text = text_config(config);
   const auto type = json_get_or<std::string>(text, "model_type", "", "config.json");
   const bool dense = type == "llama" || type == "qwen3";
@@ -178,20 +219,21 @@ std::optional<std::vector<ExpectedTensor>> expected_tensors(const Json& config) 
   const bool dense_hybrid = type == "qwen3_5_text" || type == "qwen3_5";
   const bool fused_hybrid = type == "qwen3_5_moe_text" || type == "qwen3_5_moe";
   const bool hybrid = next || dense_hybrid || fused_hybrid;
-  if (!dense && !moe && !hybrid) return std::nullopt;
+  if (!dense && !moe && !hybrid) return false;
 
   // mlx-lm stacks the experts of a layer; it marks its folders with "quantization".
   const bool mlx_names = config.contains("quantization");
   const bool under_language_model = mlx_names && (dense_hybrid || fused_hybrid);
-  TensorList list(text, under_language_model ? "language_model.model."
-                        : &text == &config   ? "model."
-                                             : "model.language_model.");
+  const std::string by_config = under_language_model ? "language_model.model."
+                                : &text == &config   ? "model."
+                                                     : "model.language_model.";
+  TensorList list(text, stored_prefix(stored).value_or(by_config), tell, stored);
   const std::uint64_t hidden = list.size("hidden_size"), vocabulary = list.size("vocab_size");
   const std::uint64_t layers = list.size("num_hidden_layers");
   if (layers > 4096) fail("config.json: num_hidden_layers is {}, expected 1..4096", layers);
 
-  list.add_global("embed_tokens.weight", {vocabulary, hidden});
-  for (std::uint64_t layer = 0; layer < layers; ++layer) {
+  list.add_global(kEmbedding, {vocabulary, hidden});
+  for (std::uint64_t layer = 0; layer < layers && !list.done(); ++layer) {
     list.enter_layer(layer);
     list.add("input_layernorm.weight", {hidden});
     if (hybrid && !is_full_attention_layer(list, layer))
@@ -200,9 +242,9 @@ std::optional<std::vector<ExpectedTensor>> expected_tensors(const Json& config) 
       add_attention(list, {.gated_query = hybrid, .head_norms = type != "llama"});
     list.add("post_attention_layernorm.weight", {hidden});
     if ((moe || next || fused_hybrid) && expert_count(list) > 0 && is_mixture_layer(list, layer)) {
-      add_experts(list, mlx_names      ? ExpertNames::stacked
-                        : fused_hybrid ? ExpertNames::fused
-                                       : ExpertNames::apart);
+      add_experts(list, expert_names(list, mlx_names      ? ExpertNames::stacked
+                                           : fused_hybrid ? ExpertNames::fused
+                                                          : ExpertNames::apart));
     } else {
       add_mlp(list, "mlp", list.size("intermediate_size"));
       if (list.flag("mlp_bias", false)) add_mlp_bias(list, list.size("intermediate_size"));
@@ -211,13 +253,22 @@ std::optional<std::vector<ExpectedTensor>> expected_tensors(const Json& config) 
   list.add_global("norm.weight", {hidden});
   const bool nested_tie = list.flag("tie_word_embeddings", false);
   if (!json_get_or<bool>(config, "tie_word_embeddings", nested_tie, "config.json"))
-    list.add_head(under_language_model ? "language_model.lm_head.weight" : "lm_head.weight",
-                  {vocabulary, hidden});
-  return list.take();
+    list.tell(head_name(list, under_language_model), {vocabulary, hidden});
+  return true;
 }
 
-CheckpointPtr open_model(const std::string& path, const std::string& config_directory) {
-  return open_checkpoint(path, {.architecture = expected_tensors, .config_directory = config_directory});
+std::optional<std::vector<ExpectedTensor>> expected_tensors(const Json& config, std::size_t most) {
+  std::vector<ExpectedTensor> tensors;
+  const auto keep = [&](ExpectedTensor tensor) {
+    tensors.push_back(std::move(tensor));
+    return tensors.size() < most;
+  };
+  if (!tell_expected_tensors(config, keep)) return std::nullopt;
+  return tensors;
+}
+
+std::optional<std::vector<ExpectedTensor>> expected_tensors(const Json& config) {
+  return expected_tensors(config, std::numeric_limits<std::size_t>::max());
 }
 
 }  // namespace assay

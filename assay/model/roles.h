@@ -65,7 +65,7 @@ int expert_of(std::string_view name);
 /// hint.
 std::optional<std::vector<ExpectedTensor>> expected_tensors(const Json& config);
 
-/// open_checkpoint() with the hint above: how every command opens a model.
+/// open_checkpoint() with the hint above, everything there (completeness.h): how every command opens a model.
 CheckpointPtr open_model(const std::string& path, const std::string& config_directory = "");
 
 }  // namespace assay

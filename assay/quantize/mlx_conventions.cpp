@@ -8,6 +8,7 @@
 #include "assay/base/half.h"
 #include "assay/formats/table.h"
 #include "assay/model/config.h"
+#include "assay/model/config_spellings.h"
 #include "assay/model/roles.h"
 
 namespace assay {
@@ -76,7 +77,7 @@ class Conventions {
   }
 
  private:
-  /// mlx-lm reads the older spellings; what is there stays.
+  /// mlx-lm reads the older spellings.
   void spell_config() {
     Json& config = made_->config;
     Json& text =
@@ -84,10 +85,14 @@ class Conventions {
     const auto add_missing = [&](const char* key, const Json& value) {
       if (!text.contains(key) && !value.is_null()) text[key] = value;
     };
-    if (const auto rope = text.find("rope_parameters"); rope != text.end() && rope->is_object())
-      for (const char* key : {"rope_theta", "partial_rotary_factor"})
-        add_missing(key, rope->value(key, Json()));
-    add_missing("num_experts", text.value("num_local_experts", Json()));
+    // Where the source says two things, mlx-lm would take the other one: the one that counts is written.
+    const RopeSpelling rope = find_rope(text);
+    const auto settle = [&](const char* key, const Json* value) {
+      if (value != nullptr) text[key] = Json(*value);
+    };
+    settle("rope_theta", rope.theta);
+    settle("partial_rotary_factor", rope.partial_rotary_factor);
+    settle("num_experts", find_expert_count(text));
     if (const auto types = text.find("layer_types"); types != text.end() && types->is_array())
       add_interval(*types, add_missing);
     if (&text == &config && config.value("model_type", "").starts_with("qwen3_5"))

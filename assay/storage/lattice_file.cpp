@@ -94,6 +94,11 @@ LatticeHeader parse_lattice_file(Bytes file, const std::string& path) {
   if (*elements != stored_count)
     fail("{}: element count is {}, shape {} has {}", path, stored_count, shape_text(header.shape), *elements);
 
+  for (const std::uint64_t dim : header.shape)
+    if (*elements == 0 && dim > file.size())
+      fail("{}: shape {} has no elements, but a dimension beyond the {} bytes of the file", path,
+           shape_text(header.shape), file.size());
+
   header.format = find_format(kind.format);
   assert(header.format != nullptr);
   const auto needed = file_bytes(*header.format, header.shape, *elements);

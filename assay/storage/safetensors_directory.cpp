@@ -27,6 +27,7 @@ WeightMap read_index(const std::string& path) {
       fail("{}: tensor {}: shard is {}, a file name expected", path, tensor, shard.type_name());
     weights.emplace(tensor, shard.get<std::string>());
   }
+  if (weights.empty()) fail("{}: \"weight_map\" is empty: the index of no tensor", path);
   return weights;
 }
 

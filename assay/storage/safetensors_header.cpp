@@ -59,6 +59,11 @@ SafetensorsEntry parse_entry(const std::string& name, const Json& entry, std::ui
   if (expected != end - begin)
     fail("{}: {} bytes of data, {} {} needs {}", where, end - begin, dtype_text, shape_text(parsed.shape),
          expected);
+  // Without elements a dimension costs no bytes, so none would bound what it makes others do.
+  for (const std::uint64_t dim : parsed.shape)
+    if (expected == 0 && dim > data_begin + data_bytes)
+      fail("{}: shape {} has no elements, but a dimension beyond the {} bytes of the file", where,
+           shape_text(parsed.shape), data_begin + data_bytes);
   parsed.begin = data_begin + begin;
   parsed.end = data_begin + end;
   return parsed;

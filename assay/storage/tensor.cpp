@@ -82,9 +82,9 @@ class UnitDecoder {
 
 MatrixShape as_matrix(const Shape& shape) {
   if (shape.empty()) return {1, 1};
-  // Rows overflow only beside K = 0, where there is nothing to address.
+  // Beside K = 0 there is nothing to address, however many rows a header claims: they must cost nothing.
   const auto rows = checked_product(std::span(shape).first(shape.size() - 1));
-  return {rows.value_or(0), shape.back()};
+  return {shape.back() == 0 ? 0 : rows.value_or(0), shape.back()};
 }
 
 std::string shape_text(const Shape& shape) {

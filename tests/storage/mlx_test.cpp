@@ -213,17 +213,17 @@ TEST_F(Mlx, RefusesInconsistentArrays) {
   EXPECT_ERROR(open(), "rows without weights");
 }
 
-TEST_F(Mlx, HugeShapesOfEmptyArraysDoNotWrap) {
+TEST_F(Mlx, HugeShapesOfEmptyArraysAreRefused) {
   quantization(R"({"group_size":64,"bits":4})");
   const std::uint64_t huge = std::uint64_t{1} << 60;
   arrays({{"p.weight", DType::U32, {0, huge}, ""},
           {"p.scales", DType::F16, {0, huge / 8}, ""},
           {"p.biases", DType::F16, {0, huge / 8}, ""}});
-  EXPECT_ERROR(open(), "overflow");
+  EXPECT_ERROR(open(), "p.", "has no elements");
   arrays({{"p.weight", DType::U32, {0, huge / 64}, ""},
           {"p.scales", DType::F16, {0, huge * 8}, ""},
           {"p.biases", DType::F16, {0, huge * 8}, ""}});
-  EXPECT_ERROR(open(), "do not divide");
+  EXPECT_ERROR(open(), "p.", "has no elements");
 }
 
 TEST_F(Mlx, FpModesByTheirScales) {

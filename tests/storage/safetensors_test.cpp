@@ -147,6 +147,15 @@ TEST(SafetensorsHeader, RefusesShapesThatWrap) {
                "4 bytes of data, U8 [4611686018427387904] needs 4611686018427387904");
 }
 
+// [2^63, 0] takes no bytes: no size of the file would bound what rows cost.
+TEST(SafetensorsHeader, RefusesHugeDimensionsOfNothing) {
+  for (const char* shape : {"[9223372036854775808,0]", "[0,1099511627776]", "[1000000,2,0]"})
+    EXPECT_ERROR(parse(raw_safetensors("{" + entry("t", "BF16", shape, "[0,0]") + "}", "")), "tensor t",
+                 "has no elements", std::string(shape).substr(1, 7));
+  EXPECT_EQ(parse(raw_safetensors("{" + entry("t", "BF16", "[7,0]", "[0,0]") + "}", ""))[0].shape,
+            (Shape{7, 0}));
+}
+
 class Shards : public ::testing::Test {
  protected:
   void write(const std::string& name, const std::string& content) {
@@ -162,6 +171,11 @@ class Shards : public ::testing::Test {
   SafetensorsDirectory open() { return open_safetensors_directory(folder_.path().string()); }
   test::TemporaryFolder folder_;
 };
+
+TEST_F(Shards, AnIndexOfNothingIsNoModel) {
+  write_index("{}");
+  EXPECT_ERROR(open(), "weight_map", "empty");
+}
 
 TEST_F(Shards, SingleFileAndIndex) {
   write(kSafetensorsFile, build_safetensors({{"x", DType::F32, {2}, ""}}));

@@ -33,6 +33,7 @@ TEST(Matrix, ShapesOfAnyRank) {
   EXPECT_EQ(as_matrix({2, 3, 5}).rows, 6u);
   EXPECT_EQ(as_matrix({2, 3, 5}).columns, 5u);
   EXPECT_EQ(as_matrix({~0ull, ~0ull, 0}).rows, 0u);
+  EXPECT_EQ(as_matrix({1ull << 40, 0}).rows, 0u);  // and nobody makes room for that many
   EXPECT_EQ(shape_text({512, 1536}), "[512, 1536]");
   EXPECT_EQ(shape_text({}), "[]");
 }
