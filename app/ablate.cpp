@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "app/command.h"
+#include "app/measure_options.h"
 #include "assay/ablation/run.h"
 #include "assay/ablation/verdict.h"
 #include "assay/base/error.h"
@@ -37,6 +38,7 @@ void print_verdicts(const std::vector<AblationVerdict>& verdicts) {
 void run_calibration(const RunOptions& options) {
   LoadedModel model = load_model(options.model, {.linear = {Residency::automatic}});
   const Corpus corpus = load_corpus(model, {options.text, options.max_tokens, 1});
+  refuse_calibration_text(std::span(&model, 1), corpus);
   if (!options.rotation.empty()) {
     RotationOptions rotation;
     rotation.scratch_directory = std::filesystem::path(options.out).parent_path().string();

@@ -54,6 +54,7 @@ void run(const Options& options) {
   for (const std::string& path : options.candidates) candidates.push_back(load(options.loading, path));
   const Corpus corpus = load_corpus(original, options.measure.corpus);
   refuse_calibration_text(candidates, corpus);
+  refuse_calibration_text(std::span(&original, 1), corpus);
   const Measurement measurement = measure(candidates, &original, corpus, options.measure.resolve());
   const PairwiseComparison pairs = compare_pairs(measurement, options.margin);
   if (options.json)

@@ -7,6 +7,7 @@
 #include <sstream>
 
 #include "app/command.h"
+#include "app/measure_options.h"
 #include "app/model_options.h"
 #include "assay/base/error.h"
 #include "assay/measure/report.h"
@@ -157,6 +158,7 @@ void run(const Options& options) {
     quantised.push_back(load_model(out, {.linear = {Residency::automatic}}));
   }
   const Corpus corpus = load_corpus(original, {options.text, options.tokens, options.seed});
+  refuse_calibration_text(quantised, corpus);
   const Measurement measurement = measure(quantised, &original, corpus, {});
   const std::vector<Comparison> verdicts = decided_against_original(measurement);
 

@@ -19,7 +19,7 @@ struct MeasureOptions {
 /// Adds --text, --protocol, --mode, --window, --stride, --max-tokens, --batch and --seed.
 void add_measure_options(CLI::App* command, MeasureOptions* options);
 
-/// Throws Error when one of the models was calibrated on a part of the corpus.
+/// Throws Error when one of the models, its recipe or its ancestors were made on a part of the corpus.
 void refuse_calibration_text(std::span<const LoadedModel> models, const Corpus& corpus);
 
 /// Facts of the run: text, tokens, protocol, clusters, machine. Every number below it means nothing without

@@ -63,10 +63,10 @@ void print_size(const Plan& plan, const Checkpoint& source) {
 /// How the staged model is measured against its source; the description of the model names where it will lie.
 class LossMeasurer {
  public:
-  LossMeasurer(const Options& options, LoadedModel source, const std::optional<Calibration>& calibration)
+  LossMeasurer(const Options& options, LoadedModel source, const TextRecords& texts)
       : options_(options), source_(std::move(source)) {
     corpus_ = load_corpus(source_, {options.measure, options.measure_tokens, options.seed});
-    if (calibration) refuse_overlap(calibration->text, corpus_.tokens, corpus_.label);
+    refuse_overlap(texts, corpus_.tokens, corpus_.label, tokenizer_identity(*source_.tokenizer));
   }
 
   OrderedJson operator()(const std::string& staged) const {
@@ -100,7 +100,8 @@ void prepare_measurement(const Options& options, QuantizeRequest& request) {
   }
   try {
     auto measurer = std::make_shared<LossMeasurer>(
-        options, load_model(options.model, {.linear = {Residency::automatic}}), request.calibration);
+        options, load_model(options.model, {.linear = {Residency::automatic}}, options.config_directory),
+        texts_behind(request));
     request.measure = [measurer](const std::string& staged) { return (*measurer)(staged); };
   } catch (const Error& problem) {
     if (options.measure_given) throw;
@@ -170,6 +171,7 @@ Recipe find_recipe(const Options& options) {
   if (!options.budget.given()) return load_recipe(options.recipe);
   BudgetOptions budget = options.budget;
   budget.target.embed = options.embed;
+  budget.config_directory = options.config_directory;
   const AllocatedRecipe allocated = app::find_recipe(
       budget, options.model, options.calibration.empty() ? "self" : options.calibration, options.seed);
   if (!options.json) {

@@ -365,6 +365,7 @@ std::vector<Cell> run_ablation(const LoadedModel& model, bool rotated, const Cor
     if (there == options.formats.size() * options.batches.size()) continue;
     std::erase_if(cells, is_asked_for);
     std::ranges::move(ablation.run_seed(seed), std::back_inserter(cells));
+    require_unchanged(*model.checkpoint);
     write_file_atomically(path, to_lines(cells));
   }
   return cells;

@@ -146,6 +146,9 @@ Measurement measure(std::span<const LoadedModel> models, const LoadedModel* refe
     result.reference = summarise_model(*reference, *result.evaluation.reference, result);
   for (std::size_t i = 0; i < models.size(); ++i)
     result.models.push_back(summarise_model(models[i], result.evaluation.models[i], result));
+  // The summaries hash the files: they must still be those that ran.
+  for (const LoadedModel& loaded : models) require_unchanged(*loaded.checkpoint);
+  if (reference != nullptr) require_unchanged(*reference->checkpoint);
   return result;
 }
 
