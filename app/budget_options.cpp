@@ -21,8 +21,7 @@ Sensitivities find_sensitivities(const BudgetOptions& options, const std::string
            options.sensitivities);
     return kept;
   }
-  const LoadedModel model =
-      load_model(path, {.linear = {Residency::automatic}}, options.config_directory);
+  const LoadedModel model = load_model(path, {.linear = {Residency::automatic}}, options.config_directory);
   SensitivityOptions sensitivity;
   sensitivity.formats = options.formats;
   sensitivity.feedback = !options.plain;

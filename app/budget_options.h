@@ -12,8 +12,8 @@ struct BudgetOptions {
   std::string sensitivities, save;  // files
   std::size_t tokens = 8192;        // of the calibration text, to weigh the formats on
   bool plain = false;
-  bool formats_given = false;        // on the command line
-  std::string config_directory;      // of the model
+  bool formats_given = false;    // on the command line
+  std::string config_directory;  // of the model
 
   bool given() const { return target.bits > 0 || target.bytes > 0; }
 };

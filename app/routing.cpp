@@ -53,8 +53,13 @@ Recipe hot_and_cold(const Options& options, const Checkpoint& checkpoint, const 
 }
 
 TextRecord record_of(const Options& options, const LoadedModel& model, const Corpus& corpus) {
-  TextRecord record{"routing", options.text, corpus.text_sha256, corpus.tokens.size(),
-                    tokenizer_identity(*model.tokenizer), {}, {}};
+  TextRecord record{"routing",
+                    options.text,
+                    corpus.text_sha256,
+                    corpus.tokens.size(),
+                    tokenizer_identity(*model.tokenizer),
+                    {},
+                    {}};
   record.fingerprint.add(std::span(corpus.tokens).subspan(corpus.bos_added ? 1 : 0));
   return record;
 }

@@ -18,6 +18,10 @@ readers() {
     tokenizer_json) echo assay/tokenizer/{tokenizer_json,vocabulary,normalizer,pre_tokenizer,added_tokens}.cpp ;;
     sentencepiece) echo assay/tokenizer/{sentencepiece_guard,sentencepiece_tokenizer,protobuf_walk}.cpp ;;
     chat_template) echo assay/tokenizer/chat_template.cpp assay/tokenizer/jinja/*.cpp ;;
+    sensitivities) echo assay/quantize/{sensitivity_file,text_record,text_fingerprint,allocated_recipe}.cpp ;;
+    resume_store) echo assay/quantize/resume_store.cpp assay/base/checksum.cpp ;;
+    expert_store) echo assay/runtime/expert_store.cpp assay/storage/assay_directory.cpp assay/storage/assay_directory_manifest.cpp ;;
+    ablation_rows) echo assay/ablation/{cell,verdict}.cpp ;;
     *) echo "no reader is named for fuzz target $1" >&2; return 1 ;;
   esac
 }

@@ -46,8 +46,7 @@ std::string checksum128_hex(std::span<const Bytes> pieces) {
 }
 
 OrderedJson sealed(OrderedJson object) {
-  object[kSealKey] =
-      seal_of(Json::parse(object.dump(-1, ' ', false, OrderedJson::error_handler_t::replace)));
+  object[kSealKey] = seal_of(Json::parse(object.dump(-1, ' ', false, OrderedJson::error_handler_t::replace)));
   return object;
 }
 

@@ -13,7 +13,8 @@ std::uint64_t linear_budget(const CheckpointPtr& checkpoint, const BudgetTarget&
   if ((target.bits > 0) == (target.bytes > 0))
     fail("one target is needed: bits a weight (--target-bpw) or bytes in all (--target-size)");
   if (target.bytes == 0)
-    return static_cast<std::uint64_t>(target.bits * static_cast<double>(stored_size(*checkpoint).linear_weights) / 8);
+    return static_cast<std::uint64_t>(target.bits *
+                                      static_cast<double>(stored_size(*checkpoint).linear_weights) / 8);
   // What is not inside the blocks weighs the same whatever is allocated.
   PlanOptions plan;
   plan.embed = target.embed;

@@ -107,23 +107,23 @@ OrderedJson make_manifest(const ManifestInput& input) {
   const SizeSummary size = planned_size(input.plan);
   Recipe recipe = input.recipe;
   recipe.texts.clear();  // among those of the manifest
-  OrderedJson manifest =
-         {{"assay", ASSAY_VERSION},
-          {"revision", ASSAY_REVISION},
-          {"schema", 1},
-          {"container", std::string(container_name(input.container))},
-          {"source",
-           {{"path", std::filesystem::path(input.plan.source->path).lexically_normal().string()},
-            {"container", std::string(container_name(input.plan.source->container))},
-            {"files", hash_files(input.plan.source->files)}}},
-          {"recipe", recipe_to_json(recipe)},
-          {"size",
-           {{"linear_bits_per_weight", size.linear_bits()},
-            {"file_bits_per_weight", size.file_bits()},
-            {"bytes", size.file_bytes}}},
-          {"notes", input.plan.notes},
-          {"tensors", std::move(tensors)},
-          {"measurements", OrderedJson::array()}};
+  OrderedJson manifest = {
+      {"assay", ASSAY_VERSION},
+      {"revision", ASSAY_REVISION},
+      {"schema", 1},
+      {"container", std::string(container_name(input.container))},
+      {"source",
+       {{"path", std::filesystem::path(input.plan.source->path).lexically_normal().string()},
+        {"container", std::string(container_name(input.plan.source->container))},
+        {"files", hash_files(input.plan.source->files)}}},
+      {"recipe", recipe_to_json(recipe)},
+      {"size",
+       {{"linear_bits_per_weight", size.linear_bits()},
+        {"file_bits_per_weight", size.file_bits()},
+        {"bytes", size.file_bytes}}},
+      {"notes", input.plan.notes},
+      {"tensors", std::move(tensors)},
+      {"measurements", OrderedJson::array()}};
   if (OrderedJson origins = origins_of(*input.plan.source); !origins.empty())
     manifest["origins"] = std::move(origins);
   if (!input.texts.empty()) manifest["texts"] = texts_to_json(input.texts);

@@ -127,8 +127,7 @@ QuantizeResult quantize_model(const QuantizeRequest& request) {
   const auto writer = make_writer(container, directory.staging(), writer_input(result.plan));
   std::optional<ResumeStore> store;
   if (std::ranges::any_of(result.plan.tensors, &TensorPlan::calibrated))
-    store.emplace(directory.destination().string() + ".calibration",
-                  describe_request(request, result.plan));
+    store.emplace(directory.destination().string() + ".calibration", describe_request(request, result.plan));
   result.reports = run_quantizer(request, result.plan, *writer, store ? &*store : nullptr);
   const ManifestInput input{request.recipe, result.plan, result.reports, container, texts_behind(request)};
   OrderedJson manifest = make_manifest(input);

@@ -123,7 +123,8 @@ std::vector<float> ResumeStore::hidden(std::size_t size) const {
 
 std::optional<ResumeStore::Entry> ResumeStore::tensor(std::size_t index,
                                                       const std::vector<std::size_t>& plane_bytes) const {
-  const std::string planes = fmt::format("tensor-{}.planes", index), note_name = fmt::format("tensor-{}.json", index);
+  const std::string planes = fmt::format("tensor-{}.planes", index),
+                    note_name = fmt::format("tensor-{}.json", index);
   const std::string name = file(planes);
   std::error_code ignored;
   if (!fs::exists(name, ignored) || !fs::exists(file(note_name), ignored)) return std::nullopt;

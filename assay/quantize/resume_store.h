@@ -1,7 +1,7 @@
 #pragma once
 // What a calibration that was killed leaves behind, so that it can go on: finished tensors and the hidden
-// rows behind the last finished block. Bound to one request; another one starts over. Nothing is believed: each
-// file is held against a checksum, and that against the request and the place that it was written for.
+// rows behind the last finished block. Bound to one request; another one starts over. Nothing is believed:
+// each file is held against a checksum, and that against the request and the place that it was written for.
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -23,10 +23,12 @@ class ResumeStore {
 
   const std::string& folder() const { return folder_; }
   int finished_blocks() const { return finished_blocks_; }
-  /// Hidden rows behind the last finished block. Throws Error when the file is damaged or not of `size` values.
+  /// Hidden rows behind the last finished block. Throws Error when the file is damaged or not of `size`
+  /// values.
   std::vector<float> hidden(std::size_t size) const;
 
-  /// A tensor's planes and report; nothing when it is not there. Throws Error when it is damaged or another's.
+  /// A tensor's planes and report; nothing when it is not there. Throws Error when it is damaged or
+  /// another's.
   struct Entry {
     std::vector<std::vector<std::byte>> planes;
     Json report;

@@ -18,8 +18,8 @@
 #include "assay/base/progress.h"
 #include "assay/formats/table.h"
 #include "assay/model/checksums.h"
-#include "assay/quantize/manifest.h"
 #include "assay/parallel/threads.h"
+#include "assay/quantize/manifest.h"
 
 namespace assay {
 namespace {

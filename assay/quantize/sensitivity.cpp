@@ -157,13 +157,13 @@ Sensitivities measure_sensitivities(const LoadedModel& model, const CalibrationT
         subject.plain_loss_of_probe > 0 ? subject.divergence_of_probe / subject.plain_loss_of_probe : 0;
     for (std::size_t f = 0; f < subject.formats.size(); ++f) {
       tensor.formats.emplace_back(subject.formats[f]->name());
-      tensor.choices.push_back({bytes_of(*subject.formats[f], *subject.rows), std::max(0.0, subject.losses[f] * per_loss)});
+      tensor.choices.push_back(
+          {bytes_of(*subject.formats[f], *subject.rows), std::max(0.0, subject.losses[f] * per_loss)});
     }
     sensitivities.tensors.push_back(std::move(tensor));
   }
-  sensitivities.made_from = {content_identity(checkpoint), options.formats,
-                             options.feedback,             options.divergence_windows,
-                             ASSAY_REVISION,               {text.record("allocation")}};
+  sensitivities.made_from = {content_identity(checkpoint), options.formats, options.feedback,
+                             options.divergence_windows,   ASSAY_REVISION,  {text.record("allocation")}};
   return sensitivities;
 }
 

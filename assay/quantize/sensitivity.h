@@ -43,8 +43,8 @@ struct Sensitivities {
 
   /// For a file that is used again: with a checksum over itself.
   OrderedJson to_json() const;
-  /// Throws Error for a file that is damaged, of an older version (which did not say what it was measured on),
-  /// or holds what no measurement gives.
+  /// Throws Error for a file that is damaged, of an older version (which did not say what it was measured
+  /// on), or holds what no measurement gives.
   static Sensitivities from_json(const Json& json, const std::string& origin);
 };
 

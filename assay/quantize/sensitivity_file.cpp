@@ -23,8 +23,10 @@ const Json& list(const Json& object, const char* key, const std::string& origin)
 }
 
 TensorSensitivity parse_tensor(const Json& entry, const std::string& origin) {
-  TensorSensitivity tensor{
-      json_get<std::string>(entry, "tensor", origin), json_get<std::uint64_t>(entry, "weights", origin), {}, {}};
+  TensorSensitivity tensor{json_get<std::string>(entry, "tensor", origin),
+                           json_get<std::uint64_t>(entry, "weights", origin),
+                           {},
+                           {}};
   const std::string where = fmt::format("{}: tensor {}", origin, tensor.tensor);
   for (const Json& choice : list(entry, "choices", where)) {
     const auto format = json_get<std::string>(choice, "format", where);
@@ -53,7 +55,8 @@ OrderedJson Sensitivities::to_json() const {
       choices.push_back({{"format", tensor.formats[f]},
                          {"bytes", tensor.choices[f].bytes},
                          {"damage", tensor.choices[f].damage}});
-    entries.push_back({{"tensor", tensor.tensor}, {"weights", tensor.weights}, {"choices", std::move(choices)}});
+    entries.push_back(
+        {{"tensor", tensor.tensor}, {"weights", tensor.weights}, {"choices", std::move(choices)}});
   }
   return sealed({{kSchemaKey, kSchema},
                  {"revision", made_from.revision},
@@ -95,19 +98,23 @@ Sensitivities Sensitivities::from_json(const Json& json, const std::string& orig
 
 void require_sensitivities_of(const Checkpoint& checkpoint, const Sensitivities& sensitivities) {
   if (sensitivities.made_from.model != content_identity(checkpoint))
-    fail("{}: the sensitivities were measured on another model (other weights or configuration): measure again",
-         checkpoint.path);
+    fail(
+        "{}: the sensitivities were measured on another model (other weights or configuration): measure "
+        "again",
+        checkpoint.path);
   std::set<std::string> measured;
   for (const TensorSensitivity& entry : sensitivities.tensors) {
     const Tensor* tensor = checkpoint.find(entry.tensor);
     const std::string where = fmt::format("{}: tensor {}", checkpoint.path, entry.tensor);
-    if (tensor == nullptr) fail("{}: has a measurement, but the model has no such tensor: measure again", where);
+    if (tensor == nullptr)
+      fail("{}: has a measurement, but the model has no such tensor: measure again", where);
     if (!is_block_matrix(require_role(tensor->name, checkpoint.path)))
       fail("{}: has a measurement, but is no matrix inside the blocks: measure again", where);
     if (!measured.insert(entry.tensor).second) fail("{}: measured twice", where);
     const MatrixShape shape = as_matrix(tensor->shape);
     if (entry.weights != tensor->elements())
-      fail("{}: measured with {} weights, it has {}: measure again", where, entry.weights, tensor->elements());
+      fail("{}: measured with {} weights, it has {}: measure again", where, entry.weights,
+           tensor->elements());
     for (std::size_t f = 0; f < entry.formats.size(); ++f) {
       const FormatPtr format = find_format(entry.formats[f]);
       const auto misfit = format == nullptr ? std::optional<std::string>("it is unknown")

@@ -46,10 +46,9 @@ void TextFingerprint::add(std::span<const TokenId> passage) {
 
 std::size_t TextFingerprint::count_shared(std::span<const TokenId> tokens) const {
   // All runs, not only those that winnowing would keep: what the tokens end with may be a part of a run.
-  return static_cast<std::size_t>(
-      std::ranges::count_if(run_hashes(tokens, kRun), [&](const std::uint64_t hash) {
-        return std::ranges::binary_search(hashes_, hash);
-      }));
+  return static_cast<std::size_t>(std::ranges::count_if(
+      run_hashes(tokens, kRun),
+      [&](const std::uint64_t hash) { return std::ranges::binary_search(hashes_, hash); }));
 }
 
 std::string TextFingerprint::to_base64() const {

@@ -1,8 +1,8 @@
 #pragma once
 // What is kept of a text so that it can be recognised and not read: winnowed hashes of its runs of tokens
-// (Schleimer, Wilkerson and Aiken 2003). Of every 64 consecutive tokens at least one run of 48 is kept, chosen
-// by its hash alone: a text that shares 64 tokens in a row with it is found for certain, whatever lies around
-// them; one that shares 48 to 63 sometimes; one that shares fewer never.
+// (Schleimer, Wilkerson and Aiken 2003). Of every 64 consecutive tokens at least one run of 48 is kept,
+// chosen by its hash alone: a text that shares 64 tokens in a row with it is found for certain, whatever lies
+// around them; one that shares 48 to 63 sometimes; one that shares fewer never.
 #include <cstdint>
 #include <span>
 #include <string>

@@ -1,6 +1,6 @@
 #pragma once
-// The texts that a model, a recipe or a file of sensitivities was made on, as they are written down beside it,
-// and the guard that keeps them apart from the text that is measured.
+// The texts that a model, a recipe or a file of sensitivities was made on, as they are written down beside
+// it, and the guard that keeps them apart from the text that is measured.
 #include <cstdint>
 #include <span>
 #include <string>

@@ -243,9 +243,7 @@ std::shared_ptr<const DenseMlp> ExpertStore::assemble(const Record& record,
     tensor->owners = {memory};
   }
   const std::array matrices = all_of(tensors);
-  parallel_for(matrices.size(), [&](std::size_t i) {
-    require_checksum(*matrices[i]);
-  });
+  parallel_for(matrices.size(), [&](std::size_t i) { require_checksum(*matrices[i]); });
   const auto projection = [](Tensor& tensor) {
     const std::uint64_t rows = tensor.shape.front();
     const auto owned = std::make_shared<const Tensor>(std::move(tensor));

@@ -160,11 +160,11 @@ void require_unchanged(const Checkpoint& checkpoint) {
     const auto now = regular_file(source.path);
     if (now == source.identity) continue;
     fail("{}: {} while it was worked on; nothing was kept of it: run again", source.path,
-         !now                                         ? "removed"
-         : now->device != source.identity.device ||
-                 now->inode != source.identity.inode ? "replaced"
-         : now->size != source.identity.size         ? fmt::format("{} bytes became {}", source.identity.size, now->size)
-                                                      : "written to");
+         !now                                                                           ? "removed"
+         : now->device != source.identity.device || now->inode != source.identity.inode ? "replaced"
+         : now->size != source.identity.size
+             ? fmt::format("{} bytes became {}", source.identity.size, now->size)
+             : "written to");
   }
 }
 

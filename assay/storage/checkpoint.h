@@ -61,8 +61,8 @@ using CheckpointPtr = std::shared_ptr<const Checkpoint>;
 /// Opens a folder of any container, or a GGUF file, applying every guard of the readers. Throws Error.
 CheckpointPtr open_checkpoint(const std::string& path, const OpenOptions& options = {});
 
-/// Throws Error when a file of the checkpoint is not what it was when it was opened: written to, cut, replaced
-/// or removed. Asked before anything is kept that was made of it.
+/// Throws Error when a file of the checkpoint is not what it was when it was opened: written to, cut,
+/// replaced or removed. Asked before anything is kept that was made of it.
 void require_unchanged(const Checkpoint& checkpoint);
 
 }  // namespace assay

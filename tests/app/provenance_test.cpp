@@ -53,7 +53,8 @@ class ProvenanceOfPrograms : public Program {
     ASSERT_EQ(outcome.code, 0) << arguments << "\n" << outcome.error;
   }
   std::string eval(const std::string& model, const std::string& text) const {
-    return "eval " + at(model) + " --text " + at(text) + " --max-tokens 20000 --window 128 --stride 64 --json";
+    return "eval " + at(model) + " --text " + at(text) +
+           " --max-tokens 20000 --window 128 --stride 64 --json";
   }
 };
 
@@ -63,25 +64,28 @@ TEST_F(ProvenanceOfPrograms, AHundredSharedTokensAreRefusedWhateverTheTextWasFor
   expect_done("quantize " + at("model") + " " + at("gptq") + " --recipe q4 --method gptq" + calib +
               " --calib-tokens 65536 --measure none");
   expect_done(eval("gptq", "test.txt"));
-  expect_error(eval("gptq", "leaky.txt"), {"leaky.txt", "calibration text", "train.txt", "must not be measured"});
+  expect_error(eval("gptq", "leaky.txt"),
+               {"leaky.txt", "calibration text", "train.txt", "must not be measured"});
 
   expect_done("allocate " + at("model") + " --target-bpw 4.5 --formats khw3,khq4" + calib +
               " --calib-tokens 65536 --save-sensitivities " + at("s.json") + " --out " + at("mix.json"));
-  expect_done("quantize " + at("model") + " " + at("mix") + " --recipe " + at("mix.json") + " --measure none");
+  expect_done("quantize " + at("model") + " " + at("mix") + " --recipe " + at("mix.json") +
+              " --measure none");
   expect_done(eval("mix", "test.txt"));
   expect_error(eval("mix", "leaky.txt"), {"leaky.txt", "allocation text", "train.txt"});
   expect_error("quantize " + at("model") + " " + at("again") + " --recipe " + at("mix.json") + " --measure " +
                    at("leaky.txt"),
                {"leaky.txt", "allocation text"});
   // From the file of sensitivities, in one go.
-  expect_done("quantize " + at("model") + " " + at("kept") + " --target-bpw 4.5 --sensitivities " + at("s.json") +
-              " --measure none");
+  expect_done("quantize " + at("model") + " " + at("kept") + " --target-bpw 4.5 --sensitivities " +
+              at("s.json") + " --measure none");
   expect_error(eval("kept", "leaky.txt"), {"leaky.txt", "allocation text"});
 
   // And of what is made of them, by every command that measures.
   expect_done("convert " + at("gptq") + " " + at("converted") + " --container assay");
   expect_error(eval("converted", "leaky.txt"), {"leaky.txt", "calibration text"});
-  expect_done("quantize " + at("gptq") + " " + at("rotated") + " --recipe q8 --rotate hadamard --measure none");
+  expect_done("quantize " + at("gptq") + " " + at("rotated") +
+              " --recipe q8 --rotate hadamard --measure none");
   expect_error(eval("rotated", "leaky.txt"), {"leaky.txt", "calibration text"});
   const std::string text = " --text " + at("leaky.txt");
   expect_error("gate " + at("converted") + " --reference " + at("model") + text + " --max-kld 1",
@@ -111,8 +115,9 @@ TEST_F(ProvenanceOfPrograms, SensitivitiesAreOfThisModelAndWhole) {
 TEST_F(ProvenanceOfPrograms, AFolderOfTheUsersIsNeitherEmptiedNorWrittenInto) {
   fs::create_directory(at("q.calibration"));
   write_bytes(at("q.calibration/tensor-thesis.txt"), "mine");
-  const std::string command = "quantize " + at("model") + " " + at("q") + " --recipe q4 --method gptq --calib " +
-                              at("train.txt") + " --calib-tokens 512 --measure none";
+  const std::string command = "quantize " + at("model") + " " + at("q") +
+                              " --recipe q4 --method gptq --calib " + at("train.txt") +
+                              " --calib-tokens 512 --measure none";
   expect_error(command, {"q.calibration", "no calibration of ours"});
   EXPECT_EQ(read_bytes(at("q.calibration/tensor-thesis.txt")), "mine");
   EXPECT_EQ(std::distance(fs::directory_iterator(at("q.calibration")), fs::directory_iterator()), 1);
@@ -120,12 +125,14 @@ TEST_F(ProvenanceOfPrograms, AFolderOfTheUsersIsNeitherEmptiedNorWrittenInto) {
 }
 
 TEST_F(ProvenanceOfPrograms, AModelThatNeedsAConfigDirectoryIsMeasuredWithIt) {
-  expect_done("quantize " + at("model") + " " + at("lattice") + " --recipe q4 --container lattice --measure none");
+  expect_done("quantize " + at("model") + " " + at("lattice") +
+              " --recipe q4 --container lattice --measure none");
   fs::create_directory(at("config"));
   for (const char* file : {"config.json", "tokenizer.json", "tokenizer_config.json"})
     fs::rename(at("lattice/" + std::string(file)), at("config/" + std::string(file)));
   fs::remove(at("lattice/assay.json"));
-  const std::string command = "quantize " + at("lattice") + " " + at("w3") + " --recipe w3 --measure-tokens 2048";
+  const std::string command =
+      "quantize " + at("lattice") + " " + at("w3") + " --recipe w3 --measure-tokens 2048";
   const Outcome without = run(command);
   EXPECT_EQ(without.code, 1);
   EXPECT_THAT(without.error, HasSubstr("--config-dir"));

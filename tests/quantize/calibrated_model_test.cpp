@@ -447,7 +447,8 @@ TEST_F(CalibratedModelTest, EveryFlippedBitInAStoreIsRefused) {
   EXPECT_GT(names.size(), 16u);  // request, progress, hidden rows, seven tensors of two files and one more
   std::mt19937 random(3);
   for (const std::string& name : names) {
-    if (name.starts_with("tensor-" + std::to_string(plan_index("model.layers.1.self_attn.q_proj.weight")) + "."))
+    if (name.starts_with("tensor-" + std::to_string(plan_index("model.layers.1.self_attn.q_proj.weight")) +
+                         "."))
       continue;  // of the block that is not finished: made again
     const std::string good = read_bytes(stored_file(name));
     for (int flip = 0; flip < 6; ++flip) {

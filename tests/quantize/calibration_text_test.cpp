@@ -109,8 +109,7 @@ TEST_F(CalibrationTextTest, TextIsKnownByItsHash) {
   EXPECT_EQ(record.sha256, hash);
   EXPECT_EQ(record.tokens, 640u);
   EXPECT_EQ(record.tokenizer, tokenizer_identity(*demo().tokenizer));
-  for (const Tokens& window : calibration.windows)
-    EXPECT_GT(record.fingerprint.count_shared(window), 0u);
+  for (const Tokens& window : calibration.windows) EXPECT_GT(record.fingerprint.count_shared(window), 0u);
 }
 
 TEST_F(CalibrationTextTest, OtherScriptsAreCutBetweenCharacters) {

@@ -1,5 +1,5 @@
-// What a derived model carries of its ancestors, that its bytes are checked wherever they are read, and that a
-// source which changes under the work leaves nothing behind.
+// What a derived model carries of its ancestors, that its bytes are checked wherever they are read, and that
+// a source which changes under the work leaves nothing behind.
 #include <gtest/gtest.h>
 
 #include <random>
@@ -116,22 +116,24 @@ TEST_F(Provenance, AFlippedBitInAnyTensorIsAnErrorWhereverItIsRead) {
     std::mt19937 random(1);
     for (const Tensor& tensor : model->tensors)
       for (const Bytes plane : tensor.planes)
-        places.emplace_back(tensor.name, static_cast<std::size_t>(
-                                             plane.data() - mapped_file_of(plane)->bytes().data()) +
-                                             random() % plane.size());
+        places.emplace_back(tensor.name,
+                            static_cast<std::size_t>(plane.data() - mapped_file_of(plane)->bytes().data()) +
+                                random() % plane.size());
   }
   ASSERT_GE(places.size(), 11u);
   int number = 0;
   for (const auto& [tensor, place] : places) {
     std::string bad = good;
-    bad[place] = static_cast<char>(bad[place] ^ 1);  // the lowest bit of a code, a scale, a norm: all are legal
+    bad[place] =
+        static_cast<char>(bad[place] ^ 1);  // the lowest bit of a code, a scale, a norm: all are legal
     write_bytes(file, bad);
     EXPECT_ERROR(Model::load(open_model(q4)), file, tensor, "checksum");
     EXPECT_ERROR(convert_model(open_model(q4), Container::lattice, folder.file("l")), tensor, "checksum");
     EXPECT_ERROR(quantized(open_model(q4), "q8", "r"), tensor, "checksum");
     const AuditReport report = audit_checkpoint(*open_model(q4), nullptr);
     for (const TensorAudit& audit : report.tensors)
-      EXPECT_EQ(std::ranges::count(audit.suspicions, "damaged", &Suspicion::kind), audit.name == tensor ? 1 : 0)
+      EXPECT_EQ(std::ranges::count(audit.suspicions, "damaged", &Suspicion::kind),
+                audit.name == tensor ? 1 : 0)
           << audit.name << " with " << tensor << " damaged, " << number;
     EXPECT_FALSE(report.sound());
     ++number;
@@ -158,8 +160,9 @@ TEST_F(Provenance, EveryContainerWeWriteHasThem) {
 
 TEST_F(Provenance, ASourceThatChangesLeavesNothingBehind) {
   const std::vector<std::pair<std::string, std::string>> changes = {
-      {"model.safetensors", "written to"}, {"model.safetensors", "replaced"}, {"model.safetensors", "removed"},
-      {"model.safetensors", "bytes became"}, {"config.json", "written to"},   {"config.json", "removed"}};
+      {"model.safetensors", "written to"}, {"model.safetensors", "replaced"},
+      {"model.safetensors", "removed"},    {"model.safetensors", "bytes became"},
+      {"config.json", "written to"},       {"config.json", "removed"}};
   int number = 0;
   for (const auto& [name, word] : changes) {
     const std::string copy = folder.file("copy" + std::to_string(number)), file = copy + "/" + name;

@@ -25,8 +25,8 @@ class SensitivityFile : public testing::Test {
       if (!is_block_matrix(*classify_tensor(tensor.name))) continue;
       TensorSensitivity entry{tensor.name, tensor.elements(), {"khw3", "khq4"}, {}};
       for (const std::string& format : entry.formats)
-        entry.choices.push_back(
-            {*packed_bytes(*find_format(format), tensor.shape[0], tensor.shape[1]), format == "khw3" ? 2e-4 : 1e-5});
+        entry.choices.push_back({*packed_bytes(*find_format(format), tensor.shape[0], tensor.shape[1]),
+                                 format == "khw3" ? 2e-4 : 1e-5});
       good.tensors.push_back(entry);
     }
   }
@@ -65,11 +65,12 @@ TEST_F(SensitivityFile, IsReadAsWritten) {
 }
 
 TEST_F(SensitivityFile, AFileThatDoesNotSayOfWhichModelIsRefused) {
-  EXPECT_ERROR(Sensitivities::from_json(Json{{"tensors", Json::array()}}, "s.json"), "s.json", "older version",
-               "measure again");
+  EXPECT_ERROR(Sensitivities::from_json(Json{{"tensors", Json::array()}}, "s.json"), "s.json",
+               "older version", "measure again");
   OrderedJson other = good.to_json();
   other["assay_sensitivities"] = 3;
-  EXPECT_ERROR(Sensitivities::from_json(Json::parse(sealed(other).dump()), "s.json"), "schema 3", "measure again");
+  EXPECT_ERROR(Sensitivities::from_json(Json::parse(sealed(other).dump()), "s.json"), "schema 3",
+               "measure again");
   EXPECT_ERROR(Sensitivities::from_json(Json(3), "s.json"), "s.json");
 }
 

@@ -52,7 +52,7 @@ TEST(TextFingerprint, FindsNothingInFewerThanFortyEight) {
     EXPECT_EQ(fingerprint.count_shared(surrounded(std::span(text).subspan(start, 47), 9, 2)), 0u) << start;
     found += fingerprint.count_shared(surrounded(std::span(text).subspan(start, 48), 9, 2)) > 0 ? 1 : 0;
   }
-  EXPECT_GT(found, 0u);   // sometimes
+  EXPECT_GT(found, 0u);    // sometimes
   EXPECT_LT(found, 150u);  // about one run in nine is kept
   EXPECT_EQ(fingerprint.count_shared(random_tokens(5000, 3)), 0u);
 }
@@ -154,7 +154,8 @@ TEST(TextRecords, OldManifestsAreHonoured) {
   checkpoint.manifest = Json{{"tensors", Json::object()}};
   EXPECT_TRUE(texts_of(checkpoint).empty());
   checkpoint.manifest->emplace(
-      "calibration", Json{{"text", "old.txt"}, {"text_sha256", "x"}, {"tokens", 2000}, {"shingles", shingles}});
+      "calibration",
+      Json{{"text", "old.txt"}, {"text_sha256", "x"}, {"tokens", 2000}, {"shingles", shingles}});
   const TextRecords texts = texts_of(checkpoint);
   ASSERT_EQ(texts.size(), 1u);
   EXPECT_ERROR(refuse_overlap(texts, text, "held out", "any"), "held out", "calibration text old.txt");
