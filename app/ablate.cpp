@@ -38,6 +38,7 @@ void print_verdicts(const std::vector<AblationVerdict>& verdicts) {
 void run_calibration(const RunOptions& options) {
   LoadedModel model = load_model(options.model, {.linear = {Residency::automatic}});
   const Corpus corpus = load_corpus(model, {options.text, options.max_tokens, 1, options.ablation.any_text});
+  refuse_calibration_text(std::span(&model, 1), corpus);
   if (!options.rotation.empty()) {
     RotationOptions rotation;
     rotation.scratch_directory = parent_folder(options.out);

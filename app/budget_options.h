@@ -12,7 +12,9 @@ struct BudgetOptions {
   std::string sensitivities, save;  // files
   std::size_t tokens = 8192;        // of the calibration text, to weigh the formats on
   bool plain = false;
-  bool any_text = false;  // of the calibration text, and of what is measured on
+  bool any_text = false;         // of the calibration text, and of what is measured on
+  bool formats_given = false;    // on the command line
+  std::string config_directory;  // of the model
 
   bool given() const { return target.bits > 0 || target.bytes > 0; }
 };

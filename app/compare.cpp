@@ -55,6 +55,7 @@ void run(const Options& options) {
   const std::vector<ReferenceCheck> checks = check_references(options.measure, candidates, original);
   const Corpus corpus = load_corpus(original, options.measure.corpus);
   refuse_calibration_text(candidates, corpus);
+  refuse_calibration_text(std::span(&original, 1), corpus);
   const Measurement measurement = measure(candidates, &original, corpus, options.measure.resolve(), checks);
   for (std::size_t i = 0; i < candidates.size(); ++i)
     print_timing(options.loading, candidates[i], {{"evaluation", measurement.models[i].seconds}});

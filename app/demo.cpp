@@ -163,6 +163,7 @@ void run(const Options& options) {
     quantised.push_back(load_model(out, {.linear = {Residency::automatic}}));
   }
   const Corpus corpus = load_corpus(original, {options.text, options.tokens, options.seed, options.any_text});
+  refuse_calibration_text(quantised, corpus);
   const Measurement measurement = measure(quantised, &original, corpus, {});
   const std::vector<Comparison> verdicts = decided_against_original(measurement);
 

@@ -62,6 +62,7 @@ void evaluate_model(const Options& options) {
   if (reference) checks = check_references(options.measure, std::span(&model, 1), *reference);
   const Corpus corpus = load_corpus(reference ? *reference : model, options.measure.corpus);
   refuse_calibration_text(std::span(&model, 1), corpus);
+  if (reference) refuse_calibration_text(std::span(&*reference, 1), corpus);
   const Measurement measurement = measure(std::span(&model, 1), reference ? &*reference : nullptr, corpus,
                                           options.measure.resolve(), checks);
   const ModelMeasurement& result = measurement.models.front();

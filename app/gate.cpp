@@ -57,6 +57,7 @@ void run(const Options& options) {
       check_references(options.measure, std::span(&model, 1), reference, true);
   const Corpus corpus = load_corpus(reference, options.measure.corpus);
   refuse_calibration_text(std::span(&model, 1), corpus);
+  refuse_calibration_text(std::span(&reference, 1), corpus);
   if (corpus.partial && !options.allow_partial) {
     say_error("REFUSED: --max-tokens cuts {}: a gate needs the whole text, or --allow-partial\n",
               corpus.label);

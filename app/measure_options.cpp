@@ -3,7 +3,7 @@
 #include "app/say.h"
 
 #include "assay/measure/report.h"
-#include "assay/quantize/calibration_text.h"
+#include "assay/quantize/text_record.h"
 
 namespace assay::app {
 
@@ -78,7 +78,9 @@ std::string interval_text(const std::optional<Interval>& interval) {
 }
 
 void refuse_calibration_text(std::span<const LoadedModel> models, const Corpus& corpus) {
-  for (const LoadedModel& model : models) refuse_overlap(*model.checkpoint, corpus.tokens, corpus.label);
+  for (const LoadedModel& model : models)
+    refuse_overlap(texts_of(*model.checkpoint), corpus.tokens, corpus.label,
+                   tokenizer_identity(*model.tokenizer));
 }
 
 void print_run(const Measurement& measurement, const Corpus& corpus) {

@@ -30,7 +30,7 @@ std::vector<ReferenceCheck> check_references(const MeasureOptions& options,
                                              std::span<const LoadedModel> models,
                                              const LoadedModel& reference, bool is_gate = false);
 
-/// Throws Error when one of the models was calibrated on a part of the corpus.
+/// Throws Error when one of the models, its recipe or its ancestors were made on a part of the corpus.
 void refuse_calibration_text(std::span<const LoadedModel> models, const Corpus& corpus);
 
 /// Facts of the run: text, tokens, protocol, clusters, machine. Every number below it means nothing without

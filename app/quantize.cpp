@@ -64,11 +64,11 @@ void print_size(const Plan& plan, const Checkpoint& source) {
 /// How the staged model is measured against its source; the description of the model names where it will lie.
 class LossMeasurer {
  public:
-  LossMeasurer(const Options& options, LoadedModel source, const std::optional<Calibration>& calibration)
+  LossMeasurer(const Options& options, LoadedModel source, const TextRecords& texts)
       : options_(options), source_(std::move(source)) {
     corpus_ = load_corpus(source_,
                           {options.measure, options.measure_tokens, options.seed, options.budget.any_text});
-    if (calibration) refuse_overlap(calibration->text, corpus_.tokens, corpus_.label);
+    refuse_overlap(texts, corpus_.tokens, corpus_.label, tokenizer_identity(*source_.tokenizer));
   }
 
   OrderedJson operator()(const std::string& staged) const {
@@ -105,14 +105,15 @@ void prepare_measurement(const Options& options, QuantizeRequest& request) {
     if (const auto why = why_not_runnable(*request.source)) {
       request.why_not_measured += ": " + *why;
       if (!options.json)
-        fmt::print("note: {}: eval, run, gate, parity, logits and calibration will not work on {}\n", *why,
-                   options.out);
+        say("note: {}: eval, run, gate, parity, logits and calibration will not work on {}\n", *why,
+            options.out);
     }
     return;
   }
   try {
     auto measurer = std::make_shared<LossMeasurer>(
-        options, load_model(options.model, {.linear = {Residency::automatic}}), request.calibration);
+        options, load_model(options.model, {.linear = {Residency::automatic}}, options.config_directory),
+        texts_behind(request));
     request.measure = [measurer](const std::string& staged) { return (*measurer)(staged); };
   } catch (const Error& problem) {
     fail("{}; what cannot be measured is not written (--measure none writes it, unmeasured)", problem.what());
@@ -180,6 +181,7 @@ Recipe find_recipe(const Options& options) {
   if (!options.budget.given()) return load_recipe(options.recipe);
   BudgetOptions budget = options.budget;
   budget.target.embed = options.embed;
+  budget.config_directory = options.config_directory;
   const AllocatedRecipe allocated = app::find_recipe(
       budget, options.model, options.calibration.empty() ? "self" : options.calibration, options.seed);
   if (!options.json) {

@@ -9,6 +9,7 @@
 #include "assay/base/file.h"
 #include "assay/measure/corpus.h"
 #include "assay/measure/routing.h"
+#include "assay/quantize/calibration_text.h"
 #include "assay/quantize/recipe.h"
 
 namespace assay::app {
@@ -47,8 +48,22 @@ Recipe hot_and_cold(const Options& options, const Checkpoint& checkpoint, const 
                 {}};
   if (!cold.names.empty()) recipe.rules.push_back(std::move(cold));
   recipe.rules.push_back(std::move(hot));
-  for (Rule& rule : load_recipe(options.others).rules) recipe.rules.push_back(std::move(rule));
+  Recipe others = load_recipe(options.others);
+  for (Rule& rule : others.rules) recipe.rules.push_back(std::move(rule));
+  recipe.texts = std::move(others.texts);
   return recipe;
+}
+
+TextRecord record_of(const Options& options, const LoadedModel& model, const Corpus& corpus) {
+  TextRecord record{"routing",
+                    options.text,
+                    corpus.text_sha256,
+                    corpus.tokens.size(),
+                    tokenizer_identity(*model.tokenizer),
+                    {},
+                    {}};
+  record.fingerprint.add(std::span(corpus.tokens).subspan(corpus.bos_added ? 1 : 0));
+  return record;
 }
 
 void print_counts(const Options& options, const RoutingCounts& counts) {
@@ -66,12 +81,16 @@ void print_counts(const Options& options, const RoutingCounts& counts) {
 
 void run(const Options& options) {
   const LoadedModel model = load_model(options.model, {.linear = {Residency::automatic}});
-  const Corpus corpus =
-      load_corpus(model, {options.text, options.max_tokens, options.seed, options.any_text});
+  // What a model is measured on by default must be other text than what its recipe is made on.
+  const std::uint64_t seed = options.seed + (options.text == "self" ? kSelfSeedOffset : 0);
+  const Corpus corpus = load_corpus(model, {options.text, options.max_tokens, seed, options.any_text});
   const RoutingCounts counts = count_visits(model.checkpoint, corpus.tokens);
-  if (!options.out.empty())
-    write_file_atomically(
-        options.out, json_text(recipe_to_json(hot_and_cold(options, *model.checkpoint, counts)), 2) + "\n");
+  if (!options.out.empty()) {
+    Recipe recipe = hot_and_cold(options, *model.checkpoint, counts);
+    add_texts(recipe.texts, {record_of(options, model, corpus)});
+    require_unchanged(*model.checkpoint);
+    write_file_atomically(options.out, json_text(recipe_to_json(recipe), 2) + "\n");
+  }
   if (options.json) {
     say_json(counts.to_json());
     return;

@@ -21,6 +21,10 @@ readers() {
     token_ids) echo assay/tokenizer/token_ids.cpp ;;
     recipe) echo assay/quantize/{recipe,name_pattern}.cpp ;;
     chat_template) echo assay/tokenizer/chat_template.cpp assay/tokenizer/jinja/*.cpp ;;
+    sensitivities) echo assay/quantize/{sensitivity_file,text_record,text_fingerprint,allocated_recipe}.cpp ;;
+    resume_store) echo assay/quantize/resume_store.cpp assay/base/checksum.cpp ;;
+    expert_store) echo assay/runtime/expert_store.cpp assay/storage/assay_directory.cpp assay/storage/assay_directory_manifest.cpp ;;
+    ablation_rows) echo assay/ablation/{cell,verdict}.cpp ;;
     *) echo "no reader is named for fuzz target $1" >&2; return 1 ;;
   esac
 }

@@ -94,7 +94,8 @@ void add_matrix(Variant& variant, const std::string& tensor, const Format& forma
   std::vector<float> stored(weights.size());
   format.decode(rounded.params, rounded.codes, stored);
 
-  if (variant.batches != 0 && options.feedback && why.empty()) variant.orders.insert(feedback_order(format, shape.columns));
+  if (variant.batches != 0 && options.feedback && why.empty())
+    variant.orders.insert(feedback_order(format, shape.columns));
   Cell& cell = variant.cell;
   const auto outputs = static_cast<double>(shape.rows);
   cell.heldout_loss += output_loss(heldout, weights, stored) / outputs;
@@ -200,8 +201,8 @@ class Ablation {
     draw.hessians.resize(options_.batches.size() + 1);
     for (const std::uint64_t n : options_.batches) {
       CalibratedRoundingOptions rounding = options_.rounding;
-      rounding.distinct_share = distinct_share(
-          std::span(text.windows).first(n * options_.tokens_per_batch / options_.window));
+      rounding.distinct_share =
+          distinct_share(std::span(text.windows).first(n * options_.tokens_per_batch / options_.window));
       draw.rounding.push_back(rounding);
     }
     round_all(draw, subjects, text, seed);
@@ -395,6 +396,7 @@ std::vector<Cell> run_ablation(const LoadedModel& model, bool rotated, const Cor
     if (there == options.formats.size() * options.batches.size()) continue;
     std::erase_if(cells, is_asked_for);
     std::ranges::move(ablation.run_seed(seed), std::back_inserter(cells));
+    require_unchanged(*model.checkpoint);
     write_file_atomically(path, to_lines(cells));
   }
   return cells;

@@ -370,6 +370,8 @@ AuditReport audit_checkpoint(const Checkpoint& model, const Checkpoint* original
     if (tensor.format != nullptr) {
       const MatrixShape shape = as_matrix(tensor.shape);
       audit.bits_per_weight = bits_per_weight(*tensor.format, shape.rows, shape.columns);
+      if (tensor.checksum && checksum_of(tensor) != *tensor.checksum)  // beside what it may have come from
+        Judge(audit).add("damaged", 1, "its bytes do not have the checksum that assay.json says");
       try {
         look_at(tensor, original == nullptr ? nullptr : original->find(tensor.name), audit);
       } catch (const Error& problem) {

@@ -147,6 +147,9 @@ Measurement measure(std::span<const LoadedModel> models, const LoadedModel* refe
     result.models.push_back(summarise_model(models[i], result.evaluation.models[i], result));
     if (i < checks.size()) result.models.back().reference_check = checks[i];
   }
+  // The summaries hash the files: they must still be those that ran.
+  for (const LoadedModel& loaded : models) require_unchanged(*loaded.checkpoint);
+  if (reference != nullptr) require_unchanged(*reference->checkpoint);
   return result;
 }
 

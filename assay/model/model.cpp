@@ -11,6 +11,7 @@
 #include "assay/kernels/elementwise.h"
 #include "assay/model/attention.h"
 #include "assay/model/block.h"
+#include "assay/model/checksums.h"
 #include "assay/model/delta_net.h"
 #include "assay/model/mixture.h"
 #include "assay/model/mlp.h"
@@ -204,6 +205,8 @@ std::shared_ptr<const Model> Model::load(CheckpointPtr checkpoint, const LoadOpt
   if (options.active_experts != 0) set_active_experts(config, options.active_experts, checkpoint->path);
   LinearOptions linear = options.linear;
   linear.residency = resolve_residency(linear.residency, *checkpoint, options.experts != nullptr);
+  // With a factory: one of many passes over a checkpoint that was checked before the first.
+  if (!options.factory) require_checksums(*checkpoint, options.experts != nullptr);
   WeightLoader loader(std::move(checkpoint), linear, options.factory);
   return std::make_shared<Transformer>(std::move(config), loader, options);
 }

@@ -8,19 +8,13 @@
 namespace assay {
 namespace {
 
-std::uint64_t weights_of(const Sensitivities& sensitivities) {
-  std::uint64_t weights = 0;
-  for (const TensorSensitivity& tensor : sensitivities.tensors) weights += tensor.weights;
-  return weights;
-}
-
 /// Bytes for the matrices inside the blocks.
-std::uint64_t linear_budget(const CheckpointPtr& checkpoint, const Sensitivities& sensitivities,
-                            const BudgetTarget& target) {
+std::uint64_t linear_budget(const CheckpointPtr& checkpoint, const BudgetTarget& target) {
   if ((target.bits > 0) == (target.bytes > 0))
     fail("one target is needed: bits a weight (--target-bpw) or bytes in all (--target-size)");
   if (target.bytes == 0)
-    return static_cast<std::uint64_t>(target.bits * static_cast<double>(weights_of(sensitivities)) / 8);
+    return static_cast<std::uint64_t>(target.bits *
+                                      static_cast<double>(stored_size(*checkpoint).linear_weights) / 8);
   // What is not inside the blocks weighs the same whatever is allocated.
   PlanOptions plan;
   plan.embed = target.embed;
@@ -42,7 +36,8 @@ Rule rule_for(std::string format) {
 
 AllocatedRecipe allocate_recipe(const CheckpointPtr& checkpoint, const Sensitivities& sensitivities,
                                 const BudgetTarget& target) {
-  const std::uint64_t budget = linear_budget(checkpoint, sensitivities, target);
+  require_sensitivities_of(*checkpoint, sensitivities);
+  const std::uint64_t budget = linear_budget(checkpoint, target);
   std::vector<std::vector<Choice>> items;
   for (const TensorSensitivity& tensor : sensitivities.tensors) {
     items.push_back(tensor.choices);
@@ -55,12 +50,10 @@ AllocatedRecipe allocate_recipe(const CheckpointPtr& checkpoint, const Sensitivi
   recipe.name = target.bytes > 0 ? fmt::format("allocated-{}-bytes", target.bytes)
                                  : fmt::format("allocated-{:g}-bits", target.bits);
   std::map<std::string, AllocatedRecipe::Use> uses;
-  std::uint64_t bytes = 0;
   for (std::size_t i = 0; i < chosen.size(); ++i) {
     const TensorSensitivity& tensor = sensitivities.tensors[i];
     Rule& rule = recipe.rules.emplace_back(rule_for(tensor.formats[chosen[i]]));
     rule.names = {tensor.tensor};
-    bytes += items[i][chosen[i]].bytes;
     allocated.predicted_damage += items[i][chosen[i]].damage;
     AllocatedRecipe::Use& use = uses[rule.format];
     use.format = rule.format;
@@ -70,7 +63,13 @@ AllocatedRecipe allocate_recipe(const CheckpointPtr& checkpoint, const Sensitivi
   }
   if (!target.embed.empty()) recipe.rules.emplace_back(rule_for(target.embed)).roles = {"ends"};
   for (auto& [format, use] : uses) allocated.uses.push_back(std::move(use));
-  allocated.bits = 8.0 * static_cast<double>(bytes) / static_cast<double>(weights_of(sensitivities));
+  recipe.texts = sensitivities.made_from.texts;
+  // Of the recipe as it stands, applied to this model, not of what was added up on the way.
+  const SizeSummary size = planned_size(make_plan(checkpoint, recipe, PlanOptions{}));
+  if (size.linear_bytes > budget || (target.bytes > 0 && size.file_bytes > target.bytes))
+    fail("{}: recipe {}: takes {} bytes for the matrices inside the blocks, {} were to be shared out",
+         checkpoint->path, recipe.name, size.linear_bytes, budget);
+  allocated.bits = size.linear_bits();
   recipe.description = fmt::format("{:.3f} bits per linear weight, predicted KL divergence {:.4f} nats",
                                    allocated.bits, allocated.predicted_damage);
   return allocated;

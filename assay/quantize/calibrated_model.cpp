@@ -12,6 +12,7 @@
 #include "assay/quantize/decoded_rows.h"
 #include "assay/quantize/effective_tokens.h"
 #include "assay/quantize/plainly_rounded_rows.h"
+#include "assay/storage/tensor_blocks.h"
 
 namespace assay {
 namespace {
@@ -66,6 +67,21 @@ CalibratedTensor read_stored(const ResumeStore::Entry& entry, const std::string&
     report.without_inputs = json_get<std::string>(entry.report, "without_inputs", origin);
   tensor.error = {number("squared_error"), number("squared_weight"), number("largest_error")};
   return tensor;
+}
+
+/// Every unit of a matrix that comes from the store must be one that a loader would take.
+void require_valid(const CalibratedTensor& stored, const TensorPlan& planned, const MatrixShape& shape,
+                   const std::string& folder) {
+  Tensor tensor;
+  tensor.name = planned.source->name;
+  tensor.shape = {shape.rows, shape.columns};
+  tensor.format = planned.format;
+  tensor.planes.assign(stored.planes.begin(), stored.planes.end());
+  tensor.file = folder;
+  for (const RowBlock& block : row_blocks(*planned.format, shape)) {
+    UnitBuffer buffer(planned.format->layout(shape.columns), block.units);
+    read_units(tensor, block, buffer);
+  }
 }
 
 /// A linear layer that is rounded when its inputs are first seen, and multiplies by what it became.
@@ -189,6 +205,7 @@ void calibrate_tensors(const Plan& plan, const CalibrationText& text,
              planned.source->name);
       CalibratedTensor stored = read_stored(*entry, planned.source->name);
       stored.first_row = linear->first_row();
+      require_valid(stored, planned, {linear->rows(), linear->columns()}, store->folder());
       finished(linear->tensor(), stored);
       run.progress.advance(1);
     }

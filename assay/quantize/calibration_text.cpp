@@ -5,34 +5,11 @@
 
 #include "assay/base/error.h"
 #include "assay/base/file.h"
+#include "assay/base/split_mix.h"
 #include "assay/tokenizer/text_file.h"
 
 namespace assay {
 namespace {
-
-constexpr std::size_t kShingle = 64;          // tokens
-constexpr std::uint64_t kManifestShare = 64;  // one shingle in so many is written down
-constexpr std::uint64_t kSelfSeed =
-    0x5eedca11b0000;  // self-sampled text other than what is measured on by default
-
-/// SplitMix64 (Steele, Lea and Flood 2014): one number for each draw, whatever was drawn before.
-std::uint64_t mix(std::uint64_t value) {
-  value += 0x9e3779b97f4a7c15u;
-  value = (value ^ (value >> 30)) * 0xbf58476d1ce4e5b9u;
-  value = (value ^ (value >> 27)) * 0x94d049bb133111ebu;
-  return value ^ (value >> 31);
-}
-
-std::string shingle_name(std::uint64_t shingle) {
-  return fmt::format("{:016x}", shingle);
-}
-
-[[noreturn]] void fail_for_overlap(const std::string& label, std::size_t shared, const std::string& text) {
-  fail(
-      "{}: {} runs of {} tokens also occur in the calibration text {}: a model must not be measured on what "
-      "it was calibrated on",
-      label, shared, kShingle, text);
-}
 
 /// The start of the line behind `offset`, so that a window begins like a document would.
 std::size_t next_line(std::string_view text, std::size_t offset) {
@@ -51,7 +28,7 @@ std::vector<TokenId> draw_window(const LoadedModel& model, std::string_view text
                                  std::uint64_t draw) {
   constexpr int kTries = 64;  // a draw near the end of the text is too short
   for (int attempt = 0; attempt < 2 * kTries; ++attempt) {
-    const std::size_t offset = mix(draw ^ mix(static_cast<std::uint64_t>(attempt))) % text.size();
+    const std::size_t offset = split_mix(draw ^ split_mix(static_cast<std::uint64_t>(attempt))) % text.size();
     const std::size_t start = attempt < kTries ? next_line(text, offset) : next_character(text, offset);
     for (std::size_t bytes = wanted * 8;; bytes *= 2) {
       // The last token of a cut text may be a part of a longer one: it is dropped with the rest.
@@ -82,7 +59,7 @@ void draw_windows(const LoadedModel& model, CalibrationText& calibration) {
   const auto bos = window_start(model);
   for (std::size_t i = 0; i * options.window < options.tokens; ++i) {
     std::vector<TokenId> window =
-        draw_window(model, text, options.window - (bos ? 1 : 0), mix(options.seed) ^ i);
+        draw_window(model, text, options.window - (bos ? 1 : 0), split_mix(options.seed) ^ i);
     if (window.empty())
       fail("{}: found no run of {} tokens to calibrate on; give a longer text", options.text, options.window);
     if (bos) window.insert(window.begin(), *bos);
@@ -96,7 +73,7 @@ void sample_windows(const LoadedModel& model, CalibrationText& calibration) {
   const auto bos = window_start(model);
   const std::size_t sampled = options.window - (bos ? 1 : 0);
   const std::vector<TokenId> ids =
-      sample_self_text(model, count * sampled, options.seed + kSelfSeed, options.window);
+      sample_self_text(model, count * sampled, options.seed + kSelfSeedOffset, options.window);
   const std::string text = model.tokenizer->decode(ids);
   calibration.text_sha256 = sha256_hex(std::as_bytes(std::span<const char>(text.data(), text.size())));
   for (std::size_t i = 0; i < count; ++i) {
@@ -115,13 +92,18 @@ std::size_t CalibrationText::tokens() const {
 }
 
 OrderedJson CalibrationText::to_json() const {
-  OrderedJson marks = OrderedJson::array();
-  for (const auto& window : windows)
-    for (const std::uint64_t shingle : shingles(window, kManifestShare))
-      marks.push_back(shingle_name(shingle));
-  return {{"text", options.text},        {"text_sha256", text_sha256}, {"text_notes", text_notes},
-          {"tokens", tokens()},          {"window", options.window},   {"seed", options.seed},
-          {"shingles", std::move(marks)}};
+  return {{"text", options.text}, {"text_sha256", text_sha256}, {"text_notes", text_notes},
+          {"tokens", tokens()},   {"window", options.window},   {"seed", options.seed}};
+}
+
+TextRecord CalibrationText::record(const std::string& purpose) const {
+  TextRecord record{purpose, options.text, text_sha256, tokens(), tokenizer, {}, {}};
+  for (const auto& window : windows) record.fingerprint.add(text_in(window));
+  return record;
+}
+
+std::span<const TokenId> CalibrationText::text_in(std::span<const TokenId> window) const {
+  return begins_with_bos ? window.subspan(std::min<std::size_t>(1, window.size())) : window;
 }
 
 CalibrationText load_calibration_text(const LoadedModel& model, const CalibrationTextOptions& options) {
@@ -131,6 +113,8 @@ CalibrationText load_calibration_text(const LoadedModel& model, const Calibratio
   if (options.window < 2 || options.window > static_cast<std::size_t>(model.model->config().max_positions))
     fail("calibration windows of {} tokens: 2 to {} expected", options.window,
          model.model->config().max_positions);
+  calibration.tokenizer = tokenizer_identity(*model.tokenizer);
+  calibration.begins_with_bos = window_start(model).has_value();
   if (options.text == "self")
     sample_windows(model, calibration);
   else
@@ -138,49 +122,19 @@ CalibrationText load_calibration_text(const LoadedModel& model, const Calibratio
   return calibration;
 }
 
-std::vector<std::uint64_t> shingles(std::span<const TokenId> tokens, std::uint64_t share) {
-  std::vector<std::uint64_t> found;
-  if (tokens.size() < kShingle) return found;
-  // A polynomial over a window that slides: each step adds one token and takes one away.
-  constexpr std::uint64_t kBase = 0x9e3779b97f4a7c15u;
-  std::uint64_t power = 1, hash = 0;
-  for (std::size_t i = 0; i + 1 < kShingle; ++i) power *= kBase;
-  for (std::size_t i = 0; i < tokens.size(); ++i) {
-    if (i >= kShingle) hash -= (static_cast<std::uint64_t>(tokens[i - kShingle]) + 1) * power;
-    hash = hash * kBase + static_cast<std::uint64_t>(tokens[i]) + 1;
-    if (i + 1 < kShingle) continue;
-    const std::uint64_t mixed = mix(hash);
-    if (mixed % share == 0) found.push_back(mixed);
-  }
-  return found;
-}
-
 void refuse_overlap(const CalibrationText& calibration, std::span<const TokenId> measured,
                     const std::string& label) {
+  constexpr std::size_t kRun = TextFingerprint::kFoundForCertain;
   std::unordered_set<std::uint64_t> seen;
   for (const auto& window : calibration.windows)
-    for (const std::uint64_t shingle : shingles(window, 1)) seen.insert(shingle);
+    for (const std::uint64_t run : run_hashes(calibration.text_in(window), kRun)) seen.insert(run);
   std::size_t shared = 0;
-  for (const std::uint64_t shingle : shingles(measured, 1)) shared += seen.contains(shingle);
-  if (shared > 0) fail_for_overlap(label, shared, calibration.options.text);
-}
-
-void refuse_overlap(const Checkpoint& checkpoint, std::span<const TokenId> measured,
-                    const std::string& label) {
-  if (!checkpoint.manifest || !checkpoint.manifest->contains("calibration")) return;
-  const std::string origin = checkpoint.path + "/assay.json: calibration";
-  const Json& calibration = checkpoint.manifest->at("calibration");
-  if (!calibration.is_object() || !calibration.contains("shingles") || !calibration.at("shingles").is_array())
-    fail("{}: a list \"shingles\" expected", origin);
-  std::unordered_set<std::string> seen;
-  for (const Json& shingle : calibration.at("shingles")) {
-    if (!shingle.is_string()) fail("{}: \"shingles\" holds something that is no text", origin);
-    seen.insert(shingle.get<std::string>());
-  }
-  std::size_t shared = 0;
-  for (const std::uint64_t shingle : shingles(measured, kManifestShare))
-    shared += seen.contains(shingle_name(shingle));
-  if (shared > 0) fail_for_overlap(label, shared, json_get<std::string>(calibration, "text", origin));
+  for (const std::uint64_t run : run_hashes(measured, kRun)) shared += seen.contains(run);
+  if (shared > 0)
+    fail(
+        "{}: {} runs of {} tokens also occur in the calibration text {}: a model must not be measured on "
+        "what it was calibrated on",
+        label, shared, kRun, calibration.options.text);
 }
 
 }  // namespace assay

@@ -14,6 +14,7 @@ struct ManifestInput {
   const Plan& plan;
   const std::vector<TensorReport>& reports;
   Container container;
+  TextRecords texts = {};  // that it and its ancestors were made on
 };
 
 /// The manifest before anything is measured ("measurements" is an empty list). Reads the source's files to
@@ -22,5 +23,12 @@ OrderedJson make_manifest(const ManifestInput& input);
 
 /// [{"name", "bytes", "sha256"}] of files.
 OrderedJson hash_files(const std::vector<std::string>& paths);
+
+/// One hash of what a model is: its weight files, whatever they are called, and its configuration. What is
+/// measured on a model and kept bears it.
+std::string content_identity(const Checkpoint& checkpoint);
+
+/// Of a manifest what holds for every model that is made of this one: its texts, and what it came from.
+std::optional<Json> inherited_manifest(const Checkpoint& checkpoint);
 
 }  // namespace assay

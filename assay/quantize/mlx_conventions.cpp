@@ -43,6 +43,7 @@ Tensor slice_rows(const Tensor& tensor, std::uint64_t first, std::uint64_t rows)
     fail("{}: tensor {}: rows {} to {} are no whole blocks of {}", tensor.file, tensor.name, first,
          first + rows, tensor.format->name());
   Tensor part = tensor;
+  if (rows != shape.rows) part.checksum.reset();
   part.shape = {rows, shape.columns};
   for (std::size_t p = 0; p < layout.planes.size(); ++p) {
     const std::size_t bytes = layout.planes[p].bytes_per_unit;
@@ -154,6 +155,7 @@ class Conventions {
       made.name = renamed(stack_name(module, half == 0 ? "gate_proj" : "up_proj"));
       made.shape = {experts, inner, tensor.shape.at(2)};
       made.planes.clear();
+      made.checksum.reset();
       for (std::uint64_t e = 0; e < experts; ++e)
         made.parts.push_back(slice_rows(tensor, (2 * e + half) * inner, inner));
       made_->tensors.push_back(std::move(made));
@@ -165,6 +167,7 @@ class Conventions {
     Tensor made = first;
     made.name = name;
     made.planes.clear();
+    made.checksum.reset();
     made.shape.insert(made.shape.begin(), experts.size());
     std::uint64_t expected = 0;
     for (const auto& [number, tensor] : experts) {
@@ -192,6 +195,7 @@ class Conventions {
     norm.format->pack({}, codes, std::vector<MutableBytes>{*bytes});
     norm.dtype = norm.format->layout(gain.size()).planes[0].dtype;
     norm.planes = {*bytes};
+    norm.checksum.reset();
     norm.owners = {bytes};
     if (decode_all(norm) != gain) ++rounded_;
   }

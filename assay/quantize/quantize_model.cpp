@@ -8,6 +8,7 @@
 #include "assay/base/float_buffer.h"
 #include "assay/base/heap.h"
 #include "assay/base/json_text.h"
+#include "assay/model/checksums.h"
 #include "assay/quantize/expert_coverage.h"
 #include "assay/quantize/experts_apart.h"
 #include "assay/quantize/mlx_conventions.h"
@@ -41,15 +42,31 @@ std::vector<std::string> weight_files(const std::filesystem::path& directory) {
   return files;
 }
 
-/// Finishes the directory with its manifest, hashes of the written files included.
+/// A checksum of every tensor as whoever opens the directory will see it.
+void add_checksums(Json& manifest, const std::filesystem::path& directory, Container container) {
+  CheckpointPtr written;
+  try {
+    written = open_model(directory.string());
+  } catch (const Error&) {
+    if (container == Container::assay) throw;
+    return;  // of an architecture that we do not know: other containers cannot be read back without it
+  }
+  for (const Tensor& tensor : written->tensors)
+    manifest["tensors"][tensor.name][kChecksumKey] = fmt::format("{:016x}", checksum_of(tensor));
+}
+
+/// Finishes the directory with its manifest, hashes of the written files and tensors included.
 Json finish_with_manifest(CheckpointWriter& writer, const std::filesystem::path& directory,
                           const OrderedJson& manifest, const ManifestInput& input) {
   const std::string path = (directory / kManifestFile).string();
   writer.add_file(kManifestFile, json_text(manifest, 1));
   writer.finish();
-  if (input.container == Container::assay) return read_json_file(path);  // its writer has completed it
-  Json complete = complete_manifest(Json::parse(json_text(manifest)), input.container,
-                                    writer_input(input.plan).tensors, weight_files(directory));
+  Json complete = input.container == Container::assay
+                      ? read_json_file(path)  // its writer has completed it
+                      : complete_manifest(Json::parse(json_text(manifest)), input.container,
+                                          writer_input(input.plan).tensors, weight_files(directory));
+  if (input.container != Container::assay) writer.add_file(kManifestFile, json_text(complete, 1));
+  add_checksums(complete, directory, input.container);
   writer.add_file(kManifestFile, json_text(complete, 1));
   return complete;
 }
@@ -67,6 +84,12 @@ OrderedJson describe_calibration(const Calibration& calibration) {
   return json;
 }
 
+std::string hash_of_windows(const CalibrationText& text) {
+  std::vector<Bytes> pieces;
+  for (const auto& window : text.windows) pieces.push_back(std::as_bytes(std::span(window)));
+  return checksum128_hex(pieces);
+}
+
 /// Everything that the calibrated bytes depend on: what a killed run left is good for no other request.
 OrderedJson describe_request(const QuantizeRequest& request, const Plan& plan) {
   OrderedJson tensors = OrderedJson::array();
@@ -76,6 +99,7 @@ OrderedJson describe_request(const QuantizeRequest& request, const Plan& plan) {
           {"source", hash_files(request.source->files)},
           {"tensors", std::move(tensors)},
           {"config", request.source->config},  // what weights alone do not say: norms, RoPE, a rotation
+          {"windows", hash_of_windows(request.calibration->text)},
           {"calibration", describe_calibration(*request.calibration)}};
 }
 
@@ -90,23 +114,33 @@ std::vector<TensorReport> run_quantizer(const QuantizeRequest& request, Plan& pl
 
 }  // namespace
 
+TextRecords texts_behind(const QuantizeRequest& request) {
+  TextRecords texts = texts_of(*request.source);
+  add_texts(texts, request.recipe.texts);
+  if (request.plan.calibration && request.calibration)
+    add_texts(texts, {request.calibration->text.record("calibration")});
+  return texts;
+}
+
 QuantizeResult quantize_model(const QuantizeRequest& request) {
   QuantizeResult result;
+  require_checksums(*request.source);
   const Container container = request.plan.container;
   result.plan = make_plan(request.source, request.recipe, request.plan);
   AtomicDirectory directory(request.out);
   const auto writer = make_writer(container, directory.staging(), writer_input(result.plan));
   std::optional<ResumeStore> store;
+  const std::string kept = directory.destination().string() + ".calibration";
   std::optional<InterruptionNote> note;
   if (std::ranges::any_of(result.plan.tensors, &TensorPlan::calibrated)) {
     note.emplace(
-        fmt::format("assay: {}.calibration keeps what is finished: the same command goes on from there; "
+        fmt::format("assay: {} keeps what is finished: the same command goes on from there; "
                     "remove it to start over",
-                    request.out));
-    store.emplace(request.out + ".calibration", describe_request(request, result.plan));
+                    kept));
+    store.emplace(kept, describe_request(request, result.plan));
   }
   result.reports = run_quantizer(request, result.plan, *writer, store ? &*store : nullptr);
-  const ManifestInput input{request.recipe, result.plan, result.reports, container};
+  const ManifestInput input{request.recipe, result.plan, result.reports, container, texts_behind(request)};
   OrderedJson manifest = make_manifest(input);
   if (request.rotation) manifest["rotation"] = rotation_json(*request.rotation);
   if (store) manifest["calibration"] = describe_calibration(*request.calibration);
@@ -119,6 +153,7 @@ QuantizeResult quantize_model(const QuantizeRequest& request) {
         Json::parse(json_text(request.measure(directory.staging().string()))));
     writer->add_file(kManifestFile, json_text(result.manifest, 1));
   }
+  require_unchanged(*request.source);
   directory.commit();
   if (store) store->remove();
   return result;
@@ -151,29 +186,22 @@ struct LosslessCopy {
 
 void write_lossless_copy(LosslessCopy copy, const std::string& out) {
   AtomicDirectory directory(out);
-  const bool with_checksums =
-      std::ranges::any_of(copy.input.tensors, [](const PlannedTensor& t) { return !t.record.empty(); });
-  const std::vector<PlannedTensor> tensors = copy.input.tensors;
   const auto writer = make_writer(copy.container, directory.staging(), std::move(copy.input));
   transcode_tensors(copy.plan, *writer);
   std::vector<TensorReport> reports;
   for (const TensorPlan& tensor : copy.plan.tensors) reports.push_back({tensor.method, {}});
-  const ManifestInput input{copy.recipe, copy.plan, reports, copy.container};
+  const ManifestInput input{copy.recipe, copy.plan, reports, copy.container, texts_of(*copy.plan.source)};
   OrderedJson manifest = make_manifest(input);
   manifest["not_measured"] = "lossless: the source's measurements hold";
-  if (with_checksums)
-    for (std::size_t i = 0; i < tensors.size(); ++i)
-      if (const TensorPlan& planned = copy.plan.tensors[i];
-          !tensors[i].record.empty() && planned.method == "copy")
-        manifest["tensors"][tensors[i].name][kChecksumKey] =
-            fmt::format("{:016x}", checksum_of(planned.source->planes));
   finish_with_manifest(*writer, directory.staging(), manifest, input);
+  require_unchanged(*copy.plan.source);
   directory.commit();
 }
 
 }  // namespace
 
 Plan convert_model(const CheckpointPtr& original, Container container, const std::string& out) {
+  require_checksums(*original);
   Plan plan = lossless_plan(
       container == Container::mlx ? with_mlx_conventions(original, true).checkpoint : original, container);
   write_lossless_copy({plan, writer_input(plan), container, {"convert", "lossless change of container", {}}},
@@ -182,6 +210,7 @@ Plan convert_model(const CheckpointPtr& original, Container container, const std
 }
 
 Plan pack_experts(const CheckpointPtr& original, const std::string& out) {
+  require_checksums(*original);
   Plan plan = lossless_plan(with_experts_apart(original), Container::assay);
   WriterInput input = writer_input(plan);
   for (PlannedTensor& tensor : input.tensors) tensor.record = expert_record(tensor.name);

@@ -29,14 +29,17 @@ struct QuantizeResult {
   Json manifest;  // as written
 };
 
+/// The texts that the finished model, its recipe and its ancestors were made on: none of them may measure it.
+TextRecords texts_behind(const QuantizeRequest& request);
+
 /// Throws Error; `out` is then as it was before.
 QuantizeResult quantize_model(const QuantizeRequest& request);
 
 /// Lossless change of container. Throws Error naming the first tensor that would change.
 Plan convert_model(const CheckpointPtr& source, Container container, const std::string& out);
 
-/// Into an Assay directory in which each expert lies in one piece, with a checksum: what an ExpertStore reads
-/// at once. Lossless; nothing of the source is needed afterwards. Throws Error, also for a dense model.
+/// Into an Assay directory in which each expert lies in one piece: what an ExpertStore reads at once.
+/// Lossless; nothing of the source is needed afterwards. Throws Error, also for a dense model.
 Plan pack_experts(const CheckpointPtr& source, const std::string& out);
 
 }  // namespace assay

@@ -154,11 +154,13 @@ const std::vector<Recipe>& built_in_recipes() {
 }
 
 Recipe parse_recipe(const Json& json, const std::string& origin) {
-  refuse_unknown_keys(json, {"name", "description", "rules", "dense_only"}, origin);
+  refuse_unknown_keys(json, {"name", "description", "rules", "dense_only", "texts"}, origin);
   Recipe recipe;
   recipe.name = json_get<std::string>(json, "name", origin);
   recipe.description = json_get_or<std::string>(json, "description", "", origin);
   recipe.dense_only = json_get_or<bool>(json, "dense_only", false, origin);
+  if (const auto texts = json.find("texts"); texts != json.end())
+    recipe.texts = texts_from_json(*texts, origin);
   const auto rules = json.find("rules");
   if (rules == json.end() || !rules->is_array() || rules->empty())
     fail("{}: \"rules\" must be a list of at least one rule", origin);
@@ -171,7 +173,7 @@ Recipe load_recipe(const std::string& name_or_path) {
   for (const Recipe& recipe : built_in_recipes())
     if (recipe.name == name_or_path) return recipe;
   if (name_or_path.ends_with(".json"))
-    return parse_recipe(read_json_file(name_or_path, {.bytes = 1 << 20}), name_or_path);
+    return parse_recipe(read_json_file(name_or_path, {.bytes = 64u << 20}), name_or_path);
   std::vector<std::string> names;
   for (const Recipe& recipe : built_in_recipes()) names.push_back(recipe.name);
   fail("no recipe \"{}\"; built in are {}, and a file's name ends in .json", name_or_path,
@@ -193,6 +195,7 @@ OrderedJson recipe_to_json(const Recipe& recipe) {
   OrderedJson json = {
       {"name", recipe.name}, {"description", recipe.description}, {"rules", std::move(rules)}};
   if (recipe.dense_only) json["dense_only"] = true;
+  if (!recipe.texts.empty()) json["texts"] = texts_to_json(recipe.texts);
   return json;
 }
 

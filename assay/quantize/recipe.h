@@ -8,6 +8,7 @@
 
 #include "assay/base/json.h"
 #include "assay/model/roles.h"
+#include "assay/quantize/text_record.h"
 
 namespace assay {
 
@@ -26,6 +27,7 @@ struct Recipe {
   std::string description;
   std::vector<Rule> rules;
   bool dense_only = false;  // refuses mixtures of experts
+  TextRecords texts = {};   // that it was made on: what is quantised by it must not be measured on them
 };
 
 /// The built-in recipes, in the order `assay recipes` prints them.

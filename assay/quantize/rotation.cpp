@@ -17,7 +17,9 @@
 #include "assay/base/progress.h"
 #include "assay/base/temporary.h"
 #include "assay/formats/table.h"
+#include "assay/model/checksums.h"
 #include "assay/parallel/threads.h"
+#include "assay/quantize/manifest.h"
 
 namespace assay {
 namespace {
@@ -215,7 +217,7 @@ CheckpointPtr apply_rotation(const CheckpointPtr& source, const RotationPlan& pl
     if (is_made(step)) weights += checked_product(step.shape).value();
   const auto file = std::make_shared<ScratchFile>(scratch_directory, weights * sizeof(float));
   auto rotated = std::make_shared<Checkpoint>(*source);
-  rotated->manifest.reset();  // it describes the planes of the source
+  rotated->manifest = inherited_manifest(*source);  // the rest describes the planes of the source
   rotated->tensors.clear();
   rotated->config = rotated_config(*source, plan, rotation);
   rotated->sidecars["config.json"] = rotated->config.dump(2) + "\n";
@@ -235,6 +237,7 @@ CheckpointPtr apply_rotation(const CheckpointPtr& source, const RotationPlan& pl
     tensor.format = find_format("f32");
     tensor.dtype = DType::F32;
     tensor.row_order = {};
+    tensor.checksum.reset();
     tensor.planes = {file->bytes().subspan(offset, tensor.elements() * sizeof(float))};
     tensor.owners = {file};
     const Job job{origin, step, plan, rotation, *file, offset};
@@ -271,6 +274,7 @@ OrderedJson rotation_json(const RotationReport& report) {
 
 CheckpointPtr rotate_checkpoint(const CheckpointPtr& source, const RotationOptions& options,
                                 RotationReport* report) {
+  require_checksums(*source);
   const RotationPlan plan = plan_rotation(*source);
   const Rotation rotation(options.kind, static_cast<std::size_t>(plan.config.hidden), options.seed);
   RotationReport made;

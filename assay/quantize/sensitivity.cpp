@@ -11,9 +11,11 @@
 #include "assay/quantize/block_run.h"
 #include "assay/quantize/candidate_formats.h"
 #include "assay/quantize/effective_tokens.h"
+#include "assay/quantize/manifest.h"
 #include "assay/quantize/plainly_rounded_rows.h"
 #include "assay/quantize/rounding_error.h"
 #include "assay/quantize/watched_linear.h"
+#include "assay/version.h"
 
 namespace assay {
 namespace {
@@ -202,48 +204,13 @@ Sensitivities measure_sensitivities(const LoadedModel& model, const CalibrationT
                                 : 0;
     for (std::size_t f = 0; f < subject.formats.size(); ++f) {
       tensor.formats.emplace_back(subject.formats[f]->name());
-      tensor.choices.push_back({bytes_of(*subject.formats[f], *subject.rows), subject.losses[f] * per_loss});
-    }
-    sensitivities.tensors.push_back(std::move(tensor));
-  }
-  return sensitivities;
-}
-
-OrderedJson Sensitivities::to_json() const {
-  OrderedJson list = OrderedJson::array();
-  for (const TensorSensitivity& tensor : tensors) {
-    OrderedJson choices = OrderedJson::array();
-    for (std::size_t f = 0; f < tensor.formats.size(); ++f)
-      choices.push_back({{"format", tensor.formats[f]},
-                         {"bytes", tensor.choices[f].bytes},
-                         {"damage", tensor.choices[f].damage}});
-    list.push_back({{"tensor", tensor.tensor}, {"weights", tensor.weights}, {"choices", std::move(choices)}});
-    if (tensor.unseen) list.back()["unseen"] = true;
-  }
-  return {{"tensors", std::move(list)}};
-}
-
-Sensitivities Sensitivities::from_json(const Json& json, const std::string& origin) {
-  Sensitivities sensitivities;
-  const auto list = [&](const Json& object, const char* key) -> const Json& {
-    if (!object.is_object() || !object.contains(key) || !object.at(key).is_array())
-      fail("{}: a list \"{}\" expected", origin, key);
-    return object.at(key);
-  };
-  for (const Json& entry : list(json, "tensors")) {
-    TensorSensitivity tensor{json_get<std::string>(entry, "tensor", origin),
-                             json_get<std::uint64_t>(entry, "weights", origin),
-                             {},
-                             {}};
-    tensor.unseen = entry.contains("unseen") && json_get<bool>(entry, "unseen", origin);
-    for (const Json& choice : list(entry, "choices")) {
-      tensor.formats.push_back(json_get<std::string>(choice, "format", origin));
       tensor.choices.push_back(
-          {json_get<std::uint64_t>(choice, "bytes", origin), json_get<double>(choice, "damage", origin)});
+          {bytes_of(*subject.formats[f], *subject.rows), std::max(0.0, subject.losses[f] * per_loss)});
     }
-    if (tensor.choices.empty()) fail("{}: tensor {}: no choices", origin, tensor.tensor);
     sensitivities.tensors.push_back(std::move(tensor));
   }
+  sensitivities.made_from = {content_identity(checkpoint), options.formats, options.feedback,
+                             options.divergence_windows,   ASSAY_REVISION,  {text.record("allocation")}};
   return sensitivities;
 }
 

@@ -28,12 +28,30 @@ struct TensorSensitivity {
   bool unseen = false;          // by every token: what it costs is a guess
 };
 
+/// What a measurement holds for: nothing else may use it.
+struct SensitivityOrigin {
+  std::string model;                 // content_identity()
+  std::vector<std::string> formats;  // as asked for
+  bool feedback = true;
+  std::uint64_t divergence_windows = 0;
+  std::string revision;  // of the program
+  TextRecords texts;     // what is made of it must not be measured on them
+};
+
 struct Sensitivities {
   std::vector<TensorSensitivity> tensors;  // matrices inside the blocks, in the order of the forward pass
+  SensitivityOrigin made_from = {};
 
+  /// For a file that is used again: with a checksum over itself.
   OrderedJson to_json() const;
+  /// Throws Error for a file that is damaged, of an older version (which did not say what it was measured
+  /// on), or holds what no measurement gives.
   static Sensitivities from_json(const Json& json, const std::string& origin);
 };
+
+/// Throws Error unless these are the sensitivities of this very model: its weights and configuration, every
+/// matrix inside the blocks once, every choice a format that fits it, with the bytes that it takes.
+void require_sensitivities_of(const Checkpoint& checkpoint, const Sensitivities& sensitivities);
 
 /// Runs the model over the calibration text once, and over a part of it once for every matrix. Throws Error.
 Sensitivities measure_sensitivities(const LoadedModel& model, const CalibrationText& text,

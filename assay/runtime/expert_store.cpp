@@ -11,7 +11,6 @@
 #include <utility>
 
 #include "assay/base/checked.h"
-#include "assay/base/checksum.h"
 #include "assay/base/error.h"
 #include "assay/model/weights.h"
 #include "assay/parallel/threads.h"
@@ -244,12 +243,7 @@ std::shared_ptr<const DenseMlp> ExpertStore::assemble(const Record& record,
     tensor->owners = {memory};
   }
   const std::array matrices = all_of(tensors);
-  parallel_for(matrices.size(), [&](std::size_t i) {
-    const Tensor& tensor = *matrices[i];
-    if (tensor.checksum && checksum_of(tensor.planes) != *tensor.checksum)
-      fail("{}: tensor {}: its bytes do not have the checksum that assay.json says: the file is damaged",
-           tensor.file, tensor.name);
-  });
+  parallel_for(matrices.size(), [&](std::size_t i) { require_checksum(*matrices[i]); });
   const auto projection = [](Tensor& tensor) {
     const std::uint64_t rows = tensor.shape.front();
     const auto owned = std::make_shared<const Tensor>(std::move(tensor));

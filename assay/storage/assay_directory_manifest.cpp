@@ -154,6 +154,7 @@ void match_manifest(const Json& manifest, Checkpoint& checkpoint) {
       fail("{}: tensor {}: format {}, {} says {}", found->file, entry.name,
            found->format ? found->format->name() : "none", kManifestFile, entry.format->name());
     found->format = entry.format;
+    found->checksum = entry.checksum;
   }
   for (const Tensor& tensor : checkpoint.tensors)
     if (!manifest["tensors"].contains(tensor.name))

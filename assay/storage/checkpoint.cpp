@@ -1,8 +1,13 @@
 #include "assay/storage/checkpoint.h"
 
+#include <sys/stat.h>
+
 #include <algorithm>
+#include <cerrno>
 #include <filesystem>
+#include <map>
 #include <set>
+#include <system_error>
 
 #include "assay/base/error.h"
 #include "assay/storage/assay_directory.h"
@@ -64,6 +69,56 @@ CheckpointPtr open_directory(const std::string& directory, const OpenOptions& op
        kManifestFile, kSafetensorsFile, kSafetensorsIndex);
 }
 
+CheckpointPtr open_any(const std::string& path, const OpenOptions& options) {
+  std::error_code problem;
+  const fs::file_status status = fs::status(path, problem);
+  if (!fs::status_known(status)) fail("{}: cannot be looked at: {}", path, problem.message());
+  if (!fs::exists(status)) fail("{}: no such file or directory", path);
+  if (fs::is_directory(status))
+    return has_manifest(path) ? open_with_manifest(path, options, open_directory)
+                              : open_directory(path, options);
+  if (fs::path(path).extension() == ".safetensors")
+    fail("{}: a single safetensors file; give the directory that also holds its config.json", path);
+  return open_gguf(path, options);
+}
+
+/// Nothing for what is no regular file, or cannot be asked.
+std::optional<FileIdentity> regular_file(const std::string& path) {
+  struct stat status {};
+  if (::stat(path.c_str(), &status) != 0 || !S_ISREG(status.st_mode)) return std::nullopt;
+  return FileIdentity{static_cast<std::uint64_t>(status.st_dev), static_cast<std::uint64_t>(status.st_ino),
+                      static_cast<std::uint64_t>(status.st_size),
+                      std::int64_t{status.st_mtim.tv_sec} * 1'000'000'000 + status.st_mtim.tv_nsec};
+}
+
+using Identities = std::map<fs::path, FileIdentity>;  // by path, normal
+
+/// The file, or the regular files of the folder.
+void list_files(const std::string& path, Identities& files) {
+  if (const auto file = regular_file(path)) files.emplace(fs::path(path).lexically_normal(), *file);
+  std::error_code ignored;
+  for (auto entry = fs::directory_iterator(path, ignored); entry != fs::directory_iterator();
+       entry.increment(ignored)) {
+    if (const auto file = regular_file(entry->path().string()))
+      files.emplace(entry->path().lexically_normal(), *file);
+  }
+}
+
+/// Of the files that were there, those that the checkpoint was read from.
+std::vector<SourceFile> sources_of(const Checkpoint& checkpoint, const Identities& before) {
+  std::set<std::string> names = {kSafetensorsIndex, "quantize_index.json"};
+  for (const auto& [name, content] : checkpoint.sidecars) names.insert(name);
+  std::vector<SourceFile> sources;
+  for (const std::string& path : checkpoint.files) {
+    const auto found = before.find(fs::path(path).lexically_normal());
+    if (found == before.end()) fail("{}: appeared while the model was being opened", path);
+    sources.push_back({path, found->second});
+  }
+  for (const auto& [path, identity] : before)
+    if (names.contains(path.filename().string())) sources.push_back({path.string(), identity});
+  return sources;
+}
+
 }  // namespace
 
 std::string_view container_name(Container container) {
@@ -96,16 +151,25 @@ const Tensor& Checkpoint::at(std::string_view name) const {
 }
 
 CheckpointPtr open_checkpoint(const std::string& path, const OpenOptions& options) {
-  std::error_code problem;
-  const fs::file_status status = fs::status(path, problem);
-  if (!fs::status_known(status)) fail("{}: cannot be looked at: {}", path, problem.message());
-  if (!fs::exists(status)) fail("{}: no such file or directory", path);
-  if (fs::is_directory(status))
-    return has_manifest(path) ? open_with_manifest(path, options, open_directory)
-                              : open_directory(path, options);
-  if (fs::path(path).extension() == ".safetensors")
-    fail("{}: a single safetensors file; give the directory that also holds its config.json", path);
-  return open_gguf(path, options);
+  Identities before;  // looked at first, so that no change from here on goes unseen
+  list_files(path, before);
+  if (!options.config_directory.empty()) list_files(options.config_directory, before);
+  auto opened = std::make_shared<Checkpoint>(*open_any(path, options));
+  opened->sources = sources_of(*opened, before);
+  return opened;
+}
+
+void require_unchanged(const Checkpoint& checkpoint) {
+  for (const SourceFile& source : checkpoint.sources) {
+    const auto now = regular_file(source.path);
+    if (now == source.identity) continue;
+    fail("{}: {} while it was worked on; nothing was kept of it: run again", source.path,
+         !now                                                                           ? "removed"
+         : now->device != source.identity.device || now->inode != source.identity.inode ? "replaced"
+         : now->size != source.identity.size
+             ? fmt::format("{} bytes became {}", source.identity.size, now->size)
+             : "written to");
+  }
 }
 
 }  // namespace assay

@@ -8,6 +8,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "assay/base/file.h"
 #include "assay/base/json.h"
 #include "assay/storage/tensor.h"
 
@@ -35,6 +36,12 @@ struct OpenOptions {
   std::string config_directory;   // config and tokenizer for lattice directories that lack them ("" = none)
 };
 
+/// A file that a checkpoint was read from, and its state before it was.
+struct SourceFile {
+  std::string path;
+  FileIdentity identity;
+};
+
 struct Checkpoint {
   std::string path;
   Container container = Container::huggingface;
@@ -42,6 +49,7 @@ struct Checkpoint {
   std::optional<Json> manifest;  // assay.json, where there is one
   Sidecars sidecars;
   std::vector<std::string> files;     // the weight files, paths; what a manifest hashes
+  std::vector<SourceFile> sources;    // those, the sidecars and the index
   std::vector<Tensor> tensors;        // sorted by name
   std::vector<std::string> warnings;  // facts a user should see once: 4-bit routers, a rotated basis
 
@@ -52,5 +60,9 @@ using CheckpointPtr = std::shared_ptr<const Checkpoint>;
 
 /// Opens a folder of any container, or a GGUF file, applying every guard of the readers. Throws Error.
 CheckpointPtr open_checkpoint(const std::string& path, const OpenOptions& options = {});
+
+/// Throws Error when a file of the checkpoint is not what it was when it was opened: written to, cut,
+/// replaced or removed. Asked before anything is kept that was made of it.
+void require_unchanged(const Checkpoint& checkpoint);
 
 }  // namespace assay

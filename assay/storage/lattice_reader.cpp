@@ -30,7 +30,7 @@ Sidecars gather_sidecars(const std::string& directory, const OpenOptions& option
   if (!options.config_directory.empty())
     sidecars.merge(read_sidecars(options.config_directory));  // what the directory has itself wins
   if (!sidecars.contains("config.json"))
-    fail("{}: no config.json; give the directory of the source model (--config DIR)", directory);
+    fail("{}: no config.json; give the directory of the source model (--config-dir DIR)", directory);
   return sidecars;
 }
 

@@ -6,6 +6,7 @@
 #include <cassert>
 
 #include "assay/base/checked.h"
+#include "assay/base/checksum.h"
 #include "assay/base/error.h"
 
 namespace assay {
@@ -108,6 +109,18 @@ std::uint64_t Tensor::stored_bytes() const {
   for (const Bytes& plane : planes) bytes += plane.size();
   for (const Tensor& part : parts) bytes += part.stored_bytes();
   return bytes;
+}
+
+std::uint64_t checksum_of(const Tensor& tensor) {
+  std::vector<Bytes> planes = tensor.planes;
+  for (const Tensor& part : tensor.parts) planes.insert(planes.end(), part.planes.begin(), part.planes.end());
+  return checksum_of(planes);
+}
+
+void require_checksum(const Tensor& tensor) {
+  if (tensor.checksum && checksum_of(tensor) != *tensor.checksum)
+    fail("{}: tensor {}: its bytes do not have the checksum that assay.json says: the file is damaged",
+         tensor.file, tensor.name);
 }
 
 Tensor row_slice(const Tensor& tensor, std::uint64_t first, std::uint64_t rows, std::string name) {

@@ -45,6 +45,11 @@ struct Tensor {
   std::uint64_t stored_bytes() const;  // of all planes
 };
 
+/// base/checksum.h of all planes in order, those of parts one after the other.
+std::uint64_t checksum_of(const Tensor& tensor);
+/// Throws Error when the tensor has a checksum and its bytes another.
+void require_checksum(const Tensor& tensor);
+
 /// Rows [first, first + rows) as a tensor [rows, K] called `name`: views of the same bytes. Throws Error when
 /// rows of it share blocks with others.
 Tensor row_slice(const Tensor& tensor, std::uint64_t first, std::uint64_t rows, std::string name);

@@ -361,7 +361,7 @@ TEST_F(CalibratedModelTest, TensorsAreToldInTheOrderOfTheForwardPass) {
 
 TEST_F(CalibratedModelTest, ManifestHoldsTheCalibrationAndWhatItCost) {
   QuantizeRequest wanted = request("q4", "out");
-  wanted.calibration->text.windows[0].resize(100, 7);  // long enough for shingles
+  wanted.calibration->text.windows[0].resize(100, 7);  // long enough for a fingerprint
   wanted.calibration->rounding.damping = 0.02;
   wanted.calibration->rounding.refinements = 1;
   quantize_model(wanted);
@@ -375,8 +375,8 @@ TEST_F(CalibratedModelTest, ManifestHoldsTheCalibrationAndWhatItCost) {
   EXPECT_EQ(calibration.at("damping"), 0.02);
   EXPECT_EQ(calibration.at("refinements"), 1);
   EXPECT_EQ(calibration.at("search").at("points"), 16);
-  EXPECT_EQ(calibration.at("shingles"),
-            Json::parse(wanted.calibration->text.to_json().at("shingles").dump()));
+  EXPECT_EQ(texts_from_json(manifest.at("texts"), "here"),
+            TextRecords{wanted.calibration->text.record("calibration")});
   for (const auto& [name, tensor] : manifest.at("tensors").items()) {
     const bool block_matrix = is_block_matrix(*classify_tensor(name));
     EXPECT_EQ(tensor.contains("calibration"), block_matrix) << name;
@@ -429,15 +429,71 @@ TEST_F(CalibratedModelTest, KilledRunsGoOnToTheSameBytes) {
 
 TEST_F(CalibratedModelTest, FinishedBlocksAreReadAndNotMadeAgain) {
   kill_in_second_block();
-  const std::string name = "model.layers.0.self_attn.q_proj.weight";
-  const std::string file = stored_file(tensor_file(name) + ".planes");
-  std::string planes = read_bytes(file);
-  planes[100] = static_cast<char>(planes[100] ^ 0x11);
-  write_bytes(file, planes);
+  const std::size_t index = plan_index("model.layers.0.self_attn.q_proj.weight");
   ResumeStore store(store_folder(), store_request());
-  const Planes read = calibrate(&store).done.at(plan_index(name)).planes;
-  ASSERT_EQ(read.size(), 1u);
-  EXPECT_TRUE(std::ranges::equal(read[0], std::as_bytes(std::span<const char>(planes))));
+  const std::size_t bytes = std::filesystem::file_size(stored_file(fmt::format("tensor-{}.planes", index)));
+  ResumeStore::Entry entry = *store.tensor(index, {bytes});
+  entry.planes[0][100] ^= std::byte{0x11};
+  store.put_tensor(index, entry.planes, OrderedJson::parse(entry.report.dump()));
+  EXPECT_EQ(calibrate(&store).done.at(index).planes, entry.planes);
+}
+
+/// Whatever is left of a killed run is taken as it was written, or not at all.
+TEST_F(CalibratedModelTest, EveryFlippedBitInAStoreIsRefused) {
+  kill_in_second_block();
+  std::vector<std::string> names;
+  for (const auto& entry : std::filesystem::directory_iterator(store_folder()))
+    names.push_back(entry.path().filename().string());
+  EXPECT_GT(names.size(), 16u);  // request, progress, hidden rows, seven tensors of two files and one more
+  std::mt19937 random(3);
+  for (const std::string& name : names) {
+    if (name.starts_with("tensor-" + std::to_string(plan_index("model.layers.1.self_attn.q_proj.weight")) +
+                         "."))
+      continue;  // of the block that is not finished: made again
+    const std::string good = read_bytes(stored_file(name));
+    for (int flip = 0; flip < 6; ++flip) {
+      std::string bad = good;
+      const std::size_t at = flip == 0 ? 0 : random() % bad.size();
+      bad[at] = static_cast<char>(bad[at] ^ (1 << random() % 8));
+      write_bytes(stored_file(name), bad);
+      EXPECT_ERROR(
+          {
+            ResumeStore store(store_folder(), store_request());
+            calibrate(&store);
+          },
+          store_folder(), "remove");
+    }
+    write_bytes(stored_file(name), good);
+  }
+}
+
+TEST_F(CalibratedModelTest, FilesOfOtherTensorsAndScalesThatAreNoneAreRefused) {
+  kill_in_second_block();
+  const auto resume = [&] {
+    ResumeStore store(store_folder(), store_request());
+    calibrate(&store);
+  };
+  const std::string q = tensor_file("model.layers.0.self_attn.q_proj.weight");
+  const std::string o = tensor_file("model.layers.0.self_attn.o_proj.weight");
+  const auto swap = [&](const char* part) {
+    std::filesystem::rename(stored_file(q + part), stored_file("aside"));
+    std::filesystem::rename(stored_file(o + part), stored_file(q + part));
+    std::filesystem::rename(stored_file("aside"), stored_file(o + part));
+  };
+  swap(".planes");
+  EXPECT_ERROR(resume(), "damaged", "remove the folder");
+  swap(".json");  // now both files of each
+  EXPECT_ERROR(resume(), "number", "belongs elsewhere", "remove the folder");
+  swap(".planes");
+  swap(".json");
+  // Sound by its checksum, and yet no weights: a scale that is no number.
+  const std::size_t index = plan_index("model.layers.0.self_attn.q_proj.weight");
+  ResumeStore store(store_folder(), store_request());
+  const std::size_t bytes = std::filesystem::file_size(stored_file(q + ".planes"));
+  ResumeStore::Entry entry = *store.tensor(index, {bytes});
+  for (std::size_t i = 0; i < 20; ++i) entry.planes[0][i] = std::byte{0xff};
+  store.put_tensor(index, entry.planes, OrderedJson::parse(entry.report.dump()));
+  EXPECT_ERROR(resume(), "model.layers.0.self_attn.q_proj.weight", "block 0");
 }
 
 TEST_F(CalibratedModelTest, JourneysThatEndBeforeTheDirectoryAppearsGoOn) {
@@ -542,6 +598,20 @@ TEST(ResumeStoreTest, FoldersOfOthersAreNotTouched) {
   test::write_bytes(path + "/request.json", "{}");  // the name alone does not make it ours
   EXPECT_ERROR(ResumeStore(path, {{"seed", 1}}), path, "no calibration of ours");
   EXPECT_EQ(read_bytes(path + "/chapter1.txt"), "mine");
+  // Names that we use do not make it ours either, nor does a marker beside what is not ours.
+  std::filesystem::rename(path + "/chapter1.txt", path + "/hidden-meaning.txt");
+  EXPECT_ERROR(ResumeStore(path, {{"seed", 1}}), path, "no calibration of ours");
+  EXPECT_EQ(read_bytes(path + "/hidden-meaning.txt"), "mine");
+  ResumeStore(folder.file("ours"), {{"seed", 1}});
+  write_bytes(folder.file("ours/notes.txt"), "mine");
+  EXPECT_ERROR(ResumeStore(folder.file("ours"), {{"seed", 2}}), "no calibration of ours");
+  EXPECT_EQ(read_bytes(folder.file("ours/notes.txt")), "mine");
+  std::filesystem::remove(folder.file("ours/notes.txt"));
+  ResumeStore store(folder.file("ours"), {{"seed", 1}});
+  write_bytes(folder.file("ours/notes.txt"), "mine");
+  store.remove();
+  EXPECT_EQ(read_bytes(folder.file("ours/notes.txt")), "mine");
+  EXPECT_FALSE(std::filesystem::exists(folder.file("ours/request.json")));
   write_bytes(folder.file("file"), "mine too");
   EXPECT_ERROR(ResumeStore(folder.file("file"), {}), folder.file("file"));
   EXPECT_EQ(read_bytes(folder.file("file")), "mine too");

@@ -103,7 +103,13 @@ TEST_F(CalibrationTextTest, TextIsKnownByItsHash) {
   EXPECT_EQ(json["tokens"], 640);
   EXPECT_EQ(json["window"], 64);
   EXPECT_EQ(json["seed"], 1);
-  EXPECT_TRUE(json["shingles"].is_array());
+  const TextRecord record = calibration.record("routing");
+  EXPECT_EQ(record.purpose, "routing");
+  EXPECT_EQ(record.path, path);
+  EXPECT_EQ(record.sha256, hash);
+  EXPECT_EQ(record.tokens, 640u);
+  EXPECT_EQ(record.tokenizer, tokenizer_identity(*demo().tokenizer));
+  for (const Tokens& window : calibration.windows) EXPECT_GT(record.fingerprint.count_shared(window), 0u);
 }
 
 TEST_F(CalibrationTextTest, OtherScriptsAreCutBetweenCharacters) {
@@ -200,6 +206,10 @@ TEST_F(CalibrationTextTest, WindowsBeginWithTheTokenThatTheModelDemands) {
       EXPECT_EQ(window.front(), kBos) << source;
       EXPECT_EQ(std::ranges::count(window, kBos), 1) << source;
     }
+    // What is kept of them are runs of the text, in whose midst no such token stands.
+    TextFingerprint without;
+    for (const Tokens& window : calibration.windows) without.add(std::span(window).subspan(1));
+    EXPECT_EQ(calibration.record("calibration").fingerprint, without) << source;
   }
   for (const auto& [bos, added] : {std::pair{std::optional(kBos), false}, {std::nullopt, true}}) {
     model.tokenizer = std::make_shared<WithBos>(demo().tokenizer, bos, added);
@@ -231,7 +241,7 @@ TEST_F(CalibrationTextTest, SampledTextIsNotTheTextThatIsMeasuredByDefault) {
   EXPECT_NO_THROW(refuse_overlap(calibration, sample_self_text(demo(), 128, 1), "self"));
 }
 
-// ---- Shingles.
+// ---- Runs of tokens.
 
 Tokens random_tokens(std::size_t count, unsigned seed) {
   std::mt19937 random(seed);
@@ -246,64 +256,32 @@ Tokens joined(const Tokens& a, std::span<const TokenId> b) {
   return all;
 }
 
-std::size_t shared_count(const std::vector<std::uint64_t>& a, const std::vector<std::uint64_t>& b) {
-  const std::set<std::uint64_t> known(a.begin(), a.end());
-  return static_cast<std::size_t>(
-      std::ranges::count_if(b, [&](std::uint64_t x) { return known.contains(x); }));
-}
-
-TEST(ShinglesTest, EveryRunOfSixtyFourTokensHasOne) {
-  EXPECT_TRUE(shingles(random_tokens(63, 1), 1).empty());
-  EXPECT_EQ(shingles(random_tokens(64, 1), 1).size(), 1u);
-  const auto all = shingles(random_tokens(1000, 1), 1);
+TEST(RunHashesTest, EveryRunOfSixtyFourTokensHasOne) {
+  EXPECT_TRUE(run_hashes(random_tokens(63, 1), 64).empty());
+  EXPECT_EQ(run_hashes(random_tokens(64, 1), 64).size(), 1u);
+  const auto all = run_hashes(random_tokens(1000, 1), 64);
   EXPECT_EQ(all.size(), 937u);
   EXPECT_EQ(std::set<std::uint64_t>(all.begin(), all.end()).size(), 937u);
 }
 
-TEST(ShinglesTest, HashIsOfTheRunAndNotOfWhereItStands) {
+TEST(RunHashesTest, HashIsOfTheRunAndNotOfWhereItStands) {
   const Tokens text = random_tokens(300, 2);
-  const auto all = shingles(text, 1);
+  const auto all = run_hashes(text, 64);
   for (std::size_t start = 0; start + 64 <= text.size(); start += 7)
-    EXPECT_EQ(shingles(std::span(text).subspan(start, 64), 1), std::vector{all[start]}) << start;
+    EXPECT_EQ(run_hashes(std::span(text).subspan(start, 64), 64), std::vector{all[start]}) << start;
 }
 
-TEST(ShinglesTest, OrderAndEveryTokenCount) {
+TEST(RunHashesTest, OrderAndEveryTokenCount) {
   const Tokens text = random_tokens(64, 3);
-  const auto original = shingles(text, 1);
+  const auto original = run_hashes(text, 64);
   for (std::size_t i = 0; i < 64; ++i) {
     Tokens other = text;
     other[i] += 1;
-    EXPECT_NE(shingles(other, 1), original) << i;
+    EXPECT_NE(run_hashes(other, 64), original) << i;
   }
   Tokens swapped = text;
   std::swap(swapped[10], swapped[11]);
-  EXPECT_NE(shingles(swapped, 1), original);
-}
-
-TEST(ShinglesTest, SamplesFindHalfOfAFileAtAnyOffset) {
-  const Tokens file = random_tokens(4000, 4);
-  const auto sampled = shingles(file, 64);
-  EXPECT_GT(sampled.size(), 30u);
-  EXPECT_LT(sampled.size(), 100u);
-  const std::span<const TokenId> half = std::span(file).subspan(1000, 2000);
-  for (std::size_t offset = 0; offset < 70; ++offset) {
-    const Tokens other = joined(random_tokens(offset, 5), half);
-    EXPECT_GT(shared_count(sampled, shingles(other, 64)), 12u) << offset;
-    EXPECT_EQ(shared_count(shingles(file, 1), shingles(other, 1)), 2000u - 63u) << offset;
-  }
-  EXPECT_EQ(shared_count(shingles(file, 1), shingles(random_tokens(4000, 6), 1)), 0u);
-}
-
-TEST(ShinglesTest, ManifestHoldsTheSampledOnesOfEveryWindow) {
-  CalibrationText calibration;
-  std::vector<std::string> expected;
-  for (unsigned i = 0; i < 3; ++i) {
-    calibration.windows.push_back(random_tokens(512, 10 + i));
-    for (const std::uint64_t shingle : shingles(calibration.windows.back(), 64))
-      expected.push_back(fmt::format("{:016x}", shingle));
-  }
-  EXPECT_FALSE(expected.empty());
-  EXPECT_EQ(calibration.to_json()["shingles"], OrderedJson(expected));
+  EXPECT_NE(run_hashes(swapped, 64), original);
 }
 
 TEST(RefuseOverlapTest, FiresOnOneSharedRunAndOnNothingLess) {
@@ -330,23 +308,6 @@ TEST_F(CalibrationTextTest, MeasuringOnTheSameFileIsRefused) {
   const CalibrationText calibration = load(512, 128);
   EXPECT_ERROR(refuse_overlap(calibration, demo().tokenizer->encode(text), "held out"), "held out", path);
   EXPECT_NO_THROW(refuse_overlap(calibration, demo().tokenizer->encode(made_up_text(2, 300)), "held out"));
-}
-
-// A manifest holds one shingle in 64: a window of the text is found, other text is not.
-TEST_F(CalibrationTextTest, ManifestTellsWhatAModelWasCalibratedOn) {
-  const CalibrationText calibration = load(2048, 512);
-  const Tokens other = demo().tokenizer->encode(made_up_text(2, 300));
-  Checkpoint checkpoint;
-  checkpoint.path = "model-q4";
-  EXPECT_NO_THROW(refuse_overlap(checkpoint, calibration.windows[0], "held out"));
-  checkpoint.manifest = Json{{"tensors", Json::object()}};
-  EXPECT_NO_THROW(refuse_overlap(checkpoint, calibration.windows[0], "held out"));
-  checkpoint.manifest = Json::parse(OrderedJson{{"calibration", calibration.to_json()}}.dump());
-  EXPECT_NO_THROW(refuse_overlap(checkpoint, other, "held out"));
-  for (const Tokens& window : calibration.windows)
-    EXPECT_ERROR(refuse_overlap(checkpoint, joined(other, window), "held out"), "held out", path);
-  checkpoint.manifest->at("calibration")["shingles"] = 3;
-  EXPECT_ERROR(refuse_overlap(checkpoint, other, "held out"), "model-q4", "shingles");
 }
 
 }  // namespace
