@@ -8,6 +8,7 @@
 
 #include "assay/base/error.h"
 #include "assay/base/file.h"
+#include "assay/base/json_text.h"
 #include "assay/base/progress.h"
 #include "assay/version.h"
 
@@ -36,7 +37,7 @@ std::string hash_of(const MappedFile& file) {
 }
 
 OrderedJson ordered(const Json& json) {
-  return OrderedJson::parse(json.dump());
+  return OrderedJson::parse(json_text(json));
 }
 
 /// Where the model came from, the oldest first: what its manifest says of its source, and that one's of its.

@@ -9,6 +9,7 @@
 #include "assay/base/checksum.h"
 #include "assay/base/error.h"
 #include "assay/base/file.h"
+#include "assay/base/json_text.h"
 
 namespace assay {
 namespace {
@@ -58,7 +59,7 @@ bool ResumeStore::is_ours() const {
 }
 
 ResumeStore::ResumeStore(std::string folder, const OrderedJson& request) : folder_(std::move(folder)) {
-  const std::string wanted = sealed({{kMarker, kSchema}, {"request", request}}).dump(1);
+  const std::string wanted = json_text(sealed({{kMarker, kSchema}, {"request", request}}), 1);
   const Bytes bytes = std::as_bytes(std::span(wanted.data(), wanted.size()));
   request_ = checksum128_hex({&bytes, 1});
   std::error_code ignored;
@@ -92,9 +93,9 @@ Json ResumeStore::read_note(const std::string& name, const OrderedJson& what) co
     OrderedJson expected = what;
     expected["request"] = request_;
     for (const auto& [key, value] : expected.items())
-      if (!note.contains(key) || note[key] != Json::parse(value.dump()))
+      if (!note.contains(key) || note[key] != Json::parse(json_text(value)))
         fail("{}: \"{}\" is {}, {} expected: it belongs elsewhere", path, key,
-             note.contains(key) ? note[key].dump() : "missing", value.dump());
+             note.contains(key) ? json_text(note[key]) : "missing", json_text(value));
     return note;
   } catch (const Error& problem) {
     fail("{}; {}", problem.what(), kAdvice);
@@ -103,7 +104,7 @@ Json ResumeStore::read_note(const std::string& name, const OrderedJson& what) co
 
 void ResumeStore::write_note(const std::string& name, OrderedJson what) const {
   what["request"] = request_;
-  write_file_atomically(file(name), sealed(std::move(what)).dump());
+  write_file_atomically(file(name), json_text(sealed(std::move(what))));
 }
 
 std::vector<float> ResumeStore::hidden(std::size_t size) const {
