@@ -33,7 +33,7 @@ std::vector<std::string> weight_files(const std::filesystem::path& directory) {
   std::error_code problem;
   for (std::filesystem::directory_iterator at(directory, problem), end; !problem && at != end;
        at.increment(problem))
-    if (const auto& entry = *at; entry.is_regular_file() && entry.path().extension() != ".json" &&
+    if (const auto& entry = *at; entry.is_regular_file(problem) && entry.path().extension() != ".json" &&
                                  entry.path().extension() != ".jinja" &&
                                  entry.path().extension() != ".model" && entry.path().extension() != ".txt")
       files.push_back(entry.path().string());
