@@ -1,6 +1,5 @@
 #include "assay/base/json.h"
 
-#include <set>
 #include <utility>
 #include <vector>
 
@@ -9,39 +8,85 @@
 
 namespace assay {
 
+namespace {
+
+/// Builds the value event by event. nlohmann's own builder with a callback looks at all siblings behind every
+/// object, and without one it takes the last of equal keys.
+class Builder final : public nlohmann::json_sax<Json> {
+ public:
+  Builder(const std::string& origin, const JsonLimits& limits) : origin_(origin), limits_(limits) {}
+
+  Json take() { return std::move(root_); }
+
+  bool null() override { return put(nullptr); }
+  bool boolean(bool value) override { return put(value); }
+  bool number_integer(number_integer_t value) override { return put(value); }
+  bool number_unsigned(number_unsigned_t value) override { return put(value); }
+  bool number_float(number_float_t value, const string_t&) override { return put(value); }
+  bool string(string_t& value) override { return put(std::move(value)); }
+  bool binary(binary_t& value) override { return put(std::move(value)); }
+  bool start_object(std::size_t) override { return open(Json::object()); }
+  bool start_array(std::size_t) override { return open(Json::array()); }
+  bool end_object() override { return close(); }
+  bool end_array() override { return close(); }
+
+  bool key(string_t& name) override {
+    const auto [member, added] = open_.back()->get_ref<Json::object_t&>().emplace(std::move(name), nullptr);
+    if (!added) fail("{}: duplicate key \"{}\" in JSON", origin_, member->first);
+    member_ = &member->second;
+    return true;
+  }
+
+  bool parse_error(std::size_t, const std::string&, const nlohmann::detail::exception& problem) override {
+    fail("{}: not valid JSON: {}", origin_, problem.what());
+  }
+
+ private:
+  Json& place() {
+    if (open_.empty()) return root_;
+    if (open_.back()->is_object()) return *member_;
+    auto& list = open_.back()->get_ref<Json::array_t&>();
+    list.emplace_back();
+    return list.back();
+  }
+
+  bool put(Json value) {
+    place() = std::move(value);
+    return true;
+  }
+
+  bool open(Json container) {
+    if (open_.size() >= static_cast<std::size_t>(limits_.depth))
+      fail("{}: JSON nested deeper than {} levels", origin_, limits_.depth);
+    Json& opened = place();
+    opened = std::move(container);
+    open_.push_back(&opened);
+    return true;
+  }
+
+  bool close() {
+    open_.pop_back();
+    return true;
+  }
+
+  const std::string& origin_;
+  const JsonLimits& limits_;
+  Json root_;
+  std::vector<Json*> open_;  // containers around what comes next
+  Json* member_ = nullptr;   // the value of the last key
+};
+
+}  // namespace
+
 Json parse_json(std::string_view text, const std::string& origin, const JsonLimits& limits) {
   if (text.size() > limits.bytes)
     fail("{}: JSON of {} bytes, at most {} expected", origin, text.size(), limits.bytes);
   // The parser takes a zero byte for the end of the text and would ignore what follows.
   if (const std::size_t zero = text.find('\0'); zero != std::string_view::npos)
     fail("{}: not valid JSON: a zero byte at offset {}", origin, zero);
-  std::vector<std::set<std::string>> keys;  // of every object still open
-  const Json::parser_callback_t guard = [&](int depth, Json::parse_event_t event, Json& parsed) {
-    switch (event) {
-      case Json::parse_event_t::object_start:
-        if (depth >= limits.depth) fail("{}: JSON nested deeper than {} levels", origin, limits.depth);
-        keys.emplace_back();
-        break;
-      case Json::parse_event_t::array_start:
-        if (depth >= limits.depth) fail("{}: JSON nested deeper than {} levels", origin, limits.depth);
-        break;
-      case Json::parse_event_t::object_end:
-        keys.pop_back();
-        break;
-      case Json::parse_event_t::key:
-        if (!keys.back().insert(parsed.get<std::string>()).second)
-          fail("{}: duplicate key \"{}\" in JSON", origin, parsed.get<std::string>());
-        break;
-      default:
-        break;
-    }
-    return true;
-  };
-  try {
-    return Json::parse(text, guard);
-  } catch (const Json::exception& problem) {
-    fail("{}: not valid JSON: {}", origin, problem.what());
-  }
+  Builder builder(origin, limits);
+  Json::sax_parse(text, &builder);
+  return builder.take();
 }
 
 Json read_json_file(const std::string& path, const JsonLimits& limits) {

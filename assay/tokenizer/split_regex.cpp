@@ -94,6 +94,9 @@ std::vector<TextSpan> SplitRegex::find_all(std::string_view text, TextBudget& bu
     }
     if (status == PCRE2_ERROR_NOMATCH) {
       at = character_behind(text, last_place);
+    } else if (status == PCRE2_ERROR_MATCHLIMIT) {
+      fail("{}: cannot be matched: it does not come to an end within {} steps (at byte {} of the text)",
+           description_, kMatchLimit, at);
     } else if (status < 0) {
       fail("{}: cannot be matched: {} (at byte {} of the text)", description_, message_of(status), at);
     } else {
