@@ -59,9 +59,11 @@ double code_bits(const Format& format) {
   return bits / static_cast<double>(layout.run);
 }
 
-/// A share that plain rounding of the original has too accuses nobody: only what goes well beyond it.
-double allowed(double limit, const TensorFacts* plain, double TensorFacts::*figure) {
-  if (plain == nullptr) return limit;
+/// A share that plain rounding of the original has too accuses nobody: only what goes well beyond it. Without
+/// an original nothing is known, but that zeros in a `thinned` matrix have their reason.
+double allowed(double limit, const TensorFacts& facts, const TensorFacts* plain, bool thinned,
+               double TensorFacts::*figure) {
+  if (plain == nullptr) return thinned ? std::max(limit, facts.zero_units + limit / 2) : limit;
   // Of formats that are only read, all that is known of the original's groups is which are zero.
   const double there = plain->units > 0 ? plain->*figure : plain->zero_units;
   return std::max(limit, there + limit / 2);
@@ -106,11 +108,15 @@ void judge_weights(TensorAudit& tensor, const AuditDoubts& doubts) {
 }
 
 /// Scales and codes.
-void judge_units(TensorAudit& tensor, const Format& format, const TensorFacts* plain) {
+void judge_units(TensorAudit& tensor, const Format& format, const AuditDoubts& doubts) {
+  if (!tensor.facts || tensor.facts->units == 0) return;
   Judge judge(tensor);
   const TensorFacts& facts = *tensor.facts;
-  if (facts.units == 0) return;
-  const auto limit = [&](double alone, double TensorFacts::*figure) { return allowed(alone, plain, figure); };
+  const TensorFacts* plain = tensor.compared ? &tensor.compared->plain : nullptr;
+  const bool thinned = doubts.thinned.contains(&tensor);
+  const auto limit = [&](double alone, double TensorFacts::*figure) {
+    return allowed(alone, facts, plain, thinned, figure);
+  };
   const double bits = code_bits(format);
   judge.beyond(
       facts.off_centre, limit(kOffCentre, &TensorFacts::off_centre), "off_centre",
@@ -326,8 +332,6 @@ void look_at(const Tensor& tensor, const Tensor* twin, TensorAudit& audit) {
   audit.facts = gather_facts(tensor);
   const bool comparable = twin != nullptr && twin->format != nullptr && twin->shape == tensor.shape;
   if (comparable) audit.compared = compare_facts(tensor, *twin);
-  const TensorFacts* plain = comparable ? &audit.compared->plain : nullptr;
-  judge_units(audit, *tensor.format, plain);
   if (comparable)
     judge_beside(audit, *tensor.format, *twin);
   else if (twin != nullptr && twin->shape != tensor.shape)
@@ -384,7 +388,11 @@ AuditReport audit_checkpoint(const Checkpoint& model, const Checkpoint* original
   AuditDoubts doubts;
   if (original == nullptr) doubts = find_doubts(report, model);
   for (std::string& note : doubts.notes) report.notes.push_back(std::move(note));
-  for (TensorAudit& tensor : report.tensors) judge_weights(tensor, doubts);
+  for (TensorAudit& tensor : report.tensors) {
+    judge_weights(tensor, doubts);
+    if (const Tensor* stored = model.find(tensor.name); tensor.facts)
+      judge_units(tensor, *stored->format, doubts);
+  }
   judge_magnitudes(report);
   judge_repetitions(report, doubts);
   judge_norms(report, norms_are_shifted(model));

@@ -157,6 +157,10 @@ void find_pruned_rows(const Units& units, const Json& config, AuditDoubts& doubt
                   std::set{a.module, b.module} == std::set<std::string>{"gate_proj", "up_proj"};
       if (!pruned) continue;
       doubts.pruned.insert(a.tensor);
+      const bool of_mixer = is_mixer(a.tensor->role);
+      for (const Member& out : members)
+        if (is_output(out.tensor->role) && is_mixer(out.tensor->role) == of_mixer)
+          doubts.thinned.insert(out.tensor);
       where.insert(a.tensor->name);
     }
   }

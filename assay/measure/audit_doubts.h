@@ -14,7 +14,8 @@ namespace assay {
 struct AuditDoubts {
   using Matrices = std::set<std::pair<const TensorAudit*, std::size_t>>;  // number within a stack, else 0
   Matrices zero, repeated;
-  std::set<const TensorAudit*> pruned;  // rows of zeros
+  std::set<const TensorAudit*> pruned;   // rows of zeros
+  std::set<const TensorAudit*> thinned;  // columns of zeros may answer them: o_proj and down_proj
   std::vector<std::string> notes;
 };
 

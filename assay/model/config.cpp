@@ -171,7 +171,7 @@ void place_mixtures(const Json& text, ModelConfig& config, const std::string& or
     config.blocks[static_cast<std::size_t>(layer)].feed_forward = FeedForwardKind::mixture;
   if (dense == nullptr) return;
   for (const Json& layer : *dense)
-    if (layer.is_number_unsigned() && layer.get<std::uint64_t>() < config.blocks.size())
+    if (layer.is_number_integer() && layer >= 0 && layer < config.layers)
       config.blocks[layer.get<std::size_t>()].feed_forward = FeedForwardKind::dense;
 }
 

@@ -27,7 +27,7 @@ class TensorList {
     const auto dense = config_.find("mlp_only_layers");
     if (dense != config_.end() && dense->is_array())
       for (const Json& layer : *dense)
-        if (layer.is_number_unsigned()) dense_layers_.insert(layer.get<std::uint64_t>());
+        if (layer.is_number_integer() && layer >= 0) dense_layers_.insert(layer.get<std::uint64_t>());
   }
 
   std::uint64_t size(const char* key) const {

@@ -62,7 +62,7 @@ def randomise(model):
             elif parameter.dim() == 1:
                 parameter.add_(torch.randn_like(parameter) * 0.3)
             else:
-                parameter.copy_(torch.randn_like(parameter) * 1.3 / parameter.shape[-1] ** 0.5)
+                parameter.copy_(torch.randn_like(parameter) / parameter.shape[-1] ** 0.5)
 
 
 def logits_of(model, prompt):

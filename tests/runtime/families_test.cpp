@@ -106,7 +106,7 @@ TEST_P(Families, EveryTensorIsExpectedAndEveryExpectedTensorIsThere) {
 INSTANTIATE_TEST_SUITE_P(All, Families,
                          testing::Values("llama", "qwen3", "qwen3_moe", "qwen3_next", "qwen3_5",
                                          "qwen3_5_moe"),
-                         [](const auto& info) { return std::string(info.param); });
+                         [](const auto& family) { return std::string(family.param); });
 
 }  // namespace
 }  // namespace assay::test
