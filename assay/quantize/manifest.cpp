@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <map>
 #include <mutex>
+#include <system_error>
 
 #include "assay/base/error.h"
 #include "assay/base/file.h"
@@ -58,9 +59,9 @@ OrderedJson origins_of(const Checkpoint& source) {
 OrderedJson hash_files(const std::vector<std::string>& paths) {
   std::uint64_t total = 0;
   for (const std::string& path : paths) {
-    std::error_code problem;  // a file that is gone is named when it is opened
+    std::error_code problem;  // told below, by who opens it
     const std::uint64_t bytes = std::filesystem::file_size(path, problem);
-    total += problem ? 0 : bytes;
+    if (!problem) total += bytes;
   }
   Progress progress("hash", total, "bytes");
   OrderedJson list = OrderedJson::array();

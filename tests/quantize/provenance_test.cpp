@@ -2,10 +2,12 @@
 // a source which changes under the work leaves nothing behind.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <random>
 
 #include "assay/base/error.h"
 #include "assay/measure/audit.h"
+#include "assay/model/roles.h"
 #include "assay/quantize/quantize_model.h"
 #include "assay/runtime/session.h"
 #include "tests/quantize/generated_model.h"
@@ -132,7 +134,7 @@ TEST_F(Provenance, AFlippedBitInAnyTensorIsAnErrorWhereverItIsRead) {
     EXPECT_ERROR(quantized(open_model(q4), "q8", "r"), tensor, "checksum");
     const AuditReport report = audit_checkpoint(*open_model(q4), nullptr);
     for (const TensorAudit& audit : report.tensors)
-      EXPECT_EQ(std::ranges::count(audit.suspicions, "damaged", &Suspicion::kind),
+      EXPECT_EQ(std::ranges::count(audit.suspicions, std::string("damaged"), &Suspicion::kind),
                 audit.name == tensor ? 1 : 0)
           << audit.name << " with " << tensor << " damaged, " << number;
     EXPECT_FALSE(report.sound());

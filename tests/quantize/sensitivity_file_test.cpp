@@ -1,6 +1,7 @@
 // Sensitivities from a file: of this model, whole, sound, or refused; and bits that are those of the recipe.
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <functional>
 
 #include "assay/base/checksum.h"
