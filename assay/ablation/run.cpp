@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <ctime>
 #include <filesystem>
 #include <numbers>
 #include <optional>
@@ -29,6 +30,16 @@ constexpr std::size_t kFileLimit = std::size_t{64} << 20;
 
 double milliseconds_since(Clock::time_point start) {
   return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
+}
+
+/// "2026-07-31T12:00:00Z".
+std::string utc_now() {
+  const std::time_t now = std::time(nullptr);
+  std::tm parts{};
+  gmtime_r(&now, &parts);
+  char text[32];
+  std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &parts);
+  return text;
 }
 
 /// The model in one format under one draw, as it grows matrix by matrix.
@@ -93,7 +104,8 @@ void add_matrix(Variant& variant, const std::string& tensor, const Format& forma
   std::vector<float> stored(weights.size());
   format.decode(rounded.params, rounded.codes, stored);
 
-  if (variant.batches != 0 && options.feedback && why.empty()) variant.orders.insert(feedback_order(format, shape.columns));
+  if (variant.batches != 0 && options.feedback && why.empty())
+    variant.orders.insert(feedback_order(format, shape.columns));
   Cell& cell = variant.cell;
   const auto outputs = static_cast<double>(shape.rows);
   cell.heldout_loss += output_loss(heldout, weights, stored) / outputs;
@@ -198,12 +210,12 @@ class Ablation {
     draw.hessians.resize(options_.batches.size() + 1);
     for (const std::uint64_t n : options_.batches) {
       CalibratedRoundingOptions rounding = options_.rounding;
-      rounding.distinct_share = distinct_share(
-          std::span(text.windows).first(n * options_.tokens_per_batch / options_.window));
+      rounding.distinct_share =
+          distinct_share(std::span(text.windows).first(n * options_.tokens_per_batch / options_.window));
       draw.rounding.push_back(rounding);
     }
     round_all(draw, subjects, text, seed);
-    evaluate_all(draw);
+    evaluate_all(draw, seed);
 
     std::vector<Cell> cells;
     for (std::size_t f = 0; f < options_.formats.size(); ++f)
@@ -215,9 +227,10 @@ class Ablation {
         cell.batches = variant.batches;
         cell.order = order_names(variant.orders);
         cell.artifact_sha256 = variant.artifact.hex();
-        cell.heldout_relative = cell.heldout_loss / variant.heldout_square;
+        cell.heldout_relative = variant.heldout_square > 0 ? cell.heldout_loss / variant.heldout_square : 0;
         cell.predicted_gain /= static_cast<double>(variant.matrices.size());
         cell.clip_rate = variant.clipped / variant.weights;
+        cell.time = utc_now();
         cells.push_back(cell);
       }
     return cells;
@@ -272,7 +285,7 @@ class Ablation {
 
   /// All variants over the corpus, with the original in lockstep. Plain rounding is the same for every seed
   /// and measured once.
-  void evaluate_all(Draw& draw) {
+  void evaluate_all(Draw& draw, std::uint64_t seed) {
     std::vector<Variant*> variants;
     for (auto& of_format : draw.variants)
       for (Variant& variant : of_format)
@@ -294,8 +307,10 @@ class Ablation {
                                          corpus_.tokens, options_.evaluate);
       const auto bytes = static_cast<double>(
           scored_bytes(corpus_, *model_.tokenizer, result, options_.evaluate.windows.protocol).bytes);
-      for (std::size_t i = 0; i < variants.size(); ++i)
-        known_[variants[i]->artifact.hex()] = losses(result, i, bytes);
+      for (std::size_t i = 0; i < variants.size(); ++i) {
+        Cell& known = known_[variants[i]->artifact.hex()] = losses(result, i, bytes);
+        known.seed = seed;
+      }
     }
     for (auto& of_format : draw.variants)
       for (Variant& variant : of_format) {
@@ -307,7 +322,10 @@ class Ablation {
         cell.original_bits_per_byte = measured.original_bits_per_byte;
         cell.divergence = measured.divergence;
         cell.top1_agreement = measured.top1_agreement;
-        cell.milliseconds += measured.milliseconds;
+        if (measured.seed == seed)
+          cell.milliseconds += measured.milliseconds;
+        else
+          cell.evaluated_with_seed = measured.seed;
       }
   }
 
