@@ -29,10 +29,15 @@ struct VerdictOptions : Common {
   std::vector<std::string> files;
   std::string report;
   double smallest_effect = 0.001;
+  bool store = false;
 };
 
 void print_verdicts(const std::vector<AblationVerdict>& verdicts) {
   for (const AblationVerdict& verdict : verdicts) say_json(verdict.to_json(), -1);
+}
+
+void store_verdicts(const std::string& file, double smallest_effect) {
+  write_file_atomically(file, with_verdicts(read_file(file, kRowsLimit), file, smallest_effect));
 }
 
 void run_calibration(const RunOptions& options) {
@@ -48,6 +53,7 @@ void run_calibration(const RunOptions& options) {
   const std::vector<Cell> cells =
       run_ablation(model, !options.rotation.empty(), corpus, options.ablation, options.out);
   print_verdicts(decide(cells, options.smallest_effect));
+  store_verdicts(options.out, options.smallest_effect);
 }
 
 void run_verdict(const VerdictOptions& options) {
@@ -62,6 +68,8 @@ void run_verdict(const VerdictOptions& options) {
   for (const std::string& file : options.files) add(read_file(file, kRowsLimit), file);
   const std::vector<AblationVerdict> verdicts = decide(cells, options.smallest_effect);
   print_verdicts(verdicts);
+  if (options.store)
+    for (const std::string& file : options.files) store_verdicts(file, options.smallest_effect);
   if (!options.report.empty()) write_file_atomically(options.report, ablation_report(cells, verdicts));
 }
 
@@ -122,6 +130,8 @@ void add_verdict(CLI::App& parent) {
   auto options = std::make_shared<VerdictOptions>();
   command->add_option("FILES", options->files, "JSON lines (default: standard input)");
   command->add_option("--report", options->report, "Write the whole as a page of Markdown");
+  command->add_flag("--store", options->store,
+                    "Keep each file's verdicts in it, behind its cells, in place of earlier ones");
   add_effect(command, &options->smallest_effect);
   add_common(command, options.get(),
              "  assay ablate verdict < rows.jsonl\n"

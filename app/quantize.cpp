@@ -132,6 +132,7 @@ void print_coverage(const std::vector<ExpertCoverage>& coverage) {
 
 void print_result(const Options& options, const QuantizeResult& result, const Checkpoint& source) {
   print_size(result.plan, source);
+  if (result.calibration) say("{}\n", result.calibration->line());
   print_coverage(expert_coverage(result.plan, result.reports));
   double worst = -1;
   std::size_t worst_index = 0;
@@ -160,15 +161,21 @@ void print_result(const Options& options, const QuantizeResult& result, const Ch
 }
 
 void print_rotation(const RotationReport& rotation) {
-  double fused = 0, rotated = 0;
+  Symmetry fused, rotated;  // means over matrices
   for (const RotatedTensor& tensor : rotation.tensors) {
-    fused += tensor.fused.group_skew;
-    rotated += tensor.rotated.group_skew;
+    fused.row_mean += tensor.fused.row_mean;
+    fused.group_skew += tensor.fused.group_skew;
+    rotated.row_mean += tensor.rotated.row_mean;
+    rotated.group_skew += tensor.rotated.group_skew;
   }
   const auto count = static_cast<double>(rotation.tensors.size());
-  say("rotated by a Hadamard matrix in blocks of {} of {}; asymmetry of groups {:.1f} % before, {:.1f} % "
-      "after\n",
-      rotation.block, rotation.size, 100 * fused / count, 100 * rotated / count);
+  say("rotated by a Hadamard matrix in blocks of {} of {}; mean of a row {:.2f} % of the largest weight "
+      "before, "
+      "{:.2f} % after (symmetric formats suit below 5 %); |min + max| of groups {:.1f} % and {:.1f} % of "
+      "their "
+      "range\n",
+      rotation.block, rotation.size, 100 * fused.row_mean / count, 100 * rotated.row_mean / count,
+      100 * fused.group_skew / count, 100 * rotated.group_skew / count);
   if (rotation.untied)
     say("note: rotation unties the head from the embedding: {} bytes more as stored in the source\n",
         rotation.untied_bytes);
@@ -228,6 +235,8 @@ void run(const Options& options) {
   prepare_calibration(options, request);
   prepare_measurement(options, request);
   const QuantizeResult result = quantize_model(request);
+  if (result.calibration && !result.calibration->warning().empty())
+    say_error("assay: warning: {}\n", result.calibration->warning());
   if (options.json)
     say_json(result.manifest);
   else

@@ -51,6 +51,8 @@ void visit_fields(CellType& cell, Visitor&& visit) {
 OrderedJson Cell::to_json() const {
   OrderedJson json = {{"type", "cell"}, {"schema", kSchema}};
   visit_fields(*this, [&](const char* name, const auto& value) { json[name] = value; });
+  if (!time.empty()) json["time"] = time;
+  if (evaluated_with_seed) json["evaluated_with_seed"] = *evaluated_with_seed;
   json["calib_tokens"] = batches * setting.tokens_per_batch;
   json["guard"] = true;  // rows never lose more than plain rounding on the calibration text: always on
   return json;
@@ -66,6 +68,9 @@ Cell Cell::from_json(const Json& json, const std::string& origin) {
     if constexpr (std::is_floating_point_v<Value>)
       if (!std::isfinite(value)) fail("{}: \"{}\" is {}, a number expected", origin, name, value);
   });
+  if (json.contains("time")) cell.time = json_get<std::string>(json, "time", origin);
+  if (json.contains("evaluated_with_seed"))
+    cell.evaluated_with_seed = json_get<std::uint64_t>(json, "evaluated_with_seed", origin);
   return cell;
 }
 

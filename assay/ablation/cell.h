@@ -3,6 +3,7 @@
 // what it lost. Rows are JSON lines that stand for themselves: verdicts are computed from them alone.
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -44,6 +45,10 @@ struct Cell {
   double divergence = 0;      // mean KL from the original, nats
   double top1_agreement = 0;  // share
   double milliseconds = 0;    // rounding and evaluation
+  std::string time;           // when it was finished, UTC; empty in rows of older versions
+  /// The evaluation is that of the same artifact under an earlier seed (plain rounding is the same for all):
+  /// its time is in that row alone.
+  std::optional<std::uint64_t> evaluated_with_seed;
 
   OrderedJson to_json() const;
   /// Throws Error naming `origin` and the field.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <ctime>
 #include <filesystem>
 #include <numbers>
 #include <optional>
@@ -30,6 +31,16 @@ constexpr std::size_t kFileLimit = std::size_t{64} << 20;
 
 double milliseconds_since(Clock::time_point start) {
   return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
+}
+
+/// "2026-07-31T12:00:00Z".
+std::string utc_now() {
+  const std::time_t now = std::time(nullptr);
+  std::tm parts{};
+  gmtime_r(&now, &parts);
+  char text[32];
+  std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &parts);
+  return text;
 }
 
 /// The model in one format under one draw, as it grows matrix by matrix.
@@ -206,7 +217,7 @@ class Ablation {
       draw.rounding.push_back(rounding);
     }
     round_all(draw, subjects, text, seed);
-    evaluate_all(draw);
+    evaluate_all(draw, seed);
 
     std::vector<Cell> cells;
     for (std::size_t f = 0; f < options_.formats.size(); ++f)
@@ -218,9 +229,10 @@ class Ablation {
         cell.batches = variant.batches;
         cell.order = order_names(variant.orders);
         cell.artifact_sha256 = variant.artifact.hex();
-        cell.heldout_relative = cell.heldout_loss / variant.heldout_square;
+        cell.heldout_relative = variant.heldout_square > 0 ? cell.heldout_loss / variant.heldout_square : 0;
         cell.predicted_gain /= static_cast<double>(variant.matrices.size());
         cell.clip_rate = variant.clipped / variant.weights;
+        cell.time = utc_now();
         cells.push_back(cell);
       }
     return cells;
@@ -275,7 +287,7 @@ class Ablation {
 
   /// All variants over the corpus, with the original in lockstep. Plain rounding is the same for every seed
   /// and measured once.
-  void evaluate_all(Draw& draw) {
+  void evaluate_all(Draw& draw, std::uint64_t seed) {
     std::vector<Variant*> variants;
     for (auto& of_format : draw.variants)
       for (Variant& variant : of_format)
@@ -297,8 +309,10 @@ class Ablation {
                                          corpus_.tokens, options_.evaluate);
       const auto bytes = static_cast<double>(
           scored_bytes(corpus_, *model_.tokenizer, result, options_.evaluate.windows.protocol).bytes);
-      for (std::size_t i = 0; i < variants.size(); ++i)
-        known_[variants[i]->artifact.hex()] = losses(result, i, bytes);
+      for (std::size_t i = 0; i < variants.size(); ++i) {
+        Cell& known = known_[variants[i]->artifact.hex()] = losses(result, i, bytes);
+        known.seed = seed;
+      }
     }
     for (auto& of_format : draw.variants)
       for (Variant& variant : of_format) {
@@ -310,7 +324,10 @@ class Ablation {
         cell.original_bits_per_byte = measured.original_bits_per_byte;
         cell.divergence = measured.divergence;
         cell.top1_agreement = measured.top1_agreement;
-        cell.milliseconds += measured.milliseconds;
+        if (measured.seed == seed)
+          cell.milliseconds += measured.milliseconds;
+        else
+          cell.evaluated_with_seed = measured.seed;
       }
   }
 

@@ -96,6 +96,17 @@ Claim claim_of(const AblationVerdict& verdict) {
   return Claim::no_lift_shown;
 }
 
+/// Without those that are empty.
+std::vector<std::string_view> lines_of(std::string_view text) {
+  std::vector<std::string_view> lines;
+  while (!text.empty()) {
+    const std::size_t end = text.find('\n');
+    if (end != 0) lines.push_back(text.substr(0, end));
+    text.remove_prefix(end == std::string_view::npos ? text.size() : end + 1);
+  }
+  return lines;
+}
+
 OrderedJson number_or_null(const std::optional<double>& value) {
   return value && std::isfinite(*value) ? OrderedJson(*value) : OrderedJson(nullptr);
 }
@@ -161,6 +172,16 @@ std::vector<AblationVerdict> decide(const std::vector<Cell>& cells, double small
     }
   }
   return all;
+}
+
+std::string with_verdicts(std::string_view lines, const std::string& origin, double smallest_effect) {
+  const std::vector<AblationVerdict> verdicts = decide(read_cells(lines, origin), smallest_effect);
+  std::string rows;
+  for (const std::string_view line : lines_of(lines))
+    if (const Json row = parse_json(line, origin); json_get<std::string>(row, "type", origin) == "cell")
+      rows += std::string(line) + "\n";
+  for (const AblationVerdict& verdict : verdicts) rows += verdict.to_json().dump() + "\n";
+  return rows;
 }
 
 OrderedJson AblationVerdict::to_json() const {

@@ -49,6 +49,10 @@ struct AblationVerdict {
 /// there twice, or cells of one model that were made differently.
 std::vector<AblationVerdict> decide(const std::vector<Cell>& cells, double smallest_effect);
 
+/// The rows of a file with the verdicts of its cells behind them; earlier verdicts are replaced, cells stay
+/// as they are, byte for byte.
+std::string with_verdicts(std::string_view lines, const std::string& origin, double smallest_effect);
+
 /// The whole as a page of Markdown: settings, every mean, every raw difference, every claim in words.
 std::string ablation_report(const std::vector<Cell>& cells, const std::vector<AblationVerdict>& verdicts);
 

@@ -70,8 +70,8 @@ std::vector<Step> steps_of(const std::vector<Choice>& choices, std::uint64_t ste
   std::vector<Step> steps;
   for (const std::size_t c : by_bytes)
     if (steps.empty() || choices[c].damage < steps.back().damage)
-      steps.push_back({c, static_cast<std::size_t>(ceil_divide(choices[c].bytes - smallest, step)),
-                       choices[c].damage});
+      steps.push_back(
+          {c, static_cast<std::size_t>(ceil_divide(choices[c].bytes - smallest, step)), choices[c].damage});
   return steps;
 }
 
@@ -110,8 +110,8 @@ std::vector<std::size_t> allocate(const std::vector<std::vector<Choice>>& items,
 
   // One pass keeps every so-manieth row; going back, the rows between two of them are made again. What an
   // item took is found from the rows before and behind it, which are the same bits as in the first pass.
-  const auto segment =
-      std::max<std::size_t>(1, static_cast<std::size_t>(std::ceil(std::sqrt(static_cast<double>(items.size())))));
+  const auto segment = std::max<std::size_t>(
+      1, static_cast<std::size_t>(std::ceil(std::sqrt(static_cast<double>(items.size())))));
   std::vector<Row> kept;
   Row row(width, 0.0), next;
   for (std::size_t i = 0; i < items.size(); ++i) {

@@ -84,7 +84,6 @@ class PanelRounding {
         report.loss += best_.loss[r];
         if (plain.loss[r] > 0 && !(best_.loss[r] < plain.loss[r])) ++report.rows_plain;
       }
-    if (getenv("ASSAY_RATIO")) for (std::size_t r=0;r<rows_;++r) fmt::print(stderr,"RATIO {} {:.3f} {:.3f} {:.3f}\n", format_.name(), best_.squared[r]/plain.squared[r], searched.squared[r]/plain.squared[r], best_.loss[r]/plain.loss[r]); // XXX
     report.rows = rows_;
     report.rows_guarded = static_cast<std::uint64_t>(std::ranges::count(guarded_, true));
     count_clipped(report);
@@ -177,7 +176,7 @@ class PanelRounding {
   const CalibratedRoundingOptions& options_;
   std::size_t units_;
   Candidate best_;
-  std::vector<double> limit_;   // of each row's squared error
+  std::vector<double> limit_;  // of each row's squared error
   std::vector<bool> guarded_;  // rows
 };
 
@@ -286,12 +285,10 @@ RoundedMatrix round_calibrated(const Format& format, std::span<const float> weig
   const std::size_t columns = measured.columns;
   assert(weights.size() == rows * columns);
   if (!(measured.trace() > kLeastSquare * static_cast<double>(columns)))
-    return round_without_inputs(format, weights, rows, columns, measured.tokens, "its inputs are all zero",
-                                report);
+    return round_without_inputs(format, weights, rows, columns, measured.tokens, kZeroInputs, report);
   report.effective_tokens = effective_tokens(measured, options.distinct_share);
   const Shrinkage shrinkage = shrinkage_for(report.effective_tokens, columns);
   report.shrinkage = shrinkage.correlations;
-  if (getenv("ASSAY_RATIO")) { double s=0,s2=0; const auto dg=measured.diagonal(); for (double v: dg) {s+=v;s2+=v*v;} fmt::print(stderr,"HESS K {} n {} share {:.4f} PR {:.2f} PRdiag {:.1f} maxdiag/mean {:.1f}\n",columns,measured.tokens,options.distinct_share,participation_ratio(measured),s*s/s2,*std::ranges::max_element(dg)/(s/double(columns))); } // XXX
   const bool whole = shrinkage.correlations == 0 && shrinkage.diagonal == 0;
   const Hessian shrunk = whole ? Hessian{} : shrink(measured, shrinkage);
   const Hessian& hessian = whole ? measured : shrunk;

@@ -9,6 +9,7 @@
 #include "assay/base/heap.h"
 #include "assay/base/json_text.h"
 #include "assay/model/checksums.h"
+#include "assay/quantize/calibration_summary.h"
 #include "assay/quantize/expert_coverage.h"
 #include "assay/quantize/experts_apart.h"
 #include "assay/quantize/mlx_conventions.h"
@@ -142,8 +143,17 @@ QuantizeResult quantize_model(const QuantizeRequest& request) {
   result.reports = run_quantizer(request, result.plan, *writer, store ? &*store : nullptr);
   const ManifestInput input{request.recipe, result.plan, result.reports, container, texts_behind(request)};
   OrderedJson manifest = make_manifest(input);
+  // How well symmetric formats suit embedding and head, whether rotated or not.
+  for (const Tensor& tensor : request.source->tensors)
+    if (const Role role = require_role(tensor.name, request.source->path);
+        role == Role::embedding || role == Role::head)
+      manifest["symmetry"][tensor.name] = symmetry_json(symmetry_of(tensor));
   if (request.rotation) manifest["rotation"] = rotation_json(*request.rotation);
-  if (store) manifest["calibration"] = describe_calibration(*request.calibration);
+  if (store) {
+    manifest["calibration"] = describe_calibration(*request.calibration);
+    result.calibration = summarise_calibration(request.calibration->text, result.reports);
+    manifest["calibration"]["outcome"] = result.calibration->to_json();
+  }
   if (const auto coverage = expert_coverage(result.plan, result.reports); !coverage.empty())
     manifest["expert_coverage"] = coverage_json(coverage);
   if (!request.measure) manifest["not_measured"] = request.why_not_measured;

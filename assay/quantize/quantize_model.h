@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "assay/quantize/calibration_summary.h"
 #include "assay/quantize/manifest.h"
 #include "assay/quantize/rotation.h"
 
@@ -27,6 +28,7 @@ struct QuantizeResult {
   Plan plan;
   std::vector<TensorReport> reports;
   Json manifest;  // as written
+  std::optional<CalibrationSummary> calibration;
 };
 
 /// The texts that the finished model, its recipe and its ancestors were made on: none of them may measure it.

@@ -20,6 +20,7 @@
 #include "assay/model/checksums.h"
 #include "assay/parallel/threads.h"
 #include "assay/quantize/manifest.h"
+#include "assay/storage/tensor_blocks.h"
 
 namespace assay {
 namespace {
@@ -200,15 +201,27 @@ Json rotated_config(const Checkpoint& source, const RotationPlan& plan, const Ro
   return config;
 }
 
-OrderedJson symmetry_json(const Symmetry& symmetry) {
-  return {{"row_mean", symmetry.row_mean}, {"group_skew", symmetry.group_skew}};
-}
-
 bool is_made(const RotationStep& step) {
   return step.action != RotationAction::keep;
 }
 
 }  // namespace
+
+Symmetry symmetry_of(const Tensor& tensor) {
+  const MatrixShape shape = as_matrix(tensor.shape);
+  const std::vector<RowBlock> blocks = row_blocks(*tensor.format, shape);
+  std::vector<SymmetrySums> parts(blocks.size());
+  parallel_for(blocks.size(), [&](std::size_t b) {
+    std::vector<float> rows(blocks[b].rows * shape.columns);
+    decode_rows(tensor, blocks[b].first_row, blocks[b].rows, rows);
+    parts[b] = sums_of(rows, shape.columns);
+  });
+  return total(parts);
+}
+
+OrderedJson symmetry_json(const Symmetry& symmetry) {
+  return {{"row_mean", symmetry.row_mean}, {"group_skew", symmetry.group_skew}};
+}
 
 CheckpointPtr apply_rotation(const CheckpointPtr& source, const RotationPlan& plan, const Rotation& rotation,
                              const std::string& scratch_directory, std::vector<RotatedTensor>* tensors) {

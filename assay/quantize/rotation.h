@@ -26,6 +26,10 @@ struct Symmetry {
   double group_skew = 0;
 };
 
+/// Of a tensor as it is stored, a few rows at a time.
+Symmetry symmetry_of(const Tensor& tensor);
+OrderedJson symmetry_json(const Symmetry& symmetry);
+
 struct RotatedTensor {
   std::string name;
   Symmetry fused, rotated;  // before and after the rotation

@@ -18,7 +18,7 @@ class Visitors {
   std::size_t among(const std::string& tensor, std::size_t tokens) const;
 
  private:
-  std::map<int, std::size_t> routed_;                                              // tokens of a layer so far
+  std::map<int, std::size_t> routed_;                                           // tokens of a layer so far
   std::map<std::pair<int, std::uint32_t>, std::vector<std::size_t>> visitors_;  // of a layer's expert
 };
 

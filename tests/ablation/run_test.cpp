@@ -6,6 +6,7 @@
 #include "assay/parallel/threads.h"
 #include "assay/quantize/quantize_model.h"
 #include "tests/quantize/generated_model.h"
+#include "tests/quantize/moe_config.h"
 #include "tests/support.h"
 
 namespace assay::test {
@@ -65,6 +66,8 @@ std::vector<std::string> without_time(const std::vector<Cell>& cells) {
   std::vector<std::string> lines;
   for (Cell cell : cells) {
     cell.milliseconds = 0;
+    cell.time.clear();
+    cell.evaluated_with_seed.reset();  // another run has not seen the other seed
     lines.push_back(cell.to_json().dump());
   }
   return lines;
@@ -98,6 +101,67 @@ TEST_F(AblationRunTest, MakesEveryCellAndCalibrationLowersItsOwnLoss) {
   EXPECT_NE(find(cells, "khw3", 1, 4).artifact_sha256, find(cells, "khw3", 2, 4).artifact_sha256);
   EXPECT_NE(find(cells, "khw3", 1, 2).artifact_sha256, find(cells, "khw3", 1, 4).artifact_sha256);
   EXPECT_EQ(without_time(read_cells(read_bytes(rows), rows)), without_time(cells));
+}
+
+// The same calibration text, another text to measure on: what calibration sees must not move, what is held
+// out must.
+TEST_F(AblationRunTest, HeldOutLossIsTakenOnTheHeldOutText) {
+  options.seeds = {1};
+  const std::vector<Cell> first = run();
+  write_bytes(folder.file("test.txt"), made_up_text(3, 150));
+  corpus = load_corpus(model, {folder.file("test.txt"), 0, 1});
+  rows = folder.file("other.jsonl");
+  const std::vector<Cell> second = run();
+  for (const char* format : {"khw3", "int6-row"})
+    for (const std::uint64_t n : {0, 2, 4}) {
+      const Cell& a = find(first, format, 1, n);
+      const Cell& b = find(second, format, 1, n);
+      EXPECT_EQ(a.artifact_sha256, b.artifact_sha256) << format << n;
+      EXPECT_EQ(a.calibration_loss, b.calibration_loss) << format << n;
+      EXPECT_NE(a.heldout_loss, b.heldout_loss) << format << n;
+    }
+}
+
+TEST_F(AblationRunTest, RowsTellWhenTheyWereMadeAndWhichTimeTheyShare) {
+  const std::vector<Cell> cells = run();
+  for (const Cell& cell : cells) {
+    EXPECT_THAT(cell.time, testing::MatchesRegex("2[0-9]+-[0-9]+-[0-9]+T[0-9]+:[0-9]+:[0-9]+Z"));
+    const bool shared = cell.batches == 0 && cell.seed == 2;  // plain rounding was measured with seed 1
+    EXPECT_EQ(cell.evaluated_with_seed, shared ? std::optional<std::uint64_t>(1) : std::nullopt);
+  }
+  EXPECT_LT(find(cells, "khw3", 2, 0).milliseconds, find(cells, "khw3", 1, 0).milliseconds);
+  const std::vector<Cell> read = read_cells(read_bytes(rows), rows);
+  EXPECT_EQ(read[0].time, cells[0].time);
+}
+
+// Experts see their visitors alone: in order, the calibration text's first.
+TEST_F(AblationRunTest, TakesAMixtureWhoseExpertsSeeAFewTokensOrNone) {
+  Json config = moe_config("qwen3_moe", 16);
+  config["vocab_size"] = 8192;
+  config["num_experts_per_tok"] = 1;
+  std::vector<GeneratedTensor> tensors;
+  for (const ExpectedTensor& tensor : expected_tensors(config).value())
+    tensors.push_back({tensor.name, tensor.shape});
+  write_model(folder.file("mixture"), config, tensors);
+  model.checkpoint = open_model(folder.file("mixture"));
+  model.model = Model::load(model.checkpoint);
+  options.batches = {0, 1, 4};
+  const std::vector<Cell> cells = run();
+  EXPECT_EQ(cells.size(), 2u * 3 * 2);
+  for (const Cell& cell : cells) {
+    EXPECT_TRUE(std::isfinite(cell.heldout_relative));
+    EXPECT_GT(cell.divergence, 0);
+  }
+  EXPECT_LT(find(cells, "khw3", 1, 4).calibration_loss, find(cells, "khw3", 1, 0).calibration_loss);
+  QuantizeRequest request;  // the same plain artefact by the other way
+  request.source = model.checkpoint;
+  Rule rule;
+  rule.roles = {"linear"};
+  rule.format = "khw3";
+  request.recipe = Recipe{"plain", "", {rule}, false};
+  request.out = folder.file("plain");
+  quantize_model(request);
+  EXPECT_EQ(artifact_hash(*open_model(request.out)), find(cells, "khw3", 1, 0).artifact_sha256);
 }
 
 // What no calibration makes is what the quantise journey writes, byte for byte, though it goes another way.

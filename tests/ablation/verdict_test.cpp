@@ -196,5 +196,20 @@ TEST(AblationReport, SaysWhatWasFound) {
   EXPECT_THAT(page, HasSubstr("| pass | lift |"));
 }
 
+// Rows keep their bytes, fields of other versions included; verdicts are replaced, not added up.
+TEST(AblationVerdict, VerdictsAreStoredBehindTheirRows) {
+  std::string rows;
+  for (const Cell& each : cells_of({-0.01}, 1e-5)) {
+    OrderedJson json = each.to_json();
+    json["note"] = "kept";
+    rows += json.dump() + "\n";
+  }
+  const std::string whole = with_verdicts(rows, "rows.jsonl", 0.001);
+  EXPECT_EQ(whole.substr(0, rows.size()), rows);
+  EXPECT_EQ(whole.substr(rows.size()), lines(decide(read_cells(rows, "rows.jsonl"), 0.001)));
+  EXPECT_EQ(with_verdicts(whole, "rows.jsonl", 0.001), whole);
+  EXPECT_NE(with_verdicts(whole, "rows.jsonl", 0.1), whole);
+}
+
 }  // namespace
 }  // namespace assay::test

@@ -412,16 +412,94 @@ TEST(CalibratedRoundingTest, FewerTokensThanColumnsSucceedWithTheDampingSaid) {
   }
 }
 
-TEST(CalibratedRoundingTest, HopelessHessiansAreErrorsNotPlainRounding) {
+// A run goes on where a layer's inputs are of no use, and says so.
+TEST(CalibratedRoundingTest, HopelessHessiansLeaveTheSearchAndInputsOfZeroTheWeights) {
   const std::vector<float> weights = gaussian(4 * 32, 30);
   Matrix indefinite = Matrix::Constant(32, 32, 9.0);
   indefinite.diagonal().setOnes();
   for (const char* name : {"khq4", "int6-row"}) {
-    EXPECT_ERROR(calibrate(*find_format(name), weights, 4, to_hessian(indefinite)), "32 x 32 Hessian",
-                 "not positive definite");
-    EXPECT_ERROR(calibrate(*find_format(name), weights, 4, to_hessian(Matrix::Zero(32, 32))), "calibration",
-                 "mean square of 0");
+    const FormatPtr format = find_format(name);
+    const Outcome searched = calibrate(*format, weights, 4, to_hessian(indefinite));
+    EXPECT_NE(searched.report.without_inputs.find("not positive definite"), std::string::npos);
+    EXPECT_EQ(searched.report.damping, 0);
+    const Outcome blind = calibrate(*format, weights, 4, to_hessian(Matrix::Zero(32, 32)));
+    EXPECT_EQ(blind.report.without_inputs, kZeroInputs);
+    EXPECT_EQ(blind.codes, round_by_weights(*format, weights, 4, 32).codes);
+    EXPECT_EQ(blind.report.rows, 4u);
+    EXPECT_TRUE(calibrate(*format, weights, 4, random_hessian(Inputs::correlated, 32, 3))
+                    .report.without_inputs.empty());
   }
+}
+
+/// Inputs that all point one way: what is left of a text of one word.
+Hessian one_direction(std::size_t columns, unsigned seed, std::uint64_t tokens = 1'000'000) {
+  const Matrix direction = random_matrix(1, columns, seed);
+  return to_hessian(direction.transpose() * direction, tokens);
+}
+
+std::vector<double> squares(const Format& format, const Encoded& stored, const std::vector<float>& weights,
+                            std::size_t columns) {
+  const Matrix error = errors(weights, read_back(format, stored, weights.size(), columns), columns);
+  return by_granule(error.rowwise().squaredNorm(), format.row_granule(columns));
+}
+
+TEST(CalibratedRoundingTest, NoRowStraysFarFromItsWeights) {
+  std::uint64_t guarded = 0;
+  for_each_format(encodes, [&](const Format& format) {
+    for (const auto& [rows, columns] : shapes_for(format)) {
+      const std::vector<float> weights = gaussian(rows * columns, 61);
+      const Outcome outcome =
+          calibrate(format, weights, rows, one_direction(columns, 62), {.search = {.points = 8}});
+      const auto plain = squares(format, encode(format, weights, columns), weights, columns),
+                 stored = squares(format, outcome, weights, columns);
+      for (std::size_t g = 0; g < plain.size(); ++g)
+        EXPECT_LE(stored[g], kFarthest * plain[g] * (1 + 1e-9)) << columns << " columns, rows " << g;
+      guarded += outcome.report.rows_guarded;
+    }
+  });
+  EXPECT_GT(guarded, 0u);
+}
+
+TEST(CalibratedRoundingTest, TheGuardIsIdleOnInputsThatSpanTheColumns) {
+  for (const Inputs kind : {Inputs::independent, Inputs::correlated, Inputs::blocks})
+    for (const char* name : {"mlx2-g32-bf16", "khw3", "khq4", "mlx5-g32-bf16", "int6-row"}) {
+      const std::vector<float> weights = gaussian(32 * 128, 63);
+      const Outcome outcome = calibrate(*find_format(name), weights, 32, random_hessian(kind, 128, 64));
+      EXPECT_EQ(outcome.report.rows_guarded, 0u) << name << ", " << input_name(kind);
+      EXPECT_EQ(outcome.report.shrinkage, 0) << name << ", " << input_name(kind);
+    }
+}
+
+// A thousand tokens of which a few are new: hardly more than the weights is used.
+TEST(CalibratedRoundingTest, RepeatedTokensCountOnce) {
+  const FormatPtr format = find_format("khq4");
+  const std::vector<float> weights = gaussian(16 * 128, 65);
+  const auto total = [&](const Encoded& stored) {
+    const auto rows = squares(*format, stored, weights, 128);
+    return std::accumulate(rows.begin(), rows.end(), 0.0);
+  };
+  RoundedMatrix by_weights = round_by_weights(*format, weights, 16, 128);
+  const double least = total({by_weights.params, by_weights.codes});
+  const Outcome trusting = calibrate(*format, weights, 16, one_direction(128, 66, 2048));
+  const Outcome wary =
+      calibrate(*format, weights, 16, one_direction(128, 66, 2048), {.distinct_share = 0.004});
+  EXPECT_NEAR(wary.report.effective_tokens, 8.2, 0.1);
+  EXPECT_GT(wary.report.shrinkage, 0.8);
+  EXPECT_GT(total(trusting), 1.5 * least);
+  EXPECT_LT(total(wary), 1.15 * least);
+}
+
+TEST(CalibratedRoundingTest, ConstantRowsAndDeadColumnsAreHeld) {
+  for_each_format(encodes, [&](const Format& format) {
+    std::vector<float> weights = gaussian(4 * 128, 67);
+    std::fill_n(weights.begin(), 128, 0.25f);
+    std::fill_n(weights.begin() + 128, 128, 0.0f);
+    const Outcome outcome = calibrate(format, weights, 4, random_hessian(Inputs::dead_columns, 128, 68),
+                                      {.search = {.points = 8}});
+    EXPECT_TRUE(outcome.report.without_inputs.empty());
+    for (const float value : read_back(format, outcome, weights.size(), 128))
+      ASSERT_TRUE(std::isfinite(value));
+  });
 }
 
 TEST(CalibratedRoundingTest, WeightsThatTheFormatCannotHoldAreErrors) {
@@ -512,17 +590,26 @@ TEST(CalibratedRoundingTest, PlainRoundingThatIsPerfectIsNotCountedAsKept) {
 
 TEST(CalibratedRoundingTest, ReportsAddUpAndAreWrittenDown) {
   CalibratedRoundingReport total = {.damping = 0.1, .predicted_gain = 0.5, .tokens_per_column = 4};
-  total.add({.plain_loss = 2, .loss = 1, .rows = 3, .rows_plain = 1, .clipped = 5, .weights = 60});
+  total.add({.plain_loss = 2,
+             .loss = 1,
+             .rows = 3,
+             .rows_plain = 1,
+             .clipped = 5,
+             .weights = 60,
+             .rows_guarded = 2});
   total.add({.plain_loss = 4, .loss = 0.5, .rows = 1, .rows_plain = 0, .clipped = 2, .weights = 20});
   EXPECT_EQ(total.weights, 80u);
   EXPECT_EQ(total.to_json(), OrderedJson({{"plain_loss", 6.0},
                                           {"loss", 1.5},
                                           {"rows", 4},
                                           {"rows_plain", 1},
+                                          {"rows_guarded", 2},
                                           {"damping", 0.1},
                                           {"predicted_gain", 0.5},
                                           {"tokens_per_column", 4.0},
                                           {"tokens", 0},
+                                          {"effective_tokens", 0.0},
+                                          {"shrinkage", 0.0},
                                           {"clipped", 7}}));
 }
 

@@ -108,6 +108,19 @@ TEST(HessianTest, DiagonalAndTraceAreThoseOfTheMatrix) {
   for (std::size_t i = 0; i < 6; ++i) EXPECT_EQ(hessian.diagonal()[i], hessian.at(i, i));
 }
 
+// Rows fill one panel and a part of the next.
+TEST(HessianTest, OutputLossIsThatOfEveryRow) {
+  constexpr std::size_t kColumns = 24;
+  const Hessian hessian = make_hessian(uneven_inputs(90, kColumns), 90, kColumns);
+  for (const std::size_t rows : {1u, 63u, 64u, 65u, 130u}) {
+    const std::vector<float> weights = gaussian(rows * kColumns, 3), stored = gaussian(rows * kColumns, 4);
+    const double expected = row_losses(errors(weights, stored, kColumns), to_matrix(hessian)).sum();
+    EXPECT_NEAR(output_loss(hessian, weights, stored), expected, 1e-12 * expected) << rows;
+    const std::vector<float> zeros(weights.size());
+    EXPECT_EQ(output_loss(hessian, weights, {}), output_loss(hessian, weights, zeros)) << rows;
+  }
+}
+
 TEST(HessianTest, NoTokensMakeAMatrixOfZeros) {
   const Hessian hessian = make_hessian({}, 0, 5);
   EXPECT_EQ(hessian.values, std::vector<double>(25, 0.0));

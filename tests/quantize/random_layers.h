@@ -70,7 +70,7 @@ inline Matrix random_second_moments(Inputs kind, std::size_t columns, unsigned s
   return moments;
 }
 
-inline Hessian to_hessian(const Matrix& moments, std::uint64_t tokens = 1000) {
+inline Hessian to_hessian(const Matrix& moments, std::uint64_t tokens = 1'000'000) {
   Hessian hessian{static_cast<std::size_t>(moments.rows()), tokens, {}};
   for (Eigen::Index i = 0; i < moments.rows(); ++i)
     for (Eigen::Index j = 0; j < moments.cols(); ++j) hessian.values.push_back(moments(i, j));
