@@ -57,17 +57,15 @@ std::string render_parity_report(const ParityReportInput& input, const Tokenizer
       "reference choice "
       "with a top-2 margin of at most {} logits is undecidable\n\n",
       printable(input.model), printable(input.reference), input.options.margin_tolerance);
-      input.model, input.reference, input.options.margin_tolerance);
-      if (input.reference_check) text += fmt::format("{}\n\n", input.reference_check->sentence);
-      for (std::size_t i = 0; i < input.cases.size(); ++i)
-        text += fmt::format("## Prompt {}: {}\n\n{}\n", i + 1, quote(input.cases[i].prompt),
-                            render_case(input.cases[i], input.results[i], tokenizer));
-      std::size_t counts[3] = {};
-      for (const ParityResult& result : input.results) ++counts[static_cast<std::size_t>(result.verdict)];
-      return text +
-             fmt::format("## Verdict\n\n{} of {} prompts equal, {} undecidable, {} mismatched: **{}**\n",
-                         counts[0], input.results.size(), counts[1], counts[2],
-                         parity_verdict_name(overall_verdict(input.results)));
+  if (input.reference_check) text += fmt::format("{}\n\n", input.reference_check->sentence);
+  for (std::size_t i = 0; i < input.cases.size(); ++i)
+    text += fmt::format("## Prompt {}: {}\n\n{}\n", i + 1, quote(input.cases[i].prompt),
+                        render_case(input.cases[i], input.results[i], tokenizer));
+  std::size_t counts[3] = {};
+  for (const ParityResult& result : input.results) ++counts[static_cast<std::size_t>(result.verdict)];
+  return text + fmt::format("## Verdict\n\n{} of {} prompts equal, {} undecidable, {} mismatched: **{}**\n",
+                            counts[0], input.results.size(), counts[1], counts[2],
+                            parity_verdict_name(overall_verdict(input.results)));
 }
 
 OrderedJson parity_json(const ParityReportInput& input) {
