@@ -147,6 +147,7 @@ OrderedJson as_json(const Measurement& measurement, const Corpus& corpus,
 void run(const Options& options) {
   const std::string model = options.model.empty() ? bundled_model() : options.model;
   const LoadedModel original = load_model(model, {.linear = {Residency::automatic}});
+  const Corpus corpus = load_corpus(original, {options.text, options.tokens, options.seed, options.any_text});
   const Workspace workspace(options.out + "/models", options.keep);
   if (!options.json)
     fmt::print("{}: {} recipes, measured on {} tokens {}\n", model, options.recipes.size(), options.tokens,
@@ -160,7 +161,6 @@ void run(const Options& options) {
       for (const std::string& note : result.plan.notes) fmt::print("note: {}: {}\n", recipe, note);
     quantised.push_back(load_model(out, {.linear = {Residency::automatic}}));
   }
-  const Corpus corpus = load_corpus(original, {options.text, options.tokens, options.seed, options.any_text});
   const Measurement measurement = measure(quantised, &original, corpus, {});
   const std::vector<Comparison> verdicts = decided_against_original(measurement);
 
