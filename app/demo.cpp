@@ -149,6 +149,7 @@ OrderedJson as_json(const Measurement& measurement, const Corpus& corpus,
 void run(const Options& options) {
   const std::string model = options.model.empty() ? bundled_model() : options.model;
   const LoadedModel original = load_model(model, {.linear = {Residency::automatic}});
+  const Corpus corpus = load_corpus(original, {options.text, options.tokens, options.seed, options.any_text});
   const Workspace workspace(options.out, options.keep);
   if (!options.json)
     say("{}: {} recipes, measured on {} tokens {}\n", model, options.recipes.size(), options.tokens,
@@ -162,7 +163,6 @@ void run(const Options& options) {
       for (const std::string& note : result.plan.notes) say("note: {}: {}\n", recipe, note);
     quantised.push_back(load_model(out, {.linear = {Residency::automatic}}));
   }
-  const Corpus corpus = load_corpus(original, {options.text, options.tokens, options.seed, options.any_text});
   refuse_calibration_text(quantised, corpus);
   const Measurement measurement = measure(quantised, &original, corpus, {});
   const std::vector<Comparison> verdicts = decided_against_original(measurement);

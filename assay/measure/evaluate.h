@@ -23,10 +23,10 @@ std::string_view mode_name(EvaluationMode mode);
 struct EvaluateOptions {
   WindowOptions windows;
   EvaluationMode mode = EvaluationMode::prefill;
-  /// Put in the place of the first token of every window: chunks of a model that wants BOS begin with it.
-  std::optional<TokenId> chunk_start = {};
   std::size_t batch =
       0;  // windows a batch; 0: 8 prefilling, 64 decoding, fewer where a model's KV cache is large
+  /// Put in the place of the first token of every window: chunks of a model that wants BOS begin with it.
+  std::optional<TokenId> chunk_start = {};
 };
 
 /// Distances of one model from the reference, one entry a scored token.

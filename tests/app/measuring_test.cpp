@@ -103,7 +103,8 @@ TEST_F(Measuring, WhatIsNoTextIsRefusedByEveryCommandThatReadsText) {
   test::write_bytes(wide, bytes);
   const std::string none = " --measure none";
   for (const std::string& command :
-       {"eval " + demo + " --text ", "compare " + demo + " " + demo + " --text ", "demo --recipes q4 --text ",
+       {"eval " + demo + " --text ", "compare " + demo + " " + demo + " --text ",
+        "demo --recipes q4 --out " + folder.file("demo") + " --text ",
         "gate " + demo + " --reference " + demo + " --any-reference --max-kld 1 --text ",
         "quantize " + demo + " " + folder.file("a") + " --recipe q4 --measure ",
         "quantize " + demo + " " + folder.file("b") + " --recipe q4 --method gptq --calib-tokens 512" + none +

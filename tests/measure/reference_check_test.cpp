@@ -65,10 +65,11 @@ TEST_F(ReferenceCheckTest, AModelIsNoReferenceOfItself) {
     EXPECT_EQ(check.relation, ReferenceRelation::same_files);
     EXPECT_ERROR(require_source(check, {}), quantised.path, "very same");
     EXPECT_NO_THROW(require_source(check, {.any = true}));
-    if (told)
+    if (told) {
       EXPECT_ERROR(require_source(check, {.same_is_refused = false}), "very same");
-    else
+    } else {
       EXPECT_NO_THROW(require_source(check, {.same_is_refused = false}));
+    }
   }
 }
 

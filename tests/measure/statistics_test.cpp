@@ -107,8 +107,8 @@ TEST(Statistics, ConstantValuesHaveAnIntervalOfNoWidth) {
   for (const double value : {0.0, 0.1, 1e-120}) {
     const std::vector<double> values(75, value);
     const RatioMean mean = ratio_mean(values, clusters);
-    EXPECT_NEAR(mean.mean, value, 1e-16 * value);
-    EXPECT_NEAR(mean.interval()->high - mean.interval()->low, 0, 1e-15 * value);
+    EXPECT_NEAR(mean.mean, value, 1e-15 * value);
+    EXPECT_NEAR(mean.interval()->high - mean.interval()->low, 0, 1e-14 * value);
     const Interval interval = bootstrap_bca(ratio_mean_statistic(values, clusters), 1, 25)[0];
     EXPECT_NEAR(interval.low, value, 1e-15 * value);
     EXPECT_NEAR(interval.high, value, 1e-15 * value);
