@@ -179,7 +179,7 @@ TEST(HostileText, AddedTokensAreFoundInLinearTime) {
   expect_quick([&] {
     EXPECT_EQ(almost.split(std::string(80000, 'a')).size(), 1U);
     EXPECT_EQ(almost.split(std::string(80000, 'a') + "bb").size(), 3U);
-    EXPECT_EQ(spaces.split(std::string(200000, ' ')).size(), 200000U);
+    EXPECT_EQ(spaces.split(std::string(100000, ' ')).size(), 100000U);
     EXPECT_EQ(AddedTokenFinder(many).split(repeat("9", 100000)).size(), 20000U);
   });
 }
