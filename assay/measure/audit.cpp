@@ -390,7 +390,7 @@ AuditReport audit_checkpoint(const Checkpoint& model, const Checkpoint* original
   for (std::string& note : doubts.notes) report.notes.push_back(std::move(note));
   for (TensorAudit& tensor : report.tensors) {
     judge_weights(tensor, doubts);
-    if (const Tensor* stored = model.find(tensor.name); tensor.facts)
+    if (const Tensor* stored = model.find(tensor.name); stored != nullptr && tensor.facts)
       judge_units(tensor, *stored->format, doubts);
   }
   judge_magnitudes(report);

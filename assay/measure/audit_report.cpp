@@ -75,10 +75,13 @@ std::string verdict(const AuditReport& report) {
     return fmt::format("sound: {} tensors{}", report.tensors.size(),
                        report.original.empty() ? ", looked at without an original" : "");
   const std::size_t tensors = suspects(report).size();
-  return fmt::format("WRONG: {} of {} tensors are suspicious{}", tensors, report.tensors.size(),
-                     report.of_checkpoint.empty()
-                         ? ""
-                         : fmt::format(", {} findings of the whole", report.of_checkpoint.size()));
+  return fmt::format(
+      "WRONG: {} of {} tensors are suspicious{}", tensors, report.tensors.size(),
+      report.of_checkpoint.empty()
+          ? ""
+          : fmt::format(", {} finding{} of the whole (first: {}: {})", report.of_checkpoint.size(),
+                        report.of_checkpoint.size() == 1 ? "" : "s", report.of_checkpoint[0].kind,
+                        report.of_checkpoint[0].why));
 }
 
 /// What a cell of the map is coloured by: the error against the original where there is one.
