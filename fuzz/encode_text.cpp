@@ -1,6 +1,7 @@
 // A text, and what is done to it before it is merged. Cut at zero bytes: normalizer, pre-tokenizer and added
 // tokens as tokenizer.json has them (empty: none, the pattern of GPT-2, none), then the text. The vocabulary
 // is fixed.
+#include <algorithm>
 #include <cstdint>
 #include <cstdlib>
 #include <string>

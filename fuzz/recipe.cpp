@@ -1,6 +1,7 @@
 // A recipe; behind a zero byte, a tensor's name that its patterns are held against.
 #include "assay/quantize/recipe.h"
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdlib>
 #include <string>
