@@ -5,6 +5,7 @@
 
 #include "assay/base/error.h"
 #include "assay/formats/table.h"
+#include "assay/model/completeness.h"
 #include "assay/parallel/threads.h"
 #include "assay/quantize/transcode.h"
 #include "tests/quantize/generated_model.h"
@@ -29,7 +30,7 @@ struct Fixture : testing::Test {
   QuantizeResult quantize(const std::string& recipe, const std::string& out,
                           Container container = Container::assay, const std::string& embed = "") {
     QuantizeRequest request;
-    request.source = open_model(source);
+    request.source = open_as_it_lies(source);
     request.recipe = load_recipe(recipe);
     request.plan.container = container;
     request.plan.embed = embed;
@@ -147,7 +148,7 @@ TEST_F(Quantize, RoutersBelowTheirFloorAreRefused) {
   write_model(folder.file("model"), llama_config(64, 96, 96), tensors);
   test::write_bytes(folder.file("r.json"), R"({"name": "r", "rules": [
       {"roles": ["linear", "router"], "format": "khw3"}]})");
-  EXPECT_ERROR(make_plan(open_model(folder.file("model")), load_recipe(folder.file("r.json")), {}),
+  EXPECT_ERROR(make_plan(open_as_it_lies(folder.file("model")), load_recipe(folder.file("r.json")), {}),
                "model.layers.0.mlp.gate.weight", "router would go to khw3", "floor of 8 bits");
 }
 

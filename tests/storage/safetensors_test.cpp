@@ -150,8 +150,8 @@ TEST(SafetensorsHeader, RefusesShapesThatWrap) {
 // [2^63, 0] takes no bytes: no size of the file would bound what rows cost.
 TEST(SafetensorsHeader, RefusesHugeDimensionsOfNothing) {
   for (const char* shape : {"[9223372036854775808,0]", "[0,1099511627776]", "[1000000,2,0]"})
-    EXPECT_ERROR(parse(raw_safetensors("{" + entry("t", "BF16", shape, "[0,0]") + "}", "")), "tensor t",
-                 "has no elements", std::string(shape).substr(1, 7));
+    EXPECT_ERROR(parse(raw_safetensors("{" + entry("t", "BF16", shape, "[0,0]") + "}", "")),
+                 "tensor t: shape [", "has no elements");
   EXPECT_EQ(parse(raw_safetensors("{" + entry("t", "BF16", "[7,0]", "[0,0]") + "}", ""))[0].shape,
             (Shape{7, 0}));
 }
