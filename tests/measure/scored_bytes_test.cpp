@@ -1,19 +1,22 @@
 // Bytes of text that scored tokens stand for, exactly, with tokenizers that put a space before the text.
 #include <gtest/gtest.h>
 
+#include <map>
+
 #include "assay/base/json.h"
-#include "assay/measure/measurement.h"
+#include "assay/measure/corpus.h"
 #include "tests/measure/fake_loaded.h"
 #include "tests/support.h"
 
 namespace assay {
 namespace {
 
-constexpr const char* kSentences =
-    "The city of London is the capital of England, and a river runs through it. Caf\u00e9s open at 7 in the "
-    "morning: nobody knows why. \u4f60\u597d is a greeting. In 1066 the Normans came, saw and stayed for "
-    "good. "
-    "What was built then may still be seen, where it was not pulled down again.";
+const std::string kKnown = "What was built then may still be seen, where it was not pulled down again.";
+/// The one model has a token for every byte, the other for these letters alone.
+const std::map<std::string, std::string> kTexts = {
+    {"sentencepiece_bpe.model",
+     "Caf\u00e9s open at 7 in London: nobody knows why. \u4f60\u597d! " + kKnown + " " + kKnown},
+    {"sentencepiece_unigram.model", kKnown + " " + kKnown + " " + kKnown + " " + kKnown}};
 
 LoadedModel sentencepiece_model(const std::string& name, bool adds_bos) {
   const Json config = {{"add_bos_token", adds_bos}, {"bos_token", "<s>"}};
@@ -33,11 +36,11 @@ LoadedModel sentencepiece_model(const std::string& name, bool adds_bos) {
 TEST(ScoredBytes, AreExactForSentencePiece) {
   const test::SingleThread single;
   const test::TemporaryFolder folder;
-  const std::string path = folder.file("text.txt"), text = kSentences;
-  test::write_bytes(path, text);
-  for (const char* name : {"sentencepiece_bpe.model", "sentencepiece_unigram.model"})
+  const std::string path = folder.file("text.txt");
+  for (const auto& [name, text] : kTexts)
     for (const bool bos : {false, true}) {
-      SCOPED_TRACE(std::string(name) + (bos ? " with BOS" : ""));
+      test::write_bytes(path, text);
+      SCOPED_TRACE(name + (bos ? " with BOS" : ""));
       const LoadedModel model = sentencepiece_model(name, bos);
       const Corpus whole = load_corpus(model, {path, 0, 1});
       ASSERT_EQ(whole.bos_added, bos);
@@ -50,7 +53,9 @@ TEST(ScoredBytes, AreExactForSentencePiece) {
       const auto bytes_of = [&](const Corpus& corpus, Protocol protocol, std::size_t window) {
         EvaluateOptions options;
         options.windows = {protocol, window, window / 2};
-        return measure(std::span(&model, 1), nullptr, corpus, options).bytes.bytes;
+        const EvaluatedModel entry{model.model.get(), "model"};
+        const Evaluation evaluation = evaluate(std::span(&entry, 1), std::nullopt, corpus.tokens, options);
+        return scored_bytes(corpus, *model.tokenizer, evaluation, protocol).bytes;
       };
       EXPECT_EQ(bytes_of(whole, Protocol::sliding, 16), text.size());
       const Corpus cut = load_corpus(model, {path, 60, 1});
