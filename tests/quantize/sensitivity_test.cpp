@@ -15,8 +15,8 @@ namespace {
 
 LoadedModel written(const std::string& path, const Json& config) {
   std::vector<GeneratedTensor> tensors;
-  for (const ExpectedTensor& tensor : expected_tensors(config).value())
-    tensors.push_back({tensor.name, tensor.shape});
+  const std::vector<ExpectedTensor> expected = expected_tensors(config).value();
+  for (const ExpectedTensor& tensor : expected) tensors.push_back({tensor.name, tensor.shape});
   write_model(path, config, tensors);
   LoadedModel model;
   model.checkpoint = open_model(path);
