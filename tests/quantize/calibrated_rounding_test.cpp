@@ -122,7 +122,7 @@ TEST(CalibratedRoundingTest, WithoutFeedbackTheSearchSeesTheDiagonalColumnByColu
     const FormatPtr format = find_format(name);
     Matrix moments = Matrix::Zero(index(columns), index(columns));
     for (std::size_t c = 0; c < columns; ++c)
-      moments(index(c), index(c)) = std::exp2(static_cast<double>(c % 11));
+      moments(index(c), index(c)) = std::exp2(static_cast<double>(c % 5));
     const Hessian hessian = to_hessian(moments);
     const std::vector<float> weights = gaussian(rows * columns, 9);
     std::vector<float> importance(weights.size());

@@ -61,6 +61,7 @@ TEST(SensitivityTest, ExpertsThatNoTokenVisitsAreWeighedByTheirWeights) {
   const TemporaryFolder folder;
   Json config = moe_config("qwen3_moe", 8);
   config["num_experts_per_tok"] = 1;
+  config.erase("shared_expert_intermediate_size");
   const LoadedModel model = written(folder.file("model"), config);
   const CalibrationText text = text_of({std::vector<TokenId>(32, 7), std::vector<TokenId>(32, 9)});
   for (const bool feedback : {true, false}) {
