@@ -33,7 +33,7 @@ double distinct_share(std::span<const std::vector<TokenId>> windows) {
   const auto total = static_cast<double>(runs.size());
   std::ranges::sort(runs);
   const auto repeated = std::ranges::unique(runs);
-  return 1 - static_cast<double>(repeated.size()) / total;
+  return (total - static_cast<double>(repeated.size())) / total;
 }
 
 double effective_tokens(const Hessian& hessian, double distinct_share) {

@@ -15,8 +15,8 @@ namespace {
 
 LoadedModel written(const std::string& path, const Json& config) {
   std::vector<GeneratedTensor> tensors;
-  for (const ExpectedTensor& tensor : expected_tensors(config).value())
-    tensors.push_back({tensor.name, tensor.shape});
+  const std::vector<ExpectedTensor> expected = expected_tensors(config).value();
+  for (const ExpectedTensor& tensor : expected) tensors.push_back({tensor.name, tensor.shape});
   write_model(path, config, tensors);
   LoadedModel model;
   model.checkpoint = open_model(path);
@@ -61,6 +61,7 @@ TEST(SensitivityTest, ExpertsThatNoTokenVisitsAreWeighedByTheirWeights) {
   const TemporaryFolder folder;
   Json config = moe_config("qwen3_moe", 8);
   config["num_experts_per_tok"] = 1;
+  config.erase("shared_expert_intermediate_size");
   const LoadedModel model = written(folder.file("model"), config);
   const CalibrationText text = text_of({std::vector<TokenId>(32, 7), std::vector<TokenId>(32, 9)});
   for (const bool feedback : {true, false}) {
