@@ -148,6 +148,7 @@ OrderedJson as_json(const Measurement& measurement, const Corpus& corpus,
 
 void run(const Options& options) {
   const std::string model = options.model.empty() ? bundled_model() : options.model;
+  for (const std::string& recipe : options.recipes) load_recipe(parse_variant(recipe).recipe);  // is it one?
   const LoadedModel original = load_model(model, {.linear = {Residency::automatic}});
   const Corpus corpus = load_corpus(original, {options.text, options.tokens, options.seed, options.any_text});
   const Workspace workspace(options.out, options.keep);

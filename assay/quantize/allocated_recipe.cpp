@@ -1,12 +1,25 @@
 #include "assay/quantize/allocated_recipe.h"
 
+#include <algorithm>
 #include <map>
+#include <set>
 
 #include "assay/base/error.h"
 #include "assay/quantize/plan.h"
 
 namespace assay {
 namespace {
+
+/// Bytes of the matrices inside the blocks that stay as they are (routers).
+std::uint64_t kept_bytes(const Checkpoint& checkpoint, const Sensitivities& sensitivities) {
+  std::set<std::string> shared;
+  for (const TensorSensitivity& tensor : sensitivities.tensors) shared.insert(tensor.tensor);
+  std::uint64_t bytes = 0;
+  for (const Tensor& tensor : checkpoint.tensors)
+    if (is_block_matrix(require_role(tensor.name, checkpoint.path)) && !shared.contains(tensor.name))
+      bytes += tensor.stored_bytes();
+  return bytes;
+}
 
 /// Bytes for the matrices inside the blocks.
 std::uint64_t linear_budget(const CheckpointPtr& checkpoint, const BudgetTarget& target) {
@@ -43,7 +56,8 @@ AllocatedRecipe allocate_recipe(const CheckpointPtr& checkpoint, const Sensitivi
     items.push_back(tensor.choices);
     make_monotone(items.back());
   }
-  const std::vector<std::size_t> chosen = allocate(items, budget);
+  const std::uint64_t kept = kept_bytes(*checkpoint, sensitivities);
+  const std::vector<std::size_t> chosen = allocate(items, budget - std::min(budget, kept));
 
   AllocatedRecipe allocated;
   Recipe& recipe = allocated.recipe;

@@ -2,6 +2,7 @@
 
 #include "assay/base/error.h"
 #include "assay/formats/table.h"
+#include "assay/quantize/plan.h"
 
 namespace assay {
 
@@ -30,7 +31,8 @@ std::vector<FormatPtr> candidate_formats(const Tensor& tensor, const std::vector
   return formats;
 }
 
-std::vector<FormatPtr> fitting_formats(const Tensor& tensor, const std::vector<std::string>& names) {
+std::vector<FormatPtr> fitting_formats(const Tensor& tensor, Role role,
+                                       const std::vector<std::string>& names) {
   std::vector<FormatPtr> formats;
   for (const std::string& name : names)
     if (FormatPtr format = writable_format(tensor, name); !misfit(tensor, *format))
@@ -38,6 +40,7 @@ std::vector<FormatPtr> fitting_formats(const Tensor& tensor, const std::vector<s
   if (formats.empty())
     fail("{}: tensor {}: none of the formats to choose from fits its {} columns", tensor.file, tensor.name,
          as_matrix(tensor.shape).columns);
+  std::erase_if(formats, [&](const FormatPtr& format) { return is_refused_for(role, *format, tensor); });
   return formats;
 }
 

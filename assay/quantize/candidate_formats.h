@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "assay/formats/format.h"
+#include "assay/model/roles.h"
 #include "assay/storage/checkpoint.h"
 
 namespace assay {
@@ -12,7 +13,9 @@ namespace assay {
 /// does not fit the tensor.
 std::vector<FormatPtr> candidate_formats(const Tensor& tensor, const std::vector<std::string>& names);
 
-/// As above, formats that do not fit the tensor left out. Throws Error when none is left.
-std::vector<FormatPtr> fitting_formats(const Tensor& tensor, const std::vector<std::string>& names);
+/// As above, formats that do not fit the tensor left out, and those that are refused for its role. None for a
+/// router that all are refused for: it stays as it is. Throws Error when none fits.
+std::vector<FormatPtr> fitting_formats(const Tensor& tensor, Role role,
+                                       const std::vector<std::string>& names);
 
 }  // namespace assay

@@ -36,6 +36,8 @@ FormatPtr checked_format(const std::string& name, const Tensor& tensor,
   return format;
 }
 
+constexpr int kRefusedBelow = 8;  // a floor of so many bits is no advice
+
 /// Bits of one code, scales left out: what floors are stated in.
 double code_bits(const Format& format, const Tensor& tensor) {
   if (const auto view = format.affine()) {
@@ -60,6 +62,11 @@ void decide_method(TensorPlan& planned, const PlanOptions& options) {
 }
 
 }  // namespace
+
+bool is_refused_for(Role role, const Format& format, const Tensor& tensor) {
+  const int floor = floor_bits(role);
+  return floor >= kRefusedBelow && code_bits(format, tensor) < floor;
+}
 
 Plan make_plan(CheckpointPtr source, const Recipe& recipe, const PlanOptions& options) {
   Plan plan;
@@ -114,7 +121,7 @@ Plan make_plan(CheckpointPtr source, const Recipe& recipe, const PlanOptions& op
             "\"otherwise\"",
             checkpoint.path, tensor.name, shape_text(tensor.shape), planned.format->name(), *problem);
       const int floor = floor_bits(role);
-      if (floor >= 8 && code_bits(*planned.format, tensor) < floor)
+      if (is_refused_for(role, *planned.format, tensor))
         fail(
             "{}: tensor {}: {} would go to {}, below the floor of {} bits: too small to save anything, and a "
             "wrong "

@@ -40,6 +40,9 @@ struct Plan {
 /// dense-only recipe.
 Plan make_plan(CheckpointPtr source, const Recipe& recipe, const PlanOptions& options);
 
+/// Whether make_plan() refuses the format for this role: it is below a floor that is no advice (routers).
+bool is_refused_for(Role role, const Format& format, const Tensor& tensor);
+
 /// What the plan will weigh.
 SizeSummary planned_size(const Plan& plan);
 

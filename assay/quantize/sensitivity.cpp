@@ -104,8 +104,8 @@ Sensitivities measure_sensitivities(const LoadedModel& model, const CalibrationT
       Subject subject;
       subject.tensor = tensor.name;
       subject.role = role;
-      subject.formats = fitting_formats(tensor, options.formats);
-      subjects.push_back(std::move(subject));
+      subject.formats = fitting_formats(tensor, role, options.formats);
+      if (!subject.formats.empty()) subjects.push_back(std::move(subject));
     }
   std::map<std::string, Subject*> by_name;
   for (Subject& subject : subjects) by_name[subject.tensor] = &subject;

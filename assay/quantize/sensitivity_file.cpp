@@ -7,6 +7,7 @@
 #include "assay/base/error.h"
 #include "assay/formats/table.h"
 #include "assay/model/roles.h"
+#include "assay/quantize/candidate_formats.h"
 #include "assay/quantize/manifest.h"
 #include "assay/quantize/sensitivity.h"
 
@@ -129,7 +130,9 @@ void require_sensitivities_of(const Checkpoint& checkpoint, const Sensitivities&
     }
   }
   for (const Tensor& tensor : checkpoint.tensors)
-    if (is_block_matrix(require_role(tensor.name, checkpoint.path)) && !measured.contains(tensor.name))
+    if (const Role role = require_role(tensor.name, checkpoint.path);
+        is_block_matrix(role) && !measured.contains(tensor.name) &&
+        !fitting_formats(tensor, role, sensitivities.made_from.formats).empty())
       fail("{}: tensor {}: has no measurement among the sensitivities: measure again", checkpoint.path,
            tensor.name);
 }

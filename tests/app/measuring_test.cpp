@@ -67,7 +67,7 @@ TEST_F(Measuring, OneClusterOfTextIsMeasuredAndClaimsNothing) {
 
 TEST_F(Measuring, AReferenceMustBeWhatTheModelWasMadeFrom) {
   const std::string q2 = quantise("q2", "--recipe mlx2 --measure none"),
-                    q8 = quantise("q8", "--recipe q8 --measure none"), text = write_text("text", 3000);
+                    q8 = quantise("q8", "--recipe q8 --measure none"), text = write_text("text", 2000);
   const std::string limits = " --max-kld 100 --text " + text;
   expect_error("gate " + q2 + " --reference " + q2 + limits, {q2, "very same", "--any-reference"});
   expect_error("gate " + demo + " --reference " + demo + limits, {demo, "very same"});

@@ -187,12 +187,21 @@ TEST_F(ProgramOutput, LinksOutOfAModelAreNotCopied) {
   EXPECT_FALSE(fs::exists(out));
 }
 
+/// A calibration that takes longer than any test waits for it.
+std::vector<std::string> long_calibration(const std::string& model, const std::string& out,
+                                          const std::string& text_file) {
+  std::string text;
+  for (unsigned i = 0, word = 1; i < 40000; ++i, word = word * 1103515245 + 12345)
+    text += std::to_string(word >> 16) + (i % 16 == 15 ? '\n' : ' ');
+  test::write_bytes(text_file, text);
+  return {"quantize",       model,   out,         "--recipe", "q4", "--method", "gptq", "--calib", text_file,
+          "--calib-tokens", "65536", "--measure", "none"};
+}
+
 TEST_F(ProgramOutput, AnInterruptedRunLeavesNothing) {
   for (const int signal : {SIGINT, SIGTERM, SIGHUP}) {
     const std::string out = folder.file("out");
-    test::Running quantize({"quantize", demo, out, "--recipe", "q4", "--method", "gptq", "--calib", "self",
-                            "--calib-tokens", "65536", "--measure", "none"},
-                           folder.file("stderr"));
+    test::Running quantize(long_calibration(demo, out, folder.file("text")), folder.file("stderr"));
     ASSERT_TRUE(quantize.reaches([&] { return fs::exists(out + ".calibration/request.json"); }));
     quantize.send(signal);
     EXPECT_EQ(quantize.wait(), 128 + signal);
@@ -220,9 +229,7 @@ TEST_F(ProgramOutput, NohupGoesOn) {
 TEST_F(ProgramOutput, WhatAKilledRunLeftIsSweptByTheNext) {
   const std::string out = folder.file("out");
   {
-    test::Running killed({"quantize", demo, out, "--recipe", "q4", "--method", "gptq", "--calib", "self",
-                          "--calib-tokens", "65536", "--measure", "none"},
-                         folder.file("stderr"));
+    test::Running killed(long_calibration(demo, out, folder.file("text")), folder.file("stderr"));
     ASSERT_TRUE(killed.reaches([&] { return fs::exists(out + ".calibration/request.json"); }));
     killed.send(SIGKILL);
     EXPECT_EQ(killed.wait(), -SIGKILL);

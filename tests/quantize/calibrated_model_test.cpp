@@ -390,8 +390,8 @@ TEST_F(CalibratedModelTest, ManifestHoldsTheCalibrationAndWhatItCost) {
   }
 }
 
-TEST_F(CalibratedModelTest, TroubleIsNamedByFileAndTensor) {
-  // Without inputs behind the second norm of block 1 there is nothing to weigh errors by.
+/// Overwrites the second norm of block 1, through which all inputs of its feed-forward come.
+void overwrite_norm(const std::string& source, char byte) {
   const std::string file = source + "/model.safetensors";
   std::string bytes = read_bytes(file);
   {
@@ -400,11 +400,28 @@ TEST_F(CalibratedModelTest, TroubleIsNamedByFileAndTensor) {
     const std::size_t at =
         bytes.find(std::string_view(reinterpret_cast<const char*>(norm.data()), norm.size()));
     ASSERT_NE(at, std::string::npos);
-    bytes.replace(at, norm.size(), std::string(norm.size(), '\0'));
+    bytes.replace(at, norm.size(), std::string(norm.size(), byte));
   }
   write_bytes(file, bytes);
-  EXPECT_ERROR(quantize("q4", "out"), file, "model.layers.1.mlp.gate_proj.weight", "mean square");
+}
+
+TEST_F(CalibratedModelTest, TroubleIsNamedByFileAndTensor) {
+  overwrite_norm(source, '\x7e');  // 8e37: finite, but its squares are not
+  EXPECT_ERROR(quantize("q4", "out"), source + "/model.safetensors", "model.layers.1.mlp.gate_proj.weight");
   EXPECT_FALSE(std::filesystem::exists(folder.file("out")));
+}
+
+TEST_F(CalibratedModelTest, AMatrixWhoseInputsAreZeroIsRoundedByItsWeights) {
+  overwrite_norm(source, '\0');
+  const QuantizeResult result = quantize("q4", "out");
+  const Json& tensors = result.manifest.at("tensors");
+  for (const char* name : {"gate_proj", "up_proj", "down_proj"}) {
+    const Json& calibration = tensors.at(fmt::format("model.layers.1.mlp.{}.weight", name)).at("calibration");
+    EXPECT_NE(calibration.at("without_inputs").get<std::string>().find("zero"), std::string::npos) << name;
+  }
+  EXPECT_FALSE(tensors.at("model.layers.0.mlp.up_proj.weight").at("calibration").contains("without_inputs"));
+  ASSERT_TRUE(result.calibration);
+  EXPECT_NE(result.calibration->warning().find("zero"), std::string::npos);
 }
 
 // ---- Kills.

@@ -9,6 +9,7 @@
 #include "assay/parallel/threads.h"
 #include "assay/quantize/transcode.h"
 #include "tests/quantize/generated_model.h"
+#include "tests/quantize/moe_config.h"
 #include "tests/support.h"
 
 namespace assay {
@@ -157,11 +158,15 @@ TEST_F(Quantize, UnknownTensorsAndExpertsAreRefused) {
   tensors.push_back({"model.layers.0.mlp.surprise.weight", {64, 64}});
   write_model(source, llama_config(64, 96, 96), tensors);
   EXPECT_ERROR(quantize("q4", "q4"), "surprise");
-  const std::string experts = folder.file("experts");
-  tensors.back() = {"model.layers.0.mlp.gate.weight", {4, 64}};
-  tensors.push_back({"model.layers.0.mlp.experts.0.gate_proj.weight", {32, 64}});
-  write_model(experts, llama_config(64, 96, 96), tensors);
-  source = experts;
+}
+
+TEST_F(Quantize, RecipesKnowExpertsAndRouters) {
+  source = folder.file("experts");
+  const Json config = test::moe_config("qwen3_moe");
+  std::vector<test::GeneratedTensor> tensors;
+  const std::vector<ExpectedTensor> expected = expected_tensors(config).value();
+  for (const ExpectedTensor& tensor : expected) tensors.push_back({tensor.name, tensor.shape});
+  write_model(source, config, tensors);
   EXPECT_ERROR(quantize("w3-mlp", "w3"), "recipe w3-mlp is for dense models", "w3-experts");
   const auto low = quantize("w3-experts", "low");
   for (const TensorPlan& planned : low.plan.tensors) {

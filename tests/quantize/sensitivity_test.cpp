@@ -69,7 +69,8 @@ TEST(SensitivityTest, ExpertsThatNoTokenVisitsAreWeighedByTheirWeights) {
         measure_sensitivities(model, text, {{"khw3", "khq4", "q8_0"}, feedback, 2});
     std::size_t unseen = 0;
     for (const TensorSensitivity& tensor : sensitivities.tensors) {
-      ASSERT_EQ(tensor.choices.size(), 3u) << tensor.tensor;
+      const bool router = tensor.tensor.ends_with("mlp.gate.weight");  // 8 bits or as it is
+      ASSERT_EQ(tensor.choices.size(), router ? 1u : 3u) << tensor.tensor;
       for (const Choice& choice : tensor.choices) EXPECT_TRUE(std::isfinite(choice.damage)) << tensor.tensor;
       if (!tensor.unseen) continue;
       ++unseen;
@@ -78,12 +79,27 @@ TEST(SensitivityTest, ExpertsThatNoTokenVisitsAreWeighedByTheirWeights) {
     }
     EXPECT_GE(unseen, 2u * 3 * 4);  // two blocks, two tokens
     const AllocatedRecipe allocated = allocate_recipe(model.checkpoint, sensitivities, {4.5, 0, ""});
+    EXPECT_LE(allocated.bits, 4.5);
     EXPECT_EQ(allocated.unseen, unseen);
     const std::vector<std::string> lines = describe(allocated);
     EXPECT_TRUE(std::ranges::any_of(lines, [](const std::string& line) {
       return line.find("no token of the text visits") != std::string::npos;
     }));
   }
+}
+
+TEST(SensitivityTest, RoutersThatNoFormatIsGoodEnoughForStayAsTheyAre) {
+  const TemporaryFolder folder;
+  Json config = moe_config("qwen3_moe");
+  config.erase("shared_expert_intermediate_size");
+  const LoadedModel model = written(folder.file("model"), config);
+  const Sensitivities sensitivities =
+      measure_sensitivities(model, text_of(random_windows(2)), {{"khw3", "khq4"}, false, 1});
+  for (const TensorSensitivity& tensor : sensitivities.tensors)
+    EXPECT_FALSE(tensor.tensor.ends_with("mlp.gate.weight")) << tensor.tensor;
+  const AllocatedRecipe allocated = allocate_recipe(model.checkpoint, sensitivities, {5.0, 0, ""});
+  EXPECT_LE(allocated.bits, 5.0);
+  EXPECT_GT(allocated.bits, 4.5);  // the routers' 16 bits are counted, and the rest is spent
 }
 
 }  // namespace
