@@ -47,9 +47,9 @@ std::string CalibrationSummary::warning() const {
                        kZeroInputs);
   }
   return fmt::format(
-      "the calibration text tells little: {} tokens count for {:.0f}, repetitions left out; the model is "
-      "rounded "
-      "nearly by its weights where it does (give more text, and more varied)",
+      "the calibration text tells little: its {} tokens count for {:.0f}, each repetition once; where that "
+      "is too "
+      "few, matrices are rounded by their weights more than by it (give more text, and more varied)",
       tokens, effective_tokens);
 }
 
