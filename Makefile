@@ -13,7 +13,7 @@ help:
 	@printf '%s\n' \
 	  'make test-asan the test suite under AddressSanitizer and UndefinedBehaviorSanitizer' \
 	  'make bench     rounding speed, evaluation rate, memory of quantize, kill and disk-full trials' \
-	  'make lint      clang-format, clang-tidy, warnings of g++ as errors (those of clang in test-asan)' \
+	  'make lint      clang-format, clang-tidy, warnings of g++ and clang as errors' \
 	  'make fuzz      every fuzz target for FUZZ_SECONDS (default 600) and its line coverage' \
 	  'make mutants   plants faults and sees the tests that they name turn red' \
 	  'make proofs    the theorems behind error feedback, checked by Coq' \
@@ -37,8 +37,7 @@ test: build/build.ninja
 	cmake --build build -j $(JOBS)
 	ctest --test-dir build --output-on-failure -j $(JOBS)
 
-test-asan:
-	@scripts/install-dependencies.sh build asan
+test-asan: | dependencies
 	cmake --preset asan
 	cmake --build --preset asan -j $(JOBS)
 	ctest --test-dir build/asan --output-on-failure -j $(JOBS)

@@ -32,8 +32,8 @@ double distinct_share(std::span<const std::vector<TokenId>> windows) {
   if (runs.empty()) return 1;
   const auto total = static_cast<double>(runs.size());
   std::ranges::sort(runs);
-  const auto repeated = std::ranges::unique(runs);
-  return (total - static_cast<double>(repeated.size())) / total;
+  const auto distinct = std::unique(runs.begin(), runs.end()) - runs.begin();
+  return static_cast<double>(distinct) / total;
 }
 
 double effective_tokens(const Hessian& hessian, double distinct_share) {
