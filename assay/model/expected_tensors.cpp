@@ -203,7 +203,7 @@ std::optional<std::string> stored_prefix(const Checkpoint* stored) {
 std::string head_name(const TensorList& list, bool under_language_model) {
   for (const char* prefix :
        {"", "language_model.", "model.language_model.", "language_model.model.", "model."})
-    if (const std::string name = prefix + std::string("lm_head.weight"); list.stored_whole(name) != nullptr)
+    if (std::string name = prefix + std::string("lm_head.weight"); list.stored_whole(name) != nullptr)
       return name;
   return under_language_model ? "language_model.lm_head.weight" : "lm_head.weight";
 }

@@ -30,7 +30,7 @@ std::string hash_of(const MappedFile& file) {
   const std::lock_guard lock(mutex);
   const auto found = known.find(file.path());
   if (found != known.end() && found->second.identity == file.identity()) return found->second.sha256;
-  const std::string sha256 = sha256_hex(file.bytes());
+  std::string sha256 = sha256_hex(file.bytes());
   const auto now = std::chrono::system_clock::now().time_since_epoch();
   if (std::chrono::nanoseconds(now).count() - file.identity().modified_ns > kSettledNs)
     known[file.path()] = {file.identity(), sha256};
