@@ -1,7 +1,6 @@
 // What a few bytes of a tokenizer, a template or a text may cost: memory in proportion, time without powers.
 #include <gmock/gmock.h>
 
-#include <ctime>
 #include <random>
 
 #include "assay/base/error.h"
@@ -9,25 +8,19 @@
 #include "assay/tokenizer/chat_template.h"
 #include "assay/tokenizer/normalizer.h"
 #include "assay/tokenizer/split_regex.h"
+#include "tests/processor_time.h"
 #include "tests/support.h"
 #include "tests/tokenizer/small_tokenizer.h"
 
 namespace assay {
 namespace {
 
+using test::expect_quick;
 using test::Ids;
 using test::load_json;
 using test::small_tokenizer;
 
 const std::string kOrigin = "model";
-
-/// Runs it and expects it to need no more than this much processor time: the machine may be busy.
-template <class Function>
-void expect_quick(const Function& function, double seconds = 3) {
-  const std::clock_t start = std::clock();
-  function();
-  EXPECT_LT(static_cast<double>(std::clock() - start), seconds * CLOCKS_PER_SEC);
-}
 
 std::string repeat(const std::string& text, std::size_t times) {
   std::string result;
