@@ -37,7 +37,8 @@ test: build/build.ninja
 	cmake --build build -j $(JOBS)
 	ctest --test-dir build --output-on-failure -j $(JOBS)
 
-test-asan: | dependencies
+test-asan:
+	@scripts/install-dependencies.sh build sanitizers
 	cmake --preset asan
 	cmake --build --preset asan -j $(JOBS)
 	ctest --test-dir build/asan --output-on-failure -j $(JOBS)

@@ -9,13 +9,13 @@
 namespace assay::app {
 namespace {
 
-struct Options : Common {
+struct AllocateOptions : Common {
   std::string model, out, calibration = "self";
   BudgetOptions budget;
   std::uint64_t seed = 1;
 };
 
-void run(const Options& options) {
+void run_allocate(const AllocateOptions& options) {
   const AllocatedRecipe allocated =
       find_recipe(options.budget, options.model, options.calibration, options.seed);
   const std::string text = json_text(recipe_to_json(allocated.recipe), 2) + "\n";
@@ -34,7 +34,7 @@ void run(const Options& options) {
 void add_allocate(CLI::App& app) {
   auto* command = app.add_subcommand(
       "allocate", "Share a budget of bits out over a model's matrices by measured damage; writes a recipe");
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<AllocateOptions>();
   command->add_option("MODEL", options->model, "Model: a folder of any container, or a GGUF file")
       ->required();
   command->add_option("--out", options->out, "Recipe file to write (default: printed)");
@@ -53,7 +53,7 @@ void add_allocate(CLI::App& app) {
              "  assay allocate model --target-bpw 3.5 --calib train.txt --out mix.json\n"
              "  assay allocate model --target-size 300000000 --embed q8_0 --out mix.json\n"
              "  assay allocate model --target-bpw 4 --sensitivities s.json --out mix.json");
-  command->callback([options] { run(*options); });
+  command->callback([options] { run_allocate(*options); });
 }
 
 }  // namespace assay::app

@@ -16,12 +16,12 @@ namespace {
 
 constexpr int kWrong = 3;
 
-struct Options : Common {
+struct AuditOptions : Common {
   std::string model, against, html, config_directory;
 };
 
 /// A checkpoint that cannot be opened is a finding like any other.
-CheckpointPtr open_or_find(const std::string& path, const Options& options, AuditReport& report) {
+CheckpointPtr open_or_find(const std::string& path, const AuditOptions& options, AuditReport& report) {
   try {
     return open_as_it_lies(path, options.config_directory);
   } catch (const Error& problem) {
@@ -40,7 +40,7 @@ bool has_experts(const Checkpoint& checkpoint) {
   });
 }
 
-void run(const Options& options) {
+void run_audit(const AuditOptions& options) {
   CheckpointPtr original;
   if (!options.against.empty()) original = open_model(options.against);
   AuditReport report;
@@ -64,7 +64,7 @@ void run(const Options& options) {
 void add_audit(CLI::App& app) {
   auto* command =
       app.add_subcommand("audit", "Does a model hold what it says? (exit 3 when something is wrong)");
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<AuditOptions>();
   command->add_option("MODEL", options->model, "A folder of any container, or a GGUF file")->required();
   command->add_option("--against", options->against, "The original it was made from");
   command->add_option("--html", options->html, "Write a page with a heat map of all tensors");
@@ -73,7 +73,7 @@ void add_audit(CLI::App& app) {
   add_common(command, options.get(),
              "  assay audit downloaded-mlx\n"
              "  assay audit model.Q4_K_M.gguf --against original --html audit.html\n");
-  command->callback([options] { run(*options); });
+  command->callback([options] { run_audit(*options); });
 }
 
 }  // namespace assay::app

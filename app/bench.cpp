@@ -13,7 +13,7 @@
 namespace assay::app {
 namespace {
 
-struct Options : Common {
+struct BenchOptions : Common {
   std::vector<std::string> models;
   SpeedOptions speed;
   ModelOptions loading;
@@ -92,7 +92,7 @@ void print_rows(const std::vector<Row>& rows, const SpeedOptions& options, doubl
   }
 }
 
-void run(const Options& options) {
+void run_bench(const BenchOptions& options) {
   std::vector<LoadedModel> models;
   for (const std::string& path : options.models) models.push_back(load(options.loading, path));
   std::vector<Row> rows;
@@ -114,7 +114,7 @@ void run(const Options& options) {
 void add_bench(CLI::App& app) {
   auto* command =
       app.add_subcommand("bench", "Measure speed: decode by slope, prefill, ratios with intervals");
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<BenchOptions>();
   command->add_option("MODELS", options->models, "One or more models; ratios are to the first")->required();
   add_number(command, "--tokens", &options->speed.second_tokens,
              "Tokens of the long run; the short one has half", std::size_t{2}, std::size_t{1} << 20)
@@ -135,7 +135,7 @@ void add_bench(CLI::App& app) {
              "  assay bench model-q4 --threads 4 --json");
   command->callback([options] {
     options->speed.first_tokens = options->speed.second_tokens / 2;
-    run(*options);
+    run_bench(*options);
   });
 }
 

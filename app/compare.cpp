@@ -10,7 +10,7 @@
 namespace assay::app {
 namespace {
 
-struct Options : Common {
+struct CompareOptions : Common {
   std::string original;
   std::vector<std::string> candidates;
   ModelOptions loading;
@@ -48,7 +48,7 @@ void print_results(const Measurement& measurement, const Corpus& corpus, const P
         interval_text(pair.interval));
 }
 
-void run(const Options& options) {
+void run_compare(const CompareOptions& options) {
   const LoadedModel original = load(options.loading, options.original);
   std::vector<LoadedModel> candidates;
   for (const std::string& path : options.candidates) candidates.push_back(load(options.loading, path));
@@ -71,7 +71,7 @@ void run(const Options& options) {
 void add_compare(CLI::App& app) {
   auto* command =
       app.add_subcommand("compare", "Which quantised model is better, by how much, is it resolved");
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<CompareOptions>();
   command->add_option("ORIGINAL", options->original, "The full-precision model")->required();
   command->add_option("CANDIDATES", options->candidates, "One or more models made from it")->required();
   add_number(command, "--margin", &options->margin,
@@ -83,7 +83,7 @@ void add_compare(CLI::App& app) {
              "  assay compare model model-q4 --text wiki.test.raw\n"
              "  assay compare model model-q4 model-mlx4 model-w3 --text wiki.test.raw --margin 1\n"
              "  assay compare model model-q4 model-mlx4 --text self --max-tokens 32768 --json");
-  command->callback([options] { run(*options); });
+  command->callback([options] { run_compare(*options); });
 }
 
 }  // namespace assay::app

@@ -17,7 +17,7 @@
 namespace assay::app {
 namespace {
 
-struct Options : Common {
+struct DemoOptions : Common {
   std::string model, out = "out/demo", text = "self";
   std::vector<std::string> recipes = {"q8",          "int6-row", "q4",   "mlx4", "w3-mlp",
                                       "w3-mlp+gptq", "w3",       "mlx3", "mlx2", "mlx2+gptq"};
@@ -71,7 +71,7 @@ Variant parse_variant(const std::string& label) {
 /// Quantises by variants; those that calibrate share one text, sampled from the model itself.
 class VariantQuantiser {
  public:
-  VariantQuantiser(const Options& options, const LoadedModel& original)
+  VariantQuantiser(const DemoOptions& options, const LoadedModel& original)
       : options_(options), original_(original) {}
 
   QuantizeResult operator()(const Variant& variant, const std::string& out) {
@@ -94,7 +94,7 @@ class VariantQuantiser {
     return *calibration_;
   }
 
-  const Options& options_;
+  const DemoOptions& options_;
   const LoadedModel& original_;
   std::optional<Calibration> calibration_;
 };
@@ -146,7 +146,7 @@ OrderedJson as_json(const Measurement& measurement, const Corpus& corpus,
   return rows;
 }
 
-void run(const Options& options) {
+void run_demo(const DemoOptions& options) {
   const std::string model = options.model.empty() ? bundled_model() : options.model;
   for (const std::string& recipe : options.recipes) load_recipe(parse_variant(recipe).recipe);  // is it one?
   const LoadedModel original = load_model(model, {.linear = {Residency::automatic}});
@@ -194,7 +194,7 @@ void run(const Options& options) {
 void add_demo(CLI::App& app) {
   auto* command =
       app.add_subcommand("demo", "Quantise a model several ways, measure each, write report.html");
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<DemoOptions>();
   command->add_option("--model", options->model, "Model (default: the bundled one)");
   command
       ->add_option("--recipes", options->recipes,
@@ -216,7 +216,7 @@ void add_demo(CLI::App& app) {
   add_common(command, options.get(),
              "  assay demo\n  assay demo --model model.gguf --recipes q8,q4,mlx4 --text wiki.test.raw --out "
              "out/mine");
-  command->callback([options] { run(*options); });
+  command->callback([options] { run_demo(*options); });
 }
 
 }  // namespace assay::app

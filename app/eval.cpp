@@ -11,7 +11,7 @@
 namespace assay::app {
 namespace {
 
-struct Options : Common {
+struct EvalOptions : Common {
   std::string model, reference;
   ModelOptions loading;
   MeasureOptions measure;
@@ -50,7 +50,7 @@ void print_results(const Measurement& measurement, const Corpus& corpus) {
       model.tokens_per_second, model.gflops, 100 * model.gflops / measurement.sgemm_gflops);
 }
 
-void evaluate_model(const Options& options) {
+void evaluate_model(const EvalOptions& options) {
   const LoadedModel model = load(options.loading, options.model);
   std::optional<LoadedModel> reference;
   if (!options.reference.empty()) reference = load(options.loading, options.reference);
@@ -80,7 +80,7 @@ void evaluate_model(const Options& options) {
   if (options.record && !options.json) say("recorded in {}/assay.json\n", options.model);
 }
 
-void run(const Options& options) {
+void run_eval(const EvalOptions& options) {
   try {
     evaluate_model(options);
   } catch (const Error& problem) {
@@ -93,7 +93,7 @@ void run(const Options& options) {
 
 void add_eval(CLI::App& app) {
   auto* command = app.add_subcommand("eval", "Measure perplexity, and divergence from a reference");
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<EvalOptions>();
   command->add_option("MODEL", options->model, "Model: a folder of any container, or a GGUF file")
       ->required();
   command->add_option("--reference", options->reference,
@@ -108,7 +108,7 @@ void add_eval(CLI::App& app) {
              "  assay eval model-q4 --reference model --text self --max-tokens 8192\n"
              "  assay eval model.gguf --text wiki.test.raw --protocol chunked --mode decode --json");
   command->get_option("--events")->excludes(command->get_option("--json"));  // one document, or lines
-  command->callback([options] { run(*options); });
+  command->callback([options] { run_eval(*options); });
 }
 
 }  // namespace assay::app

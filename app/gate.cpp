@@ -14,7 +14,7 @@ namespace {
 
 constexpr int kRefused = 3;
 
-struct Options : Common {
+struct GateOptions : Common {
   std::string model, reference;
   std::optional<double> max_kld, max_increase;
   ModelOptions loading;
@@ -22,7 +22,7 @@ struct Options : Common {
   bool allow_partial = false, record = false;
 };
 
-GateLimits limits_of(const Options& options) {
+GateLimits limits_of(const GateOptions& options) {
   GateLimits limits;
   limits.max_kld = options.max_kld;
   limits.max_perplexity_increase = options.max_increase;
@@ -31,7 +31,7 @@ GateLimits limits_of(const Options& options) {
   return limits;
 }
 
-void report(const Options& options, const GateResult& result, const Measurement& measurement,
+void report(const GateOptions& options, const GateResult& result, const Measurement& measurement,
             const Corpus& corpus) {
   if (options.json) {
     say_json(gate_json(result, measurement, corpus));
@@ -46,7 +46,7 @@ void report(const Options& options, const GateResult& result, const Measurement&
       corpus.partial ? " (PARTIAL text)" : "");
 }
 
-void run(const Options& options) {
+void run_gate(const GateOptions& options) {
   const GateLimits limits = limits_of(options);
   const LoadedModel model = load(options.loading, options.model);
   const LoadedModel reference = load(options.loading, options.reference);
@@ -77,7 +77,7 @@ void run(const Options& options) {
 
 void add_gate(CLI::App& app) {
   auto* command = app.add_subcommand("gate", "Refuse a model (exit 3) whose damage may exceed a limit");
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<GateOptions>();
   command->add_option("MODEL", options->model, "The quantised model")->required();
   command->add_option("--reference", options->reference, "The original")->required();
   add_number(command, "--max-kld", &options->max_kld, "Largest mean KL divergence, nats a token",
@@ -92,7 +92,7 @@ void add_gate(CLI::App& app) {
              "  assay gate model-q4 --reference model --text wiki.test.raw --max-ppl-increase 2%\n"
              "  assay gate model-q4 --reference model --text wiki.test.raw --max-kld 0.05 --record\n"
              "  assay gate model-q4 --reference model --text self --max-kld 0.1 --json");
-  command->callback([options] { run(*options); });
+  command->callback([options] { run_gate(*options); });
 }
 
 }  // namespace assay::app

@@ -12,7 +12,7 @@
 namespace assay::app {
 namespace {
 
-struct Options : Common {
+struct LogitsOptions : Common {
   std::string model, ids, out;
   std::size_t last = 0;
   ModelOptions loading;
@@ -46,7 +46,7 @@ void write_npy(const std::string& path, const std::vector<float>& values, std::s
   write_file_atomically(path, content);
 }
 
-void run(const Options& options) {
+void run_logits(const LogitsOptions& options) {
   const std::vector<TokenId> ids = find_ids(options.ids);
   const LoadedModel loaded = load(options.loading, options.model);
   const std::vector<float> logits = compute_logits(*loaded.model, ids, options.last);
@@ -79,7 +79,7 @@ void run(const Options& options) {
 
 void add_logits(CLI::App& app) {
   auto* command = app.add_subcommand("logits", "Print the logits behind given token ids, for parity checks");
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<LogitsOptions>();
   command->add_option("MODEL", options->model, "Model: a folder of any container, or a GGUF file")
       ->required();
   command->add_option("--ids", options->ids, "Token ids: 1,2,3 or a file of them")->required();
@@ -91,7 +91,7 @@ void add_logits(CLI::App& app) {
   add_common(command, options.get(),
              "  assay logits models/demo --ids 434,1176,274 --last 1 --json\n"
              "  assay logits model.gguf --ids ids.txt --out logits.npy");
-  command->callback([options] { run(*options); });
+  command->callback([options] { run_logits(*options); });
 }
 
 }  // namespace assay::app

@@ -39,7 +39,7 @@ void add_commands(CLI::App& app) {
 }
 
 /// The exit code; every error is one line on standard error.
-int run(int argc, char** argv) {
+int dispatch(int argc, char** argv) {
   CLI::App app("Assay: quantise language-model weights, run them, and measure what it cost.", "assay");
   try {
     watch_interruptions();
@@ -70,7 +70,7 @@ int run(int argc, char** argv) {
 int run_and_flush(int argc, char** argv) {
   int code = kFailed;
   try {
-    code = run(argc, argv);
+    code = dispatch(argc, argv);
     if (code == kFailed || code == kUsage) return code;  // said already
     finish_saying();
   } catch (const ReaderIsGone&) {  // as if SIGPIPE had not been ignored; temporary files are gone by now

@@ -2,8 +2,7 @@
 #include "app/numbers.h"
 #include "app/say.h"
 
-#include <chrono>
-
+#include "assay/base/clock.h"
 #include "assay/base/error.h"
 
 namespace assay::app {
@@ -49,7 +48,7 @@ void add_model_options(CLI::App* command, ModelOptions* options) {
 }
 
 LoadedModel load(const ModelOptions& options, const std::string& path) {
-  const auto start = std::chrono::steady_clock::now();
+  const auto start = Clock::now();
   LoadOptions load_options;
   load_options.linear.residency = options.residency == "packed"    ? Residency::packed
                                   : options.residency == "decoded" ? Residency::decoded
@@ -60,7 +59,7 @@ LoadedModel load(const ModelOptions& options, const std::string& path) {
   load_options.experts = store;
   LoadedModel model = load_model(path, load_options, options.config_directory);
   model.experts = store;
-  options.load_seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  options.load_seconds += seconds_since(start);
   say_active_experts(model);
   return model;
 }

@@ -4,10 +4,12 @@
 // 2^64 - 1.
 #include <CLI/CLI.hpp>
 #include <cstdint>
+#include <functional>
 #include <limits>
 #include <optional>
 #include <string>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 namespace assay::app {
@@ -43,18 +45,15 @@ CLI::Option* add_number(CLI::App* command, const std::string& name, Value* value
                         T least, T most) {
   constexpr bool kOptional = std::is_same_v<Value, std::optional<T>>;
   static_assert(kOptional || std::is_same_v<Value, T>, "bounds of the option's own type");
+  std::function<std::string()> preset = [] { return std::string(); };
+  if constexpr (!kOptional) preset = [value] { return detail::shown_number(*value); };
   return detail::add(
       command, name, help, std::is_floating_point_v<T> ? "X" : "N",
       [=](const CLI::results_t& texts) {
         *value = parse_number<T>(name, texts.back(), least, most);
         return true;
       },
-      [value]() -> std::string {
-        if constexpr (kOptional)
-          return "";
-        else
-          return detail::shown_number(*value);
-      });
+      std::move(preset));
 }
 
 /// A list, separated by commas or blanks.

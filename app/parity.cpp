@@ -15,7 +15,7 @@
 namespace assay::app {
 namespace {
 
-struct Options : Common {
+struct ParityCommand : Common {
   std::string model, reference, prompts;
   std::size_t tokens = 64, window = 0;
   bool any_text = false;
@@ -53,7 +53,7 @@ bool is_reference_file(const std::string& path) {
   return std::filesystem::path(path).extension() == ".json";
 }
 
-void run(const Options& options) {
+void run_parity(const ParityCommand& options) {
   const LoadedModel model = load(options.loading, options.model);
   ParityReportInput input{options.model, options.reference, {}, {}, options.parity, {}};
   std::optional<LoadedModel> reference;
@@ -88,7 +88,7 @@ void run(const Options& options) {
 void add_parity(CLI::App& app) {
   auto* command =
       app.add_subcommand("parity", "Does the model give the reference's tokens and logits? (exit 1 if not)");
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<ParityCommand>();
   command->add_option("MODEL", options->model, "Model: a folder of any container, or a GGUF file")
       ->required();
   command->add_option("--reference", options->reference, "Another engine's output (.json), or a model")
@@ -111,7 +111,7 @@ void add_parity(CLI::App& app) {
              "  assay parity models/demo --reference tests/data/tiny/eval.json\n"
              "  assay parity model-mlx --reference model-lattice --prompts prompts.txt --tokens 128\n"
              "  assay parity model.gguf --reference reference.json --json");
-  command->callback([options] { run(*options); });
+  command->callback([options] { run_parity(*options); });
 }
 
 }  // namespace assay::app

@@ -16,7 +16,7 @@
 namespace assay::app {
 namespace {
 
-struct Options : Common {
+struct QuantizeOptions : Common {
   std::string model, out, recipe, embed, config_directory;
   std::string container = "assay", method, calibration;
   std::size_t calibration_tokens = 32768;
@@ -64,7 +64,7 @@ void print_size(const Plan& plan, const Checkpoint& source) {
 /// How the staged model is measured against its source; the description of the model names where it will lie.
 class LossMeasurer {
  public:
-  LossMeasurer(const Options& options, LoadedModel source, const TextRecords& texts)
+  LossMeasurer(const QuantizeOptions& options, LoadedModel source, const TextRecords& texts)
       : options_(options), source_(std::move(source)) {
     corpus_ = load_corpus(source_,
                           {options.measure, options.measure_tokens, options.seed, options.budget.any_text});
@@ -80,12 +80,12 @@ class LossMeasurer {
   }
 
  private:
-  const Options& options_;
+  const QuantizeOptions& options_;
   LoadedModel source_;
   Corpus corpus_;
 };
 
-void prepare_calibration(const Options& options, QuantizeRequest& request) {
+void prepare_calibration(const QuantizeOptions& options, QuantizeRequest& request) {
   if (!request.plan.calibration) return;
   const LoadedModel source =
       load_model(options.model, {.linear = {Residency::automatic}}, options.config_directory);
@@ -99,7 +99,7 @@ void prepare_calibration(const Options& options, QuantizeRequest& request) {
 }
 
 /// What cannot be measured is not written, unless that is asked for: it could not be run either.
-void prepare_measurement(const Options& options, QuantizeRequest& request) {
+void prepare_measurement(const QuantizeOptions& options, QuantizeRequest& request) {
   if (options.measure == "none") {
     request.why_not_measured = "--measure none";
     if (const auto why = why_not_runnable(*request.source)) {
@@ -130,7 +130,7 @@ void print_coverage(const std::vector<ExpertCoverage>& coverage) {
         layer.seldom, layer.unseen);
 }
 
-void print_result(const Options& options, const QuantizeResult& result, const Checkpoint& source) {
+void print_result(const QuantizeOptions& options, const QuantizeResult& result, const Checkpoint& source) {
   print_size(result.plan, source);
   if (result.calibration) say("{}\n", result.calibration->line());
   print_coverage(expert_coverage(result.plan, result.reports));
@@ -182,7 +182,7 @@ void print_rotation(const RotationReport& rotation) {
 }
 
 /// By name or file, or shared out to a budget.
-Recipe find_recipe(const Options& options) {
+Recipe find_recipe(const QuantizeOptions& options) {
   if (options.budget.given() != options.recipe.empty())
     fail("one of --recipe, --target-bpw and --target-size is needed: what to quantise to");
   if (!options.budget.given()) return load_recipe(options.recipe);
@@ -198,7 +198,7 @@ Recipe find_recipe(const Options& options) {
   return allocated.recipe;
 }
 
-void run(const Options& options) {
+void run_quantize(const QuantizeOptions& options) {
   QuantizeRequest request;
   request.source = open_model(options.model, options.config_directory);
   if (!options.rotation.empty()) {
@@ -247,7 +247,7 @@ void run(const Options& options) {
 
 void add_quantize(CLI::App& app) {
   auto* command = app.add_subcommand("quantize", "Quantise a model by a recipe, and measure what it cost");
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<QuantizeOptions>();
   command->add_option("MODEL", options->model, "Model: a folder of any container, or a GGUF file")
       ->required();
   command->add_option("OUT", options->out, "Folder to write; must not exist")->required();
@@ -305,7 +305,7 @@ void add_quantize(CLI::App& app) {
              "  assay quantize model out --recipe w3 --method gptq --calib train.txt --calib-tokens 131072\n"
              "  assay quantize model out --target-bpw 3.5 --method gptq --calib train.txt\n"
              "  assay quantize model out --recipe my-recipe.json --dry-run");
-  command->callback([options] { run(*options); });
+  command->callback([options] { run_quantize(*options); });
 }
 
 }  // namespace assay::app

@@ -15,7 +15,7 @@
 namespace assay::app {
 namespace {
 
-struct Options : Common {
+struct RoutingOptions : Common {
   std::string model, text = "self", out, hot = "mlx4-g64", cold = "mlx2-g64", others = "mlx4";
   std::size_t max_tokens = 16384;
   double share = 0.5;
@@ -24,7 +24,8 @@ struct Options : Common {
 };
 
 /// Cold experts by name, hot ones by role, and the rules of `others` behind them.
-Recipe hot_and_cold(const Options& options, const Checkpoint& checkpoint, const RoutingCounts& counts) {
+Recipe hot_and_cold(const RoutingOptions& options, const Checkpoint& checkpoint,
+                    const RoutingCounts& counts) {
   Rule cold, hot;
   cold.format = options.cold;
   cold.method = "search";
@@ -54,7 +55,7 @@ Recipe hot_and_cold(const Options& options, const Checkpoint& checkpoint, const 
   return recipe;
 }
 
-TextRecord record_of(const Options& options, const LoadedModel& model, const Corpus& corpus) {
+TextRecord record_of(const RoutingOptions& options, const LoadedModel& model, const Corpus& corpus) {
   TextRecord record{"routing",
                     options.text,
                     corpus.text_sha256,
@@ -66,7 +67,7 @@ TextRecord record_of(const Options& options, const LoadedModel& model, const Cor
   return record;
 }
 
-void print_counts(const Options& options, const RoutingCounts& counts) {
+void print_counts(const RoutingOptions& options, const RoutingCounts& counts) {
   say("{:>5}  {:>8}  {:>8}  {:>8}  {:>7}  hottest, with {:g} of the visits\n", "layer", "most", "median",
       "least", "unseen", options.share);
   for (const auto& [layer, visits] : counts.visits) {
@@ -79,7 +80,7 @@ void print_counts(const Options& options, const RoutingCounts& counts) {
   }
 }
 
-void run(const Options& options) {
+void run_routing(const RoutingOptions& options) {
   const LoadedModel model = load_model(options.model, {.linear = {Residency::automatic}});
   // What a model is measured on by default must be other text than what its recipe is made on.
   const std::uint64_t seed = options.seed + (options.text == "self" ? kSelfSeedOffset : 0);
@@ -107,7 +108,7 @@ void run(const Options& options) {
 void add_routing(CLI::App& app) {
   auto* command = app.add_subcommand(
       "routing", "Which experts a text visits; writes a recipe with fewer bits for those it seldom does");
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<RoutingOptions>();
   command->add_option("MODEL", options->model, "A mixture of experts, any container")->required();
   command->add_option("--text", options->text, "Text to run: a file, or self. Never the text you measure on")
       ->capture_default_str();
@@ -128,7 +129,7 @@ void add_routing(CLI::App& app) {
   add_common(command, options.get(),
              "  assay routing model --text train.txt --out hot-cold.json\n"
              "  assay routing model --text train.txt --hot khq4 --cold khw3 --others q4 --out hot-cold.json");
-  command->callback([options] { run(*options); });
+  command->callback([options] { run_routing(*options); });
 }
 
 }  // namespace assay::app

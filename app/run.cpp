@@ -11,6 +11,7 @@
 #include "app/model_options.h"
 #include "app/numbers.h"
 #include "app/say.h"
+#include "assay/base/clock.h"
 #include "assay/runtime/prompt.h"
 #include "assay/runtime/text_stream.h"
 
@@ -19,7 +20,7 @@ namespace {
 
 constexpr int kDefaultTokens = 256;
 
-struct Options : Common {
+struct RunCommand : Common {
   std::string model;
   std::optional<std::string> prompt;
   std::optional<int> max_tokens;
@@ -35,7 +36,7 @@ struct Answer {
 };
 
 /// --max-tokens as given; without it, what the model still has room for.
-GenerateOptions generate_options(const Options& options, const ModelConfig& config, std::size_t prompt) {
+GenerateOptions generate_options(const RunCommand& options, const ModelConfig& config, std::size_t prompt) {
   GenerateOptions generate;
   generate.sampling = options.sampling;
   const std::int64_t room = std::int64_t{config.max_positions} - static_cast<std::int64_t>(prompt) + 1;
@@ -45,9 +46,8 @@ GenerateOptions generate_options(const Options& options, const ModelConfig& conf
 }
 
 /// Generates and, unless it goes into JSON, prints while it does.
-Answer answer(const Options& options, const LoadedModel& loaded, Session& session,
+Answer answer(const RunCommand& options, const LoadedModel& loaded, Session& session,
               std::span<const TokenId> prompt) {
-  using Clock = std::chrono::steady_clock;
   Answer result;
   TextStream stream(*loaded.tokenizer, prompt.empty() ? std::nullopt : std::optional(prompt.back()));
   const auto put = [&](const std::string& text) {
@@ -65,12 +65,12 @@ Answer answer(const Options& options, const LoadedModel& loaded, Session& sessio
                    });
   put(stream.finish());
   result.prefill_seconds = std::chrono::duration<double>(first - start).count();
-  result.decode_seconds = std::chrono::duration<double>(Clock::now() - first).count();
+  result.decode_seconds = seconds_since(first);
   return result;
 }
 
-void report(const Options& options, const LoadedModel& model, std::size_t prompt_tokens, std::size_t reused,
-            const Answer& result) {
+void report(const RunCommand& options, const LoadedModel& model, std::size_t prompt_tokens,
+            std::size_t reused, const Answer& result) {
   // The first token comes with the prefill; the others are decoded.
   const double decoded = result.ids.empty() ? 0 : static_cast<double>(result.ids.size() - 1);
   const std::vector<Phase> phases = {{"prefill", result.prefill_seconds}, {"decode", result.decode_seconds}};
@@ -96,7 +96,7 @@ void report(const Options& options, const LoadedModel& model, std::size_t prompt
 }
 
 /// Turns from standard input until it ends; the conversation and its keys and values are kept.
-void converse(const Options& options, const LoadedModel& loaded) {
+void converse(const RunCommand& options, const LoadedModel& loaded) {
   Session session(*loaded.model);
   std::vector<ChatMessage> messages;
   const bool terminal = ::isatty(STDIN_FILENO) == 1;
@@ -113,7 +113,7 @@ void converse(const Options& options, const LoadedModel& loaded) {
   }
 }
 
-void run(const Options& options) {
+void converse_or_answer(const RunCommand& options) {
   if (!options.chat && !options.prompt) throw CLI::RequiredError("--prompt TEXT, --chat, or both");
   const LoadedModel loaded = load(options.loading, options.model);
   if (!options.prompt) {
@@ -131,7 +131,7 @@ void run(const Options& options) {
 
 void add_run(CLI::App& app) {
   auto* command = app.add_subcommand("run", "Generate text; only the text goes to standard output");
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<RunCommand>();
   command->add_option("MODEL", options->model, "Model: a folder of any container, or a GGUF file")
       ->required();
   command->add_option("--prompt", options->prompt, "Text to continue, or with --chat the question");
@@ -157,7 +157,7 @@ void add_run(CLI::App& app) {
              "  assay run model.gguf --chat --prompt 'What is the capital of France?'\n"
              "  assay run model --chat --temperature 0.7 --top-p 0.9 --seed 1\n"
              "  assay run big-moe --prompt 'Once' --expert-cache 2GiB --timing");
-  command->callback([options] { run(*options); });
+  command->callback([options] { converse_or_answer(*options); });
 }
 
 }  // namespace assay::app

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs, by name from Debian, what the given purpose needs and the machine lacks: build (default), lint, fuzz, mutants,
-# proofs, python.
+# Installs, by name from Debian, what the given purpose needs and the machine lacks: build (default), lint, sanitizers,
+# fuzz, mutants, proofs, python.
 set -euo pipefail
 
 build=(g++ cmake ninja-build pkg-config ca-certificates
@@ -9,18 +9,18 @@ build=(g++ cmake ninja-build pkg-config ca-certificates
   liburing-dev libxxhash-dev
   libgtest-dev libgmock-dev libbenchmark-dev)
 lint=(clang-14 clang-format-14 clang-tidy-14 libomp-14-dev)
-fuzz=(clang-14 llvm-14 libclang-rt-14-dev libomp-14-dev)
+sanitizers=(clang-14 llvm-14 libclang-rt-14-dev libomp-14-dev)
 
 wanted=("${build[@]}")
 for purpose in "$@"; do
   case $purpose in
     build) ;;
     lint) wanted+=("${lint[@]}") ;;
-    fuzz) wanted+=("${fuzz[@]}") ;;
+    sanitizers | fuzz) wanted+=("${sanitizers[@]}") ;;
     mutants) wanted+=(patch) ;;
     proofs) wanted+=(coq python3) ;;
     python) wanted+=(python3 python3-venv) ;;
-    *) echo "$0: unknown purpose $purpose; build, lint, fuzz, mutants, proofs or python expected" >&2; exit 2 ;;
+    *) echo "$0: unknown purpose $purpose; build, lint, sanitizers, fuzz, mutants, proofs or python expected" >&2; exit 2 ;;
   esac
 done
 

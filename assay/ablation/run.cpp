@@ -9,6 +9,7 @@
 #include <set>
 
 #include "assay/base/checked.h"
+#include "assay/base/clock.h"
 #include "assay/base/error.h"
 #include "assay/base/file.h"
 #include "assay/base/json_text.h"
@@ -26,7 +27,6 @@
 namespace assay {
 namespace {
 
-using Clock = std::chrono::steady_clock;
 constexpr std::size_t kFileLimit = std::size_t{64} << 20;
 
 double milliseconds_since(Clock::time_point start) {

@@ -17,10 +17,6 @@ constexpr std::string_view kErase = "\r\x1b[K";
 std::atomic<bool> enabled{true};
 std::atomic<int> drawn{0};  // bars that may be on the terminal
 
-double seconds_since(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
-
 }  // namespace
 
 Progress::Progress(const std::string& label, std::uint64_t total, std::string unit)
@@ -28,7 +24,7 @@ Progress::Progress(const std::string& label, std::uint64_t total, std::string un
       unit_(std::move(unit)),
       total_(std::max<std::uint64_t>(total, 1)),
       visible_(enabled && ::isatty(STDERR_FILENO) == 1),
-      start_(std::chrono::steady_clock::now()),
+      start_(Clock::now()),
       drawn_(start_ - std::chrono::seconds(1)) {
   if (visible_) ++drawn;
 }
@@ -57,7 +53,7 @@ void Progress::advance(std::uint64_t amount) {
 
 void Progress::draw() {
   constexpr int kWidth = 30;
-  drawn_ = std::chrono::steady_clock::now();
+  drawn_ = Clock::now();
   const double fraction = std::min(1.0, static_cast<double>(done_) / static_cast<double>(total_));
   const double elapsed = seconds_since(start_);
   const double left = fraction > 0 ? elapsed / fraction - elapsed : 0;

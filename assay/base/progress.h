@@ -1,9 +1,10 @@
 #pragma once
 // A progress bar on stderr: drawn only on a terminal, erased when done, silent otherwise.
-#include <chrono>
 #include <cstdint>
 #include <mutex>
 #include <string>
+
+#include "assay/base/clock.h"
 
 namespace assay {
 
@@ -25,7 +26,7 @@ class Progress {
   std::string label_, unit_;
   std::uint64_t total_, done_ = 0;
   bool visible_;
-  std::chrono::steady_clock::time_point start_, drawn_;
+  Clock::time_point start_, drawn_;
   std::mutex mutex_;
 };
 

@@ -1,10 +1,10 @@
 #include "assay/measure/evaluate.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <memory>
 
+#include "assay/base/clock.h"
 #include "assay/base/error.h"
 #include "assay/base/heap.h"
 #include "assay/base/progress.h"
@@ -15,15 +15,9 @@
 namespace assay {
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
 constexpr std::size_t kLogitBytes = std::size_t{64} << 20;  // one model's slice of logits
 constexpr std::size_t kCacheBytes = std::size_t{1} << 30;   // keys and values of one batch
 constexpr std::size_t kPrefillBatch = 8, kDecodeBatch = 64;
-
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
 
 std::size_t choose_batch(std::span<const EvaluatedModel> models, const EvaluateOptions& options) {
   if (options.batch > 0) return options.batch;

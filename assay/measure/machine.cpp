@@ -3,11 +3,11 @@
 #include <cblas.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cstddef>
 #include <memory>
 #include <vector>
 
+#include "assay/base/clock.h"
 #include "assay/parallel/threads.h"
 
 namespace assay {
@@ -18,13 +18,12 @@ constexpr int kRepeats = 3;
 /// Median seconds of a few calls after one to warm up.
 template <class Work>
 double median_seconds(const Work& work) {
-  using Clock = std::chrono::steady_clock;
   work();
   std::vector<double> seconds;
   for (int i = 0; i < kRepeats; ++i) {
     const auto start = Clock::now();
     work();
-    seconds.push_back(std::chrono::duration<double>(Clock::now() - start).count());
+    seconds.push_back(seconds_since(start));
   }
   std::sort(seconds.begin(), seconds.end());
   return seconds[kRepeats / 2];

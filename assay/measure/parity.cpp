@@ -1,10 +1,10 @@
 #include "assay/measure/parity.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <limits>
 
+#include "assay/base/clock.h"
 #include "assay/base/error.h"
 #include "assay/runtime/session.h"
 
@@ -69,10 +69,6 @@ ParityCase parse_case(const Json& entry, const Spelling& spelling, const std::st
     fail("{}: \"window\" of {}, at most the {} new ids expected", origin, result.window,
          result.new_ids.size());
   return result;
-}
-
-double seconds_since(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
 std::vector<TokenId> sequence_of(const ParityCase& reference_case, std::size_t new_ids) {
@@ -149,7 +145,7 @@ std::vector<ParityCase> generate_parity_cases(const Model& reference, const Toke
     GenerateOptions options;
     options.max_tokens = static_cast<int>(tokens);
     options.stop_at_end_token = false;
-    const auto start = std::chrono::steady_clock::now();
+    const auto start = Clock::now();
     for (const GeneratedToken& token : generate(reference, result.prompt_ids, options)) {
       result.new_ids.push_back(token.id);
       result.margins.push_back(token.margin);
@@ -185,7 +181,7 @@ ParityResult check_parity(const Model& model, const ParityCase& reference_case, 
     generation.stop_at_end_token = false;
     // Stops at the first difference: what follows it answers another prefix.
     std::size_t position = done;
-    const auto start = std::chrono::steady_clock::now();
+    const auto start = Clock::now();
     generate(model, sequence_of(reference_case, done), generation, [&](const GeneratedToken& token) {
       const TokenId expected = reference_case.new_ids[position];
       if (token.id == expected)

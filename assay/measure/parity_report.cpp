@@ -7,7 +7,7 @@ namespace assay {
 namespace {
 
 /// On one line, and harmless inside Markdown.
-std::string quote(std::string_view text) {
+std::string quoted_line(std::string_view text) {
   std::string quoted = "`";
   for (const char c : text.substr(0, 120)) {
     if (c == '\n')
@@ -26,7 +26,9 @@ std::string rate(double tokens_per_second) {
 
 std::string render_case(const ParityCase& reference_case, const ParityResult& result,
                         const Tokenizer& tokenizer) {
-  const auto name = [&](TokenId id) { return quote(tokenizer.decode(std::span<const TokenId>(&id, 1))); };
+  const auto name = [&](TokenId id) {
+    return quoted_line(tokenizer.decode(std::span<const TokenId>(&id, 1)));
+  };
   std::string text = fmt::format(
       "- window: {} new tokens\n- agreement: {} of {} ({:.1f} %)\n", result.window, result.equal,
       result.window, 100.0 * static_cast<double>(result.equal) / static_cast<double>(result.window));
@@ -59,7 +61,7 @@ std::string render_parity_report(const ParityReportInput& input, const Tokenizer
       printable(input.model), printable(input.reference), input.options.margin_tolerance);
   if (input.reference_check) text += fmt::format("{}\n\n", input.reference_check->sentence);
   for (std::size_t i = 0; i < input.cases.size(); ++i)
-    text += fmt::format("## Prompt {}: {}\n\n{}\n", i + 1, quote(input.cases[i].prompt),
+    text += fmt::format("## Prompt {}: {}\n\n{}\n", i + 1, quoted_line(input.cases[i].prompt),
                         render_case(input.cases[i], input.results[i], tokenizer));
   std::size_t counts[3] = {};
   for (const ParityResult& result : input.results) ++counts[static_cast<std::size_t>(result.verdict)];

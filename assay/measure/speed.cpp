@@ -2,20 +2,14 @@
 
 #include <algorithm>
 #include <cassert>
-#include <chrono>
 #include <cmath>
 
+#include "assay/base/clock.h"
 #include "assay/base/error.h"
 #include "assay/model/roles.h"
 
 namespace assay {
 namespace {
-
-using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
 
 /// Ids spread over the vocabulary: what they mean does not matter to the clock.
 std::vector<TokenId> some_prompt(const Model& model, std::size_t tokens) {

@@ -197,7 +197,7 @@ std::uint64_t combine(std::span<const std::uint64_t> rows) {
   return any ? hash | 1 : 0;
 }
 
-double median(std::vector<double> values) {
+double upper_median(std::vector<double> values) {
   if (values.empty()) return 0;
   const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
   std::ranges::nth_element(values, middle);
@@ -384,7 +384,7 @@ ComparedFacts compare_facts(const Tensor& tensor, const Tensor& original) {
   facts.changed = all.changed;
   facts.flushed = all.flushed;
   facts.plain = collector.finish();
-  facts.median_row_relative_rms = median(errors);
+  facts.median_row_relative_rms = upper_median(errors);
   double worst = -1;
   for (std::uint64_t r = 0; r < errors.size(); ++r) {
     const double usual = std::max(

@@ -70,11 +70,11 @@ class TensorList {
   bool done_ = false;
 };
 
-struct Attention {
+struct AttentionTensors {
   bool gated_query = false, head_norms = false;
 };
 
-void add_attention(TensorList& list, const Attention& kind) {
+void add_attention(TensorList& list, const AttentionTensors& kind) {
   const std::uint64_t hidden = list.size("hidden_size"), heads = list.size("num_attention_heads");
   const std::uint64_t kv_heads = list.size_or("num_key_value_heads", heads);
   const std::uint64_t dim = list.size_or("head_dim", hidden / heads);
@@ -95,12 +95,12 @@ void add_attention(TensorList& list, const Attention& kind) {
   }
 }
 
-struct DeltaNet {
+struct DeltaNetTensors {
   bool fused_projections = false;  // Qwen3-Next; Qwen3.5 stores them apart
   bool mlx_names = false;
 };
 
-void add_delta_net(TensorList& list, const DeltaNet& kind) {
+void add_delta_net(TensorList& list, const DeltaNetTensors& kind) {
   const std::uint64_t hidden = list.size("hidden_size");
   const std::uint64_t key_heads = list.size("linear_num_key_heads"),
                       value_heads = list.size("linear_num_value_heads");

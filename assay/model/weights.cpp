@@ -35,7 +35,7 @@ class TensorRows final : public RowSource {
 
 /// What stands before "embed_tokens.weight".
 std::string find_prefix(const Checkpoint& checkpoint) {
-  constexpr std::string_view kEmbedding = "embed_tokens.weight";
+  constexpr std::string_view kEmbeddingName = "embed_tokens.weight";
   const Tensor* found = nullptr;
   for (const Tensor& tensor : checkpoint.tensors) {
     if (classify_tensor(tensor.name) != Role::embedding) continue;
@@ -43,8 +43,8 @@ std::string find_prefix(const Checkpoint& checkpoint) {
       fail("{}: tensors {} and {}: two token embeddings", checkpoint.path, found->name, tensor.name);
     found = &tensor;
   }
-  if (found == nullptr) fail("{}: tensor model.{} is missing", checkpoint.path, kEmbedding);
-  return found->name.substr(0, found->name.size() - kEmbedding.size());
+  if (found == nullptr) fail("{}: tensor model.{} is missing", checkpoint.path, kEmbeddingName);
+  return found->name.substr(0, found->name.size() - kEmbeddingName.size());
 }
 
 }  // namespace

@@ -8,7 +8,8 @@
 namespace assay {
 namespace {
 
-constexpr std::size_t kBlock = 128;  // columns whose feedback is applied at once; a multiple of every group
+constexpr std::size_t kSweepBlock =
+    128;  // columns whose feedback is applied at once; a multiple of every group
 
 /// One sweep over one panel. Matrices are held transposed, [columns, rows] in processing order: a column is
 /// rounded in one call, and feedback is a multiple of it.
@@ -34,8 +35,8 @@ class Sweep {
 
   void run(GroupFit fit, std::span<double> loss) {
     const std::size_t group = panel_.layout.run;
-    for (std::size_t begin = 0; begin < columns_; begin += kBlock) {
-      const std::size_t end = std::min(begin + kBlock, columns_);
+    for (std::size_t begin = 0; begin < columns_; begin += kSweepBlock) {
+      const std::size_t end = std::min(begin + kSweepBlock, columns_);
       for (std::size_t p = begin; p < end; ++p) {
         if (fit == GroupFit::on_start && p % group == 0) fit_group(p, group);
         round_column(p, loss);

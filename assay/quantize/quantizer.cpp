@@ -13,7 +13,7 @@ namespace assay {
 namespace {
 
 /// One tensor on its way into the writer.
-struct Job {
+struct TensorJob {
   const Tensor& source;
   const Format& format;
   std::size_t index;  // in the writer
@@ -23,19 +23,19 @@ struct Job {
   MatrixShape shape() const { return as_matrix(source.shape); }
 };
 
-void write_planes(const Job& job, const Layout& layout, const RowBlock& block,
+void write_planes(const TensorJob& job, const Layout& layout, const RowBlock& block,
                   std::span<const Bytes> planes) {
   for (std::size_t p = 0; p < layout.planes.size(); ++p)
     job.writer.write(job.index, p, block.first_unit * layout.planes[p].bytes_per_unit, planes[p]);
 }
 
-void pack_and_write(const Job& job, const Layout& layout, const RowBlock& block, UnitBuffer& buffer) {
+void pack_and_write(const TensorJob& job, const Layout& layout, const RowBlock& block, UnitBuffer& buffer) {
   job.format.pack(buffer.params, buffer.codes, buffer.plane_views());
   write_planes(job, layout, block, std::vector<Bytes>(buffer.planes.begin(), buffer.planes.end()));
 }
 
 /// Stored bytes as they are (so formats that are only read can be copied too), checked on the way.
-void copy_tensor(const Job& job) {
+void copy_tensor(const TensorJob& job) {
   const Layout layout = job.format.layout(job.shape().columns);
   const auto blocks = row_blocks(job.format, job.shape());
   parallel_for(blocks.size(), [&](std::size_t b) {
@@ -45,7 +45,7 @@ void copy_tensor(const Job& job) {
   });
 }
 
-void transcode_tensor(const Job& job) {
+void transcode_tensor(const TensorJob& job) {
   const Layout from = job.source.format->layout(job.shape().columns),
                to = job.format.layout(job.shape().columns);
   const auto blocks = row_blocks(*job.source.format, job.shape());
@@ -63,7 +63,7 @@ void transcode_tensor(const Job& job) {
 
 /// Rounds by blocks of rows; `method` is given weights and fills parameters and codes.
 template <class Method>
-RoundingError round_tensor(const Job& job, const Method& method) {
+RoundingError round_tensor(const TensorJob& job, const Method& method) {
   const std::uint64_t columns = job.shape().columns;
   const Layout layout = job.format.layout(columns);
   const auto blocks = row_blocks(job.format, job.shape());
@@ -89,12 +89,12 @@ RoundingError round_tensor(const Job& job, const Method& method) {
 }
 
 /// The format's own published rule.
-RoundingError round_to_nearest(const Job& job) {
+RoundingError round_to_nearest(const TensorJob& job) {
   return round_tensor(job, [&](std::span<const float> weights, std::span<Params> params,
                                std::span<Code> codes) { job.format.reference(weights, params, codes); });
 }
 
-RoundingError search_scales(const Job& job) {
+RoundingError search_scales(const TensorJob& job) {
   return round_tensor(job,
                       [&](std::span<const float> weights, std::span<Params> params, std::span<Code> codes) {
                         search_by_weights(job.format, weights, params, codes);
@@ -120,7 +120,7 @@ std::vector<TensorReport> quantize_tensors(Plan& plan, CheckpointWriter& writer,
     Progress progress("quantise " + plan.source->path, weight_count(plan), "weights");
     for (std::size_t i = 0; i < plan.tensors.size(); ++i) {
       TensorPlan& tensor = plan.tensors[i];
-      const Job job{*tensor.source, *tensor.format, i, writer, progress};
+      const TensorJob job{*tensor.source, *tensor.format, i, writer, progress};
       if (tensor.method != "copy" && is_packed(*tensor.source) &&
           !transcode_misfit(*tensor.source, *tensor.format)) {
         tensor.method = "transcode";
@@ -159,7 +159,7 @@ void transcode_tensors(const Plan& plan, CheckpointWriter& writer) {
   Progress progress("convert", weight_count(plan), "weights");
   for (std::size_t i = 0; i < plan.tensors.size(); ++i) {
     const TensorPlan& tensor = plan.tensors[i];
-    const Job job{*tensor.source, *tensor.format, i, writer, progress};
+    const TensorJob job{*tensor.source, *tensor.format, i, writer, progress};
     tensor.method == "copy" ? copy_tensor(job) : transcode_tensor(job);
   }
 }

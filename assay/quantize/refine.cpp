@@ -10,9 +10,9 @@
 namespace assay {
 namespace {
 
-constexpr std::size_t kBlock = 64;    // columns between two updates of the whole gradient
-constexpr double kRidge = 1e-8;       // of the mean diagonal: groups without inputs stay where they are
-constexpr double kLeastGain = 1e-12;  // relative: what is smaller is rounding noise of the sums
+constexpr std::size_t kGradientBlock = 64;  // columns between two updates of the whole gradient
+constexpr double kRidge = 1e-8;             // of the mean diagonal: groups without inputs stay where they are
+constexpr double kLeastGain = 1e-12;        // relative: what is smaller is rounding noise of the sums
 
 /// c[m, n] += a[m, k] * b[k, n], row-major, strides given.
 void multiply_add(std::size_t m, std::size_t n, std::size_t k, const double* a, std::size_t a_stride,
@@ -135,8 +135,8 @@ void descend_coordinates(const Panel& panel, const Hessian& hessian) {
   const std::size_t rows = panel.rows, columns = panel.columns;
   const PanelError start(panel, hessian);
   // Transposed, so that a column of all rows is rounded in one call.
-  std::vector<double> error(rows * columns), gradient(rows * columns), change(kBlock * rows),
-      block(kBlock * rows);
+  std::vector<double> error(rows * columns), gradient(rows * columns), change(kGradientBlock * rows),
+      block(kGradientBlock * rows);
   for (std::size_t r = 0; r < rows; ++r)
     for (std::size_t c = 0; c < columns; ++c) {
       error[c * rows + r] = start.error[r * columns + c];
@@ -145,8 +145,8 @@ void descend_coordinates(const Panel& panel, const Hessian& hessian) {
   std::vector<float> values(rows), rounded(rows);
   std::vector<Code> codes(rows);
   std::vector<Params> params(panel.params.empty() ? 0 : rows);
-  for (std::size_t begin = 0; begin < columns; begin += kBlock) {
-    const std::size_t count = std::min(kBlock, columns - begin);
+  for (std::size_t begin = 0; begin < columns; begin += kGradientBlock) {
+    const std::size_t count = std::min(kGradientBlock, columns - begin);
     std::copy_n(gradient.begin() + static_cast<std::ptrdiff_t>(begin * rows), count * rows, block.begin());
     std::fill(change.begin(), change.end(), 0.0);
     bool any = false;

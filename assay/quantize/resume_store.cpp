@@ -19,7 +19,7 @@ namespace fs = std::filesystem;
 constexpr const char* kRequest = "request.json";
 constexpr const char* kProgress = "progress.json";
 constexpr const char* kMarker = "assay_calibration";  // in request.json: what makes a folder ours
-constexpr int kSchema = 2;
+constexpr int kResumeSchema = 2;
 constexpr std::size_t kNoteLimit = 64u << 20;
 constexpr const char* kAdvice = "remove the folder to start over";
 
@@ -59,7 +59,7 @@ bool ResumeStore::is_ours() const {
 }
 
 ResumeStore::ResumeStore(std::string folder, const OrderedJson& request) : folder_(std::move(folder)) {
-  const std::string wanted = json_text(sealed({{kMarker, kSchema}, {"request", request}}), 1);
+  const std::string wanted = json_text(sealed({{kMarker, kResumeSchema}, {"request", request}}), 1);
   const Bytes bytes = std::as_bytes(std::span(wanted.data(), wanted.size()));
   request_ = checksum128_hex({&bytes, 1});
   std::error_code ignored;

@@ -129,7 +129,7 @@ Symmetry symmetry_of(std::span<const float> matrix, std::uint64_t columns) {
 }
 
 /// One tensor on its way into the scratch file.
-struct Job {
+struct RotationJob {
   const Tensor& source;
   const RotationStep& step;
   const RotationPlan& plan;
@@ -147,7 +147,7 @@ std::vector<float> rows_of_panel(std::span<const double> panel, std::uint64_t wi
   return rows;
 }
 
-RotatedTensor rotate_rows(const Job& job, const std::vector<float>& norm) {
+RotatedTensor rotate_rows(const RotationJob& job, const std::vector<float>& norm) {
   const MatrixShape shape = as_matrix(job.step.shape);
   const std::uint64_t panels = ceil_divide(shape.rows, kPanelWidth);
   std::vector<SymmetrySums> fused(panels), rotated(panels);
@@ -165,7 +165,7 @@ RotatedTensor rotate_rows(const Job& job, const std::vector<float>& norm) {
 }
 
 /// Columns turn across all rows, so the matrix is held, in f32.
-RotatedTensor rotate_columns(const Job& job) {
+RotatedTensor rotate_columns(const RotationJob& job) {
   const MatrixShape shape = as_matrix(job.step.shape);
   std::vector<float> matrix = decode_in_parallel(job.source);
   const Symmetry fused = symmetry_of(matrix, shape.columns);
@@ -253,7 +253,7 @@ CheckpointPtr apply_rotation(const CheckpointPtr& source, const RotationPlan& pl
     tensor.checksum.reset();
     tensor.planes = {file->bytes().subspan(offset, tensor.elements() * sizeof(float))};
     tensor.owners = {file};
-    const Job job{origin, step, plan, rotation, *file, offset};
+    const RotationJob job{origin, step, plan, rotation, *file, offset};
     std::optional<RotatedTensor> report;
     if (step.action == RotationAction::neutral_norm)
       file->write_at(offset, std::vector<float>(tensor.elements(), neutral_norm(plan.convention)));

@@ -15,7 +15,7 @@ namespace assay {
 namespace {
 
 constexpr const char* kSchemaKey = "assay_sensitivities";
-constexpr int kSchema = 2;  // the first had none, and did not say what it was measured on
+constexpr int kSensitivitySchema = 2;  // the first had none, and did not say what it was measured on
 
 const Json& list(const Json& object, const char* key, const std::string& origin) {
   if (!object.is_object() || !object.contains(key) || !object.at(key).is_array())
@@ -61,7 +61,7 @@ OrderedJson Sensitivities::to_json() const {
         {{"tensor", tensor.tensor}, {"weights", tensor.weights}, {"choices", std::move(choices)}});
     if (tensor.unseen) entries.back()["unseen"] = true;
   }
-  return sealed({{kSchemaKey, kSchema},
+  return sealed({{kSchemaKey, kSensitivitySchema},
                  {"revision", made_from.revision},
                  {"model", made_from.model},
                  {"formats", made_from.formats},
@@ -76,8 +76,8 @@ Sensitivities Sensitivities::from_json(const Json& json, const std::string& orig
   if (!json.contains(kSchemaKey))
     fail("{}: no sensitivities, or made by an older version, which did not say of which model: measure again",
          origin);
-  if (const int schema = json_get<int>(json, kSchemaKey, origin); schema != kSchema)
-    fail("{}: sensitivities of schema {}, {} expected: measure again", origin, schema, kSchema);
+  if (const int schema = json_get<int>(json, kSchemaKey, origin); schema != kSensitivitySchema)
+    fail("{}: sensitivities of schema {}, {} expected: measure again", origin, schema, kSensitivitySchema);
   require_seal(json, origin);
   Sensitivities sensitivities;
   SensitivityOrigin& made_from = sensitivities.made_from;

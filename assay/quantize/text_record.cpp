@@ -17,7 +17,7 @@ constexpr std::uint64_t kShingleShare = 64;  // one in so many was written down
 
 constexpr std::array kPurposes = {"calibration", "allocation", "routing"};
 
-std::vector<std::string> string_list(const Json& json, const char* key, const std::string& origin) {
+std::vector<std::string> recorded_strings(const Json& json, const char* key, const std::string& origin) {
   std::vector<std::string> list;
   const auto found = json.find(key);
   if (found == json.end() || !found->is_array()) fail("{}: a list \"{}\" expected", origin, key);
@@ -61,7 +61,7 @@ TextRecord TextRecord::from_json(const Json& json, const std::string& origin) {
   text.sha256 = json_get<std::string>(json, "sha256", origin);
   text.tokens = json_get<std::uint64_t>(json, "tokens", origin);
   if (json.contains("shingles")) {
-    text.shingles = string_list(json, "shingles", origin);
+    text.shingles = recorded_strings(json, "shingles", origin);
   } else {
     text.tokenizer = json_get<std::string>(json, "tokenizer", origin);
     text.fingerprint =
@@ -107,7 +107,7 @@ TextRecords texts_of(const Checkpoint& checkpoint) {
   old.path = json_get<std::string>(*calibration, "text", origin);
   old.sha256 = json_get_or<std::string>(*calibration, "text_sha256", "", origin);
   old.tokens = json_get_or<std::uint64_t>(*calibration, "tokens", 0, origin);
-  old.shingles = string_list(*calibration, "shingles", origin);
+  old.shingles = recorded_strings(*calibration, "shingles", origin);
   add_texts(texts, {std::move(old)});
   return texts;
 }

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <cassert>
-#include <chrono>
 #include <cstdlib>
 #include <deque>
 #include <new>
@@ -11,14 +10,13 @@
 #include <utility>
 
 #include "assay/base/checked.h"
+#include "assay/base/clock.h"
 #include "assay/base/error.h"
 #include "assay/model/weights.h"
 #include "assay/parallel/threads.h"
 
 namespace assay {
 namespace {
-
-using Clock = std::chrono::steady_clock;
 
 // A gap that is shorter is read along: one read costs more than its bytes.
 constexpr std::uint64_t kReadAlong = 16384;
@@ -28,10 +26,6 @@ constexpr std::uint64_t kReadSize = 256 << 10;
 constexpr std::size_t kReadAhead = 2;
 // Of extents in memory: direct reads want that of InputFile, which is a multiple.
 constexpr std::uint64_t kPlaneAlignment = 64;
-
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
 
 std::array<Tensor*, 3> all_of(ExpertTensors& tensors) {
   return {&tensors.gate, &tensors.up, &tensors.down};

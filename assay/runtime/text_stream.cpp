@@ -10,8 +10,8 @@ namespace {
 
 /// Bytes at the end of `text` that may be the start of a longer UTF-8 character.
 std::size_t incomplete_tail(std::string_view text) {
-  constexpr std::size_t kLongest = 3;  // a character has four bytes at most
-  for (std::size_t back = 1; back <= std::min(kLongest, text.size()); ++back) {
+  constexpr std::size_t kLongestTail = 3;  // a character has four bytes at most
+  for (std::size_t back = 1; back <= std::min(kLongestTail, text.size()); ++back) {
     const auto byte = static_cast<unsigned char>(text[text.size() - back]);
     if ((byte & 0xC0) == 0x80) continue;  // a continuation byte: what leads it stands before
     const std::size_t length = byte >= 0xF0 ? 4 : byte >= 0xE0 ? 3 : byte >= 0xC0 ? 2 : 1;

@@ -14,7 +14,7 @@ namespace assay {
 namespace fs = std::filesystem;
 namespace {
 
-constexpr std::size_t kMaxDims = 8;
+constexpr std::size_t kMaxManifestDims = 8;
 
 struct ManifestFile {
   std::string name;
@@ -49,8 +49,8 @@ ManifestTensor parse_tensor(const std::string& name, const Json& entry, const st
   if (tensor.format == nullptr)
     fail("{}: format \"{}\" is unknown to assay {}", where, format_name, ASSAY_VERSION);
   const auto shape = entry.find("shape");
-  if (shape == entry.end() || !shape->is_array() || shape->size() > kMaxDims)
-    fail("{}: no \"shape\" of at most {} dimensions", where, kMaxDims);
+  if (shape == entry.end() || !shape->is_array() || shape->size() > kMaxManifestDims)
+    fail("{}: no \"shape\" of at most {} dimensions", where, kMaxManifestDims);
   for (const Json& dim : *shape) {
     if (!dim.is_number_unsigned())
       fail("{}: dimension is {}, a non-negative integer expected", where, dim.dump());

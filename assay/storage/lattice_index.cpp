@@ -23,7 +23,7 @@ void refuse_unknown_keys(const Json& object, std::initializer_list<std::string_v
       fail("{}: unknown key \"{}\"", origin, item.key());
 }
 
-Shape parse_shape(const Json& entry, const std::string& origin) {
+Shape parse_lattice_shape(const Json& entry, const std::string& origin) {
   const auto found = entry.find("shape");
   if (found == entry.end() || !found->is_array()) fail("{}: key \"shape\" is missing or no array", origin);
   Shape shape;
@@ -46,7 +46,7 @@ LatticeIndexEntry parse_entry(const Json& json, bool strict, const std::string& 
   entry.file = json_get<std::string>(json, "file", origin);
   entry.format = json_get_or<std::string>(json, "format", "", origin);
   entry.quantized = json_get<bool>(json, "quantized", origin);
-  entry.shape = parse_shape(json, origin);
+  entry.shape = parse_lattice_shape(json, origin);
   const auto stated = json_get<std::uint64_t>(json, "numel", origin);
   const auto elements = checked_product(entry.shape);
   if (!elements || *elements != stated)

@@ -8,7 +8,7 @@
 namespace assay {
 namespace {
 
-constexpr std::string_view kWeightSuffix = ".weight";
+constexpr std::string_view kMlxWeightSuffix = ".weight";
 
 Json width_json(const MlxWidth& width, bool with_mode) {
   Json object = {{"group_size", width.group}, {"bits", width.bits}};
@@ -38,7 +38,7 @@ std::optional<std::string> mlx_misfit(const PlannedTensor& tensor) {
     return fmt::format("MLX has no {}; it holds mlx formats, f32, f16 and bf16", tensor.format->name());
   if (tensor.shape.size() < 2)
     return fmt::format("MLX quantises matrices only, this is {}", shape_text(tensor.shape));
-  if (!tensor.name.ends_with(kWeightSuffix))
+  if (!tensor.name.ends_with(kMlxWeightSuffix))
     return "MLX quantises modules only: the name must end in .weight";
   return std::nullopt;
 }

@@ -13,7 +13,7 @@ namespace assay {
 namespace {
 
 constexpr std::uint64_t kDataAlignment = 64;
-constexpr std::size_t kLengthBytes = 8;
+constexpr std::size_t kLengthFieldBytes = 8;
 
 /// Marks [begin, end) in a set of disjoint ranges.
 void mark_written(std::map<std::uint64_t, std::uint64_t>& ranges, std::uint64_t begin, std::uint64_t end) {
@@ -125,15 +125,16 @@ void SafetensorsWriter::create_shard(Shard& shard, const std::string& format) {
                                  {"data_offsets", {plane->begin, at}}};
   }
   std::string text = header.dump();
-  const std::uint64_t data_begin = ceil_divide(kLengthBytes + text.size(), kDataAlignment) * kDataAlignment;
-  text.resize(data_begin - kLengthBytes, ' ');
+  const std::uint64_t data_begin =
+      ceil_divide(kLengthFieldBytes + text.size(), kDataAlignment) * kDataAlignment;
+  text.resize(data_begin - kLengthFieldBytes, ' ');
   for (PlacedPlane* plane : shard.planes) plane->begin += data_begin;
 
   OutputFile& file = files_.emplace_back((directory_ / shard.name).string());
-  std::array<std::byte, kLengthBytes> length{};
+  std::array<std::byte, kLengthFieldBytes> length{};
   store<std::uint64_t>(length.data(), text.size());
   file.write_at(0, length);
-  file.write_at(kLengthBytes, std::as_bytes(std::span(text)));
+  file.write_at(kLengthFieldBytes, std::as_bytes(std::span(text)));
 }
 
 void SafetensorsWriter::write_index(const std::string& format) {

@@ -11,7 +11,7 @@
 namespace assay {
 namespace {
 
-constexpr int kDeepest = 256;        // bytes of a key
+constexpr int kLongestKey = 256;     // bytes of a key
 constexpr std::size_t kGrowth = 16;  // U+FDFA, 3 bytes, becomes 33 under NFKC: nothing grows more
 constexpr int kMostLeaves = 32;  // prefixes of a key that are keys too: what libsentencepiece has room for
 
@@ -55,8 +55,8 @@ class CharacterMap {
 
   /// Most ends of keys on any way down from the node. Ways may meet (the trie shares tails) but never close a
   /// circle.
-  int leaves_below(std::size_t node, int depth) {  // recursion: kDeepest levels
-    if (leaves_[node] == kOpen || depth > kDeepest) refuse("has a key without end");
+  int leaves_below(std::size_t node, int depth) {  // recursion: kLongestKey levels
+    if (leaves_[node] == kOpen || depth > kLongestKey) refuse("has a key without end");
     if (leaves_[node] != kUnseen) return leaves_[node];
     leaves_[node] = kOpen;
     const std::size_t first = node ^ offset(units_[node]);

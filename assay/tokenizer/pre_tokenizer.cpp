@@ -95,9 +95,9 @@ class Parser {
   explicit Parser(const std::string& origin) : origin_(origin) {}
 
   void add(const Json& json) {
-    constexpr std::size_t kMostSteps = 64;
-    if (result_.steps.size() >= kMostSteps)
-      fail("{}: a pre-tokenizer of more than {} steps", origin_, kMostSteps);
+    constexpr std::size_t kMostSplits = 64;
+    if (result_.steps.size() >= kMostSplits)
+      fail("{}: a pre-tokenizer of more than {} steps", origin_, kMostSplits);
     const auto type = json_get<std::string>(json, "type", origin_);
     if (type == "Sequence") return add_sequence(json);
     if (byte_level_)

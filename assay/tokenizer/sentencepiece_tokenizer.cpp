@@ -15,7 +15,7 @@ namespace {
 
 using sentencepiece::SentencePieceProcessor;
 
-constexpr std::string_view kSpaceMark = "\u2581";
+constexpr std::string_view kPieceSpace = "\u2581";
 constexpr TokenId kNone = -1;
 
 void load_processor(SentencePieceProcessor& processor, const std::string& serialized,
@@ -41,9 +41,9 @@ int byte_value(const std::string& piece) {
 std::string to_text(const std::string& piece) {
   std::string text;
   for (std::size_t at = 0; at < piece.size();) {
-    const bool space = std::string_view(piece).substr(at).starts_with(kSpaceMark);
+    const bool space = std::string_view(piece).substr(at).starts_with(kPieceSpace);
     text += space ? ' ' : piece[at];
-    at += space ? kSpaceMark.size() : 1;
+    at += space ? kPieceSpace.size() : 1;
   }
   return text;
 }

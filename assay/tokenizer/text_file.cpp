@@ -115,9 +115,9 @@ std::string name_by_zeros(const ByteCounts& counts, std::size_t size) {
 
 std::string describe_non_text(std::string_view bytes) {
   if (bytes.empty()) return "";
-  if (const std::string name = name_by_magic(bytes); !name.empty()) return name;
+  if (std::string name = name_by_magic(bytes); !name.empty()) return name;
   const ByteCounts counts = count_bytes(bytes);
-  if (const std::string name = name_by_zeros(counts, bytes.size()); !name.empty()) return name;
+  if (std::string name = name_by_zeros(counts, bytes.size()); !name.empty()) return name;
   const auto size = static_cast<double>(bytes.size());
   if (static_cast<double>(counts.control) > kControlShare * size)
     return fmt::format("binary data ({} of {} bytes are control characters)", counts.control, bytes.size());

@@ -13,7 +13,7 @@
 namespace assay {
 namespace {
 
-std::vector<float> normal_values(std::size_t count, unsigned seed, float deviation = 1.0f) {
+std::vector<float> spread_values(std::size_t count, unsigned seed, float deviation = 1.0f) {
   std::mt19937 random(seed);
   std::normal_distribution<float> normal(0, deviation);
   std::vector<float> values(count);
@@ -53,7 +53,7 @@ TEST(FastExp, StaysFiniteAndKeepsNan) {
 TEST(RmsNorm, MatchesTheFormulaInFloat64) {
   for (const std::size_t width : {1u, 15u, 64u, 320u}) {
     const std::size_t rows = 300;
-    const auto x = normal_values(rows * width, 1, 3), weight = normal_values(width, 2);
+    const auto x = spread_values(rows * width, 1, 3), weight = spread_values(width, 2);
     std::vector<float> out(x.size());
     rms_norm(x, weight, 1e-5f, out);
     for (std::size_t r = 0; r < rows; ++r) {
@@ -79,7 +79,7 @@ TEST(RmsNorm, EpsilonKeepsAZeroRowZero) {
 
 TEST(Softmax, MatchesTheFormulaInFloat64) {
   for (const std::size_t count : {1u, 7u, 16u, 33u, 1000u}) {
-    const auto scores = normal_values(count, static_cast<unsigned>(count), 20);
+    const auto scores = spread_values(count, static_cast<unsigned>(count), 20);
     auto out = scores;
     scaled_softmax(out, 0.125f);
     double total = 0, maximum = *std::max_element(scores.begin(), scores.end());
@@ -101,7 +101,7 @@ TEST(Softmax, SurvivesHugeScoresAndKeepsNan) {
 }
 
 TEST(SiluMultiply, MatchesTheFormulaInFloat64) {
-  const auto gate = normal_values(40001, 4, 8), up = normal_values(40001, 5);
+  const auto gate = spread_values(40001, 4, 8), up = spread_values(40001, 5);
   auto out = gate;
   silu_multiply(out, up);
   for (std::size_t i = 0; i < gate.size(); ++i) {
@@ -111,8 +111,8 @@ TEST(SiluMultiply, MatchesTheFormulaInFloat64) {
 }
 
 TEST(Add, AddsVectorsAndBiases) {
-  auto x = normal_values(70000, 6);
-  const auto y = normal_values(70000, 7), before = x;
+  auto x = spread_values(70000, 6);
+  const auto y = spread_values(70000, 7), before = x;
   add(x, y);
   for (std::size_t i = 0; i < x.size(); ++i) ASSERT_EQ(x[i], before[i] + y[i]);
   const std::vector<float> bias = {1, 2, 3, 4, 5, 6, 7};
@@ -122,7 +122,7 @@ TEST(Add, AddsVectorsAndBiases) {
 }
 
 TEST(Elementwise, GivesTheSameBitsOnOneThreadAndOnMany) {
-  const auto x = normal_values(512 * 300, 8), weight = normal_values(512, 9);
+  const auto x = spread_values(512 * 300, 8), weight = spread_values(512, 9);
   const auto compute = [&](int threads) {
     set_thread_count(threads);
     std::vector<float> out(x.size());

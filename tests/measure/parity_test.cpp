@@ -13,7 +13,7 @@
 namespace assay {
 namespace {
 
-constexpr int kLetters = 12;
+constexpr int kParityLetters = 12;
 
 /// The same logits for the same history; what the model says after `planted` tokens is moved by `shift`.
 test::LogitRule rule_with_plant(std::size_t planted, float shift) {
@@ -22,11 +22,11 @@ test::LogitRule rule_with_plant(std::size_t planted, float shift) {
     for (const std::int32_t token : history) state = state * 131 + static_cast<std::uint64_t>(token) + 1;
     test::Noise noise(state);
     // The favourite changes with the history: a wrong token leads astray.
-    const std::size_t favourite = state % kLetters;
+    const std::size_t favourite = state % kParityLetters;
     std::vector<float> logits;
-    for (int v = 0; v < kLetters; ++v) logits.push_back(static_cast<float>(noise.uniform()));
+    for (int v = 0; v < kParityLetters; ++v) logits.push_back(static_cast<float>(noise.uniform()));
     logits[favourite] += 3;
-    if (history.size() == planted) logits[(favourite + 1) % kLetters] = logits[favourite] + shift;
+    if (history.size() == planted) logits[(favourite + 1) % kParityLetters] = logits[favourite] + shift;
     return logits;
   };
 }
@@ -34,8 +34,8 @@ test::LogitRule rule_with_plant(std::size_t planted, float shift) {
 class ParityTest : public ::testing::Test {
  protected:
   ParityTest() { cases_ = generate_parity_cases(model_, tokenizer_, {"abcd", "ff"}, 10); }
-  test::LetterTokenizer tokenizer_{kLetters};
-  test::FakeModel model_{kLetters, rule_with_plant(0, 0)};
+  test::LetterTokenizer tokenizer_{kParityLetters};
+  test::FakeModel model_{kParityLetters, rule_with_plant(0, 0)};
   std::vector<ParityCase> cases_;
 };
 
@@ -51,7 +51,7 @@ TEST_F(ParityTest, AModelEqualsItself) {
 
 TEST_F(ParityTest, AOneTokenChangeInTheReferenceIsAMismatch) {
   ParityCase planted = cases_[0];
-  planted.new_ids[6] = (planted.new_ids[6] + 1) % kLetters;
+  planted.new_ids[6] = (planted.new_ids[6] + 1) % kParityLetters;
   const ParityResult result = check_parity(model_, planted, nullptr);
   EXPECT_EQ(result.verdict, ParityVerdict::mismatch);
   ASSERT_FALSE(result.differences.empty());
@@ -61,7 +61,7 @@ TEST_F(ParityTest, AOneTokenChangeInTheReferenceIsAMismatch) {
 }
 
 TEST_F(ParityTest, AOneTokenChangeInTheModelIsAMismatchAndTheRestIsStillCompared) {
-  const test::FakeModel other(kLetters, rule_with_plant(4 + 3, 0.5f));
+  const test::FakeModel other(kParityLetters, rule_with_plant(4 + 3, 0.5f));
   const ParityResult result = check_parity(other, cases_[0], nullptr);
   EXPECT_EQ(result.verdict, ParityVerdict::mismatch);
   ASSERT_EQ(result.differences.size(), 1u);
@@ -70,19 +70,19 @@ TEST_F(ParityTest, AOneTokenChangeInTheModelIsAMismatchAndTheRestIsStillCompared
 }
 
 TEST_F(ParityTest, ASmallMarginIsUndecidableAndNotAPass) {
-  const test::FakeModel other(kLetters, rule_with_plant(4 + 6, 0.5f));
+  const test::FakeModel other(kParityLetters, rule_with_plant(4 + 6, 0.5f));
   ParityCase planted = cases_[0];
   planted.margins[6] = 0.005f;
   EXPECT_EQ(check_parity(other, planted, nullptr).verdict, ParityVerdict::undecidable);
   EXPECT_EQ(check_parity(other, planted, nullptr, {.margin_tolerance = 0.001}).verdict,
             ParityVerdict::mismatch);
-  planted.new_ids[8] = (planted.new_ids[8] + 1) % kLetters;  // a clear one behind it still counts
+  planted.new_ids[8] = (planted.new_ids[8] + 1) % kParityLetters;  // a clear one behind it still counts
   EXPECT_EQ(check_parity(other, planted, nullptr).verdict, ParityVerdict::mismatch);
 }
 
 TEST_F(ParityTest, OnlyTheWindowCounts) {
   ParityCase planted = cases_[0];
-  planted.new_ids[6] = (planted.new_ids[6] + 1) % kLetters;
+  planted.new_ids[6] = (planted.new_ids[6] + 1) % kParityLetters;
   planted.window = 6;
   const ParityResult result = check_parity(model_, planted, nullptr);
   EXPECT_EQ(result.verdict, ParityVerdict::equal);
@@ -92,7 +92,7 @@ TEST_F(ParityTest, OnlyTheWindowCounts) {
 }
 
 TEST_F(ParityTest, LogitsThatDifferAreAMismatchEvenWithEqualTokens) {
-  const test::FakeModel other(kLetters,
+  const test::FakeModel other(kParityLetters,
                               [rule = rule_with_plant(0, 0)](std::span<const std::int32_t> history) {
                                 auto logits = rule(history);
                                 for (float& logit : logits) logit *= 1.01f;
@@ -116,7 +116,7 @@ TEST_F(ParityTest, TheWorstCaseDecides) {
 
 TEST_F(ParityTest, ReportNamesEverythingAPromptNeeds) {
   ParityReportInput input{"model", "reference.json", cases_, {}, {}, {}};
-  input.cases[0].new_ids[6] = (input.cases[0].new_ids[6] + 1) % kLetters;
+  input.cases[0].new_ids[6] = (input.cases[0].new_ids[6] + 1) % kParityLetters;
   for (const ParityCase& reference_case : input.cases)
     input.results.push_back(check_parity(model_, reference_case, nullptr));
   const std::string report = render_parity_report(input, tokenizer_);
@@ -166,8 +166,8 @@ TEST(ParityFile, RefusesWhatIsNoReference) {
 }
 
 TEST(ParityFile, AnotherModelsIdsAreRefused) {
-  const test::FakeModel model(kLetters, rule_with_plant(0, 0));
-  ParityCase foreign{"x", {1}, {kLetters}, {1.0f}, 0, 0};
+  const test::FakeModel model(kParityLetters, rule_with_plant(0, 0));
+  ParityCase foreign{"x", {1}, {kParityLetters}, {1.0f}, 0, 0};
   EXPECT_ERROR(check_parity(model, foreign, nullptr), "token id 12", "vocabulary of 12");
 }
 

@@ -11,7 +11,7 @@
 namespace assay::test {
 namespace {
 
-Json mixture() {
+Json routed_mixture() {
   return {{"model_type", "qwen3_moe"},
           {"hidden_size", 16},
           {"num_hidden_layers", 2},
@@ -29,7 +29,7 @@ Json mixture() {
 }
 
 TEST(Routing, CountsWhomTheRoutersChoose) {
-  MemoryModel model(mixture());
+  MemoryModel model(routed_mixture());
   std::vector<TokenId> tokens(50);
   std::iota(tokens.begin(), tokens.end(), 0);
   for (TokenId& token : tokens) token %= 20;
@@ -55,7 +55,7 @@ TEST(Routing, HottestAreTheFewestThatGetTheShare) {
 }
 
 TEST(Routing, DenseModelsHaveNoExperts) {
-  Json dense = mixture();
+  Json dense = routed_mixture();
   dense["model_type"] = "qwen3";
   dense["intermediate_size"] = 8;
   for (const char* key : {"num_experts", "num_experts_per_tok", "moe_intermediate_size"}) dense.erase(key);

@@ -16,7 +16,7 @@ using test::MemoryModel;
 using test::PlainState;
 
 /// Grouped queries, head_dim unlike hidden / heads, q/k norms, tied head.
-Json qwen3() {
+Json small_qwen3() {
   return {{"model_type", "qwen3"},  {"hidden_size", 40},        {"intermediate_size", 56},
           {"num_hidden_layers", 2}, {"num_attention_heads", 6}, {"num_key_value_heads", 2},
           {"head_dim", 8},          {"vocab_size", 50},         {"max_position_embeddings", 512},
@@ -48,7 +48,7 @@ Json llama() {
 
 /// A dense layer among the mixtures, weights of the chosen not divided by their sum.
 Json qwen3_moe() {
-  Json json = qwen3();
+  Json json = small_qwen3();
   json.update({{"model_type", "qwen3_moe"},
                {"num_experts", 6},
                {"num_experts_per_tok", 2},
@@ -60,7 +60,7 @@ Json qwen3_moe() {
 
 /// Delta nets with two value heads a key head, partial RoPE, a shared expert.
 Json qwen3_next() {
-  Json json = qwen3();
+  Json json = small_qwen3();
   json.update({{"model_type", "qwen3_next"},
                {"num_hidden_layers", 3},
                {"full_attention_interval", 2},
@@ -205,14 +205,14 @@ TEST_P(Forward, QuantisedWeightsAreThoseTheyDecodeTo) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Architectures, Forward,
-                         testing::Values(qwen3(), llama(), qwen3_moe(), qwen3_next(), qwen3_5(),
+                         testing::Values(small_qwen3(), llama(), qwen3_moe(), qwen3_next(), qwen3_5(),
                                          qwen3_5_moe()),
                          [](const auto& parameter) {
                            return parameter.param["model_type"].template get<std::string>();
                          });
 
 TEST(ForwardErrors, TokensOutsideTheVocabulary) {
-  const auto model = Model::load(MemoryModel(qwen3()).checkpoint());
+  const auto model = Model::load(MemoryModel(small_qwen3()).checkpoint());
   for (const std::int32_t token : {-1, 50}) {
     const std::vector<std::int32_t> tokens = {1, token};
     EXPECT_ERROR(logits_in_chunks(*model, tokens, {2}), "token id", token < 0 ? "-1" : "50", "0..49");
@@ -231,7 +231,7 @@ TEST(ModelLoad, ReportsKernelsAndFlops) {
 TEST(ModelLoad, NamesAMissingTensor) {
   for (const char* name : {"model.layers.1.self_attn.k_norm.weight", "model.layers.0.mlp.up_proj.weight",
                            "model.norm.weight", "model.embed_tokens.weight"}) {
-    MemoryModel memory(qwen3());
+    MemoryModel memory(small_qwen3());
     memory.values.erase(name);
     EXPECT_ERROR(Model::load(memory.checkpoint()), "memory", name);
   }
@@ -244,30 +244,30 @@ TEST(ModelLoad, NamesAMissingTensor) {
 }
 
 TEST(ModelLoad, NamesAWrongShape) {
-  MemoryModel memory(qwen3());
+  MemoryModel memory(small_qwen3());
   memory.shapes["model.layers.1.mlp.up_proj.weight"] = {40, 56};
   EXPECT_ERROR(Model::load(memory.checkpoint()), "model.layers.1.mlp.up_proj.weight", "[40, 56]", "[56, 40]");
-  MemoryModel norm(qwen3());
+  MemoryModel norm(small_qwen3());
   norm.shapes["model.norm.weight"] = {1, 40};
   EXPECT_ERROR(Model::load(norm.checkpoint()), "model.norm.weight", "[1, 40]", "[40]");
 }
 
 TEST(ModelLoad, RefusesTensorsThatNobodyAskedFor) {
   std::mt19937 random(1);
-  MemoryModel bias(qwen3());
+  MemoryModel bias(small_qwen3());
   bias.add("model.layers.0.self_attn.q_proj.bias", {48}, random);
   EXPECT_ERROR(Model::load(bias.checkpoint()), "model.layers.0.self_attn.q_proj.bias", "config.json");
-  MemoryModel layer(qwen3());
+  MemoryModel layer(small_qwen3());
   layer.add("model.layers.2.input_layernorm.weight", {40}, random);
   EXPECT_ERROR(Model::load(layer.checkpoint()), "model.layers.2.input_layernorm.weight");
-  MemoryModel unknown(qwen3());
+  MemoryModel unknown(small_qwen3());
   unknown.add("model.layers.0.mlp.fc1.weight", {2, 2}, random);
   EXPECT_ERROR(Model::load(unknown.checkpoint()), "model.layers.0.mlp.fc1.weight", "unknown");
 }
 
 TEST(ModelLoad, LeavesOutVisionAndMultiTokenPredictionAloud) {
   std::mt19937 random(1);
-  MemoryModel memory(qwen3());
+  MemoryModel memory(small_qwen3());
   memory.add("visual.patch_embed.proj.weight", {2, 2}, random);
   memory.add("mtp.fc.weight", {2, 2}, random);
   const auto report = Model::load(memory.checkpoint())->kernel_report();
@@ -276,7 +276,7 @@ TEST(ModelLoad, LeavesOutVisionAndMultiTokenPredictionAloud) {
 
 // Some checkpoints store the tied head a second time.
 TEST(ModelLoad, AcceptsATiedHeadStoredTwiceOnlyWhenItIsTheSame) {
-  MemoryModel memory(qwen3());
+  MemoryModel memory(small_qwen3());
   memory.values["lm_head.weight"] = memory.values["model.embed_tokens.weight"];
   memory.shapes["lm_head.weight"] = memory.shapes["model.embed_tokens.weight"];
   EXPECT_NO_THROW(Model::load(memory.checkpoint()));
@@ -288,7 +288,7 @@ TEST(ModelLoad, RefusesWeightsThatAreNotFinite) {
   for (const float bad : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()})
     for (const char* name : {"model.layers.1.mlp.down_proj.weight", "model.norm.weight",
                              "model.layers.0.self_attn.q_norm.weight"}) {
-      MemoryModel memory(qwen3());
+      MemoryModel memory(small_qwen3());
       memory.values[name][5] = bad;
       EXPECT_ERROR(Model::load(memory.checkpoint()), "memory/model", name);
     }

@@ -40,14 +40,14 @@ std::vector<double> by_granule(const Eigen::VectorXd& rows, std::uint64_t granul
   return sums;
 }
 
-struct Shape {
+struct MatrixShape {
   std::size_t rows, columns;
 };
 
 /// Rows of whole units, and rows that straddle units with a short last unit (33 columns: 32 rows fill whole
 /// units, 8 are left; 1000 and 200: 4 rows do, 2 are left).
-std::vector<Shape> shapes_for(const Format& format) {
-  std::vector<Shape> shapes = {{3, 128}};
+std::vector<MatrixShape> shapes_for(const Format& format) {
+  std::vector<MatrixShape> shapes = {{3, 128}};
   if (!format.misfit(40, 33)) shapes.push_back({40, 33});
   if (format.row_granule(200) > 1) shapes.push_back({6, format.name() == "khq4" ? 1000u : 200u});
   return shapes;
@@ -103,7 +103,7 @@ TEST(CalibratedRoundingTest, CorrelatedInputsLoseClearlyLess) {
 TEST(CalibratedRoundingTest, StraddlingRowsGainToo) {
   for (const char* name : {"khq4", "khw3", "khq4-sym"}) {
     const FormatPtr format = find_format(name);
-    for (const auto& [rows, columns] : {Shape{40, 33}, {6, 200}}) {
+    for (const auto& [rows, columns] : {MatrixShape{40, 33}, {6, 200}}) {
       const std::vector<float> weights = gaussian(rows * columns, 7);
       const Outcome outcome =
           calibrate(*format, weights, rows, random_hessian(Inputs::correlated, columns, 8));

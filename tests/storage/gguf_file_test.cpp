@@ -13,13 +13,13 @@ namespace {
 
 using namespace test;
 
-constexpr std::uint64_t kAll = ~std::uint64_t{0};
+constexpr std::uint64_t kAllOnes = ~std::uint64_t{0};
 
 Bytes bytes_of(const std::string& text) {
   return std::as_bytes(std::span(text));
 }
 
-GgufFile parse(const std::string& file) {
+GgufFile parse_gguf(const std::string& file) {
   return parse_gguf_file(bytes_of(file), "x.gguf");
 }
 
@@ -42,11 +42,11 @@ TEST(GgufFile, ReadsKeysOfEveryType) {
       .set("i", string_value("na\xc3\xafve"))
       .set("j", numbers_value<std::int32_t>(GgufType::i32, {1, -1}))
       .set("k", strings_value({"x", ""}))
-      .set("l", gguf_value(GgufType::u64, raw(kAll)))
+      .set("l", gguf_value(GgufType::u64, raw(kAllOnes)))
       .set("m", gguf_value(GgufType::i64, raw<std::int64_t>(-4)))
       .set("n", gguf_value(GgufType::f64, raw(0.1)));
   const std::string bytes = builder.build();
-  const GgufFile file = parse(bytes);
+  const GgufFile file = parse_gguf(bytes);
   ASSERT_EQ(file.metadata.size(), 14u);
   EXPECT_EQ(std::get<std::uint64_t>(file.metadata.at("a")), 255u);
   EXPECT_EQ(std::get<std::int64_t>(file.metadata.at("b")), -1);
@@ -59,7 +59,7 @@ TEST(GgufFile, ReadsKeysOfEveryType) {
   EXPECT_EQ(std::get<std::string_view>(file.metadata.at("i")), "na\xc3\xafve");
   EXPECT_EQ(std::get<GgufNumbers>(file.metadata.at("j")).count, 2u);
   EXPECT_EQ(std::get<GgufStrings>(file.metadata.at("k")), (GgufStrings{"x", ""}));
-  EXPECT_EQ(std::get<std::uint64_t>(file.metadata.at("l")), kAll);
+  EXPECT_EQ(std::get<std::uint64_t>(file.metadata.at("l")), kAllOnes);
   EXPECT_EQ(std::get<std::int64_t>(file.metadata.at("m")), -4);
   EXPECT_EQ(std::get<double>(file.metadata.at("n")), 0.1);
 }
@@ -68,7 +68,7 @@ TEST(GgufFile, ReadsTensorsWithTheirShapeReversed) {
   GgufBuilder builder;
   builder.add({"first", {32, 3}, 8, q8_0_blocks(3), {}}).add({"second", {5, 2, 3}, 0, f32_ramp(30), {}});
   const std::string bytes = builder.build();
-  const GgufFile file = parse(bytes);
+  const GgufFile file = parse_gguf(bytes);
   ASSERT_EQ(file.tensors.size(), 2u);
   EXPECT_EQ(file.tensors[0].shape, (Shape{3, 32}));
   EXPECT_EQ(file.tensors[0].format->name(), "q8_0");
@@ -82,14 +82,14 @@ TEST(GgufFile, AcceptsEverySupportedTensorType) {
       {12, 144}, {13, 176}, {14, 210}, {20, 144}, {23, 136}, {30, 512}};
   for (const auto& [type, size] : types) {
     const std::string bytes = with_tensor({256}, type, std::string(size, '\0')).build();
-    EXPECT_EQ(parse(bytes).tensors[0].data.size(), size) << type;
+    EXPECT_EQ(parse_gguf(bytes).tensors[0].data.size(), size) << type;
   }
 }
 
 TEST(GgufFile, RefusesOtherTensorTypesByNumberAndName) {
   for (const std::uint32_t type : {4u, 6u, 7u, 9u, 15u, 16u, 22u, 24u, 28u, 31u, 4294967295u}) {
     const std::string why = "tensor type is " + std::to_string(type);
-    EXPECT_ERROR(parse(with_tensor({256}, type, std::string(1024, '\0')).build()),
+    EXPECT_ERROR(parse_gguf(with_tensor({256}, type, std::string(1024, '\0')).build()),
                  "x.gguf: tensor t:", why.c_str());
   }
 }
@@ -100,141 +100,151 @@ TEST(GgufFile, HonoursTheAlignment) {
   builder.set("general.alignment", u32_value(128));
   builder.add({"first", {1}, 0, f32_ramp(1, 1), {}}).add({"second", {1}, 0, f32_ramp(1, 2), {}});
   const std::string bytes = builder.build();
-  const GgufFile file = parse(bytes);
+  const GgufFile file = parse_gguf(bytes);
   EXPECT_EQ(load<float>(file.tensors[0].data.data()), 1.0f);
   EXPECT_EQ(load<float>(file.tensors[1].data.data()), 2.0f);
   EXPECT_EQ((file.tensors[1].data.data() - bytes_of(bytes).data()) % 128, 0);
 
   for (const std::uint32_t bad : {0u, 3u, 48u}) {
     const std::string why = "general.alignment is " + std::to_string(bad) + ", a power of two";
-    EXPECT_ERROR(parse(GgufBuilder().set("general.alignment", u32_value(bad)).build()), why.c_str());
+    EXPECT_ERROR(parse_gguf(GgufBuilder().set("general.alignment", u32_value(bad)).build()), why.c_str());
   }
-  EXPECT_ERROR(parse(GgufBuilder().set("general.alignment", string_value("32")).build()),
+  EXPECT_ERROR(parse_gguf(GgufBuilder().set("general.alignment", string_value("32")).build()),
                "general.alignment is no");
   EXPECT_ERROR(
-      parse(GgufBuilder().set("general.alignment", gguf_value(GgufType::u64, raw(1ull << 63))).build()),
+      parse_gguf(GgufBuilder().set("general.alignment", gguf_value(GgufType::u64, raw(1ull << 63))).build()),
       "general.alignment", "power of two");
 }
 
 TEST(GgufFile, RefusesMagicAndVersion) {
   GgufBuilder builder;
   builder.magic = "GGML";
-  EXPECT_ERROR(parse(builder.build()), "x.gguf: does not begin with GGUF");
+  EXPECT_ERROR(parse_gguf(builder.build()), "x.gguf: does not begin with GGUF");
   for (const std::uint32_t version : {0u, 1u, 2u, 4u, 4294967295u}) {
     builder = {};
     builder.version = version;
     const std::string why = "version is " + std::to_string(version) + ", 3 expected";
-    EXPECT_ERROR(parse(builder.build()), why.c_str());
+    EXPECT_ERROR(parse_gguf(builder.build()), why.c_str());
   }
   builder.version = 0x03000000;
-  EXPECT_ERROR(parse(builder.build()), "big-endian");
+  EXPECT_ERROR(parse_gguf(builder.build()), "big-endian");
 }
 
 TEST(GgufFile, RefusesEveryTruncation) {
   const std::string whole = tiny_gguf().build();
   constexpr std::size_t kMetadata = 2500;  // every length of what is parsed, and some of the data
   for (std::size_t length = 0; length < whole.size(); length += length < kMetadata ? 1 : 97)
-    EXPECT_ERROR(parse(whole.substr(0, length)), "x.gguf: ");
-  EXPECT_ERROR(parse(whole.substr(0, 3)), "the magic", "truncated");
-  EXPECT_ERROR(parse(whole.substr(0, 7)), "the version", "truncated");
-  EXPECT_ERROR(parse(whole.substr(0, whole.size() - 1)), "tensor blk.0.ffn_down.weight", "truncated");
+    EXPECT_ERROR(parse_gguf(whole.substr(0, length)), "x.gguf: ");
+  EXPECT_ERROR(parse_gguf(whole.substr(0, 3)), "the magic", "truncated");
+  EXPECT_ERROR(parse_gguf(whole.substr(0, 7)), "the version", "truncated");
+  EXPECT_ERROR(parse_gguf(whole.substr(0, whole.size() - 1)), "tensor blk.0.ffn_down.weight", "truncated");
 }
 
 TEST(GgufFile, RefusesTrailingBytes) {
   const std::string whole = with_tensor({8}, 0, f32_ramp(8)).build();
-  EXPECT_NO_THROW(parse(whole + std::string(31, '\0')));  // padding of the last tensor
-  EXPECT_ERROR(parse(whole + std::string(32, '\0')), "32 bytes after the last tensor");
+  EXPECT_NO_THROW(parse_gguf(whole + std::string(31, '\0')));  // padding of the last tensor
+  EXPECT_ERROR(parse_gguf(whole + std::string(32, '\0')), "32 bytes after the last tensor");
 }
 
 // Counts near 2^64 whose unchecked products are small: the file has room for what they wrap to.
 TEST(GgufFile, RefusesCountsThatTheFileCannotHold) {
-  for (const std::uint64_t count :
-       {kAll, kAll / 33 + 1, kAll / 14 + 1, kAll / 8 + 1, kAll / 4 + 1, std::uint64_t{1000}}) {
+  for (const std::uint64_t count : {kAllOnes, kAllOnes / 33 + 1, kAllOnes / 14 + 1, kAllOnes / 8 + 1,
+                                    kAllOnes / 4 + 1, std::uint64_t{1000}}) {
     const std::string found = std::to_string(count);
     GgufBuilder builder;
     builder.tensor_count = count;
-    EXPECT_ERROR(parse(builder.build()), "the tensor count is", found.c_str());
+    EXPECT_ERROR(parse_gguf(builder.build()), "the tensor count is", found.c_str());
     builder = {};
     builder.key_count = count;
-    EXPECT_ERROR(parse(builder.build()), "the key count is", found.c_str());
+    EXPECT_ERROR(parse_gguf(builder.build()), "the key count is", found.c_str());
   }
-  for (const std::uint64_t count : {kAll, kAll / 8 + 1, kAll / 4 + 1, std::uint64_t{3}}) {
+  for (const std::uint64_t count : {kAllOnes, kAllOnes / 8 + 1, kAllOnes / 4 + 1, std::uint64_t{3}}) {
     const std::string found = "k is " + std::to_string(count);
     EXPECT_ERROR(
-        parse(GgufBuilder().set("k", array_value(GgufType::u64, count, raw(kAll) + raw(kAll))).build()),
+        parse_gguf(
+            GgufBuilder().set("k", array_value(GgufType::u64, count, raw(kAllOnes) + raw(kAllOnes))).build()),
         found.c_str(), "the rest of the file has room for 2");
-    EXPECT_ERROR(parse(GgufBuilder().set("k", array_value(GgufType::string, count, gguf_string(""))).build()),
-                 found.c_str());
+    EXPECT_ERROR(
+        parse_gguf(GgufBuilder().set("k", array_value(GgufType::string, count, gguf_string(""))).build()),
+        found.c_str());
   }
-  for (const std::uint64_t length : {kAll, kAll - 7, std::uint64_t{2}}) {
+  for (const std::uint64_t length : {kAllOnes, kAllOnes - 7, std::uint64_t{2}}) {
     const std::string why = "k needs " + std::to_string(length) + " bytes";
-    EXPECT_ERROR(parse(GgufBuilder().set("k", gguf_value(GgufType::string, raw(length) + "a")).build()),
+    EXPECT_ERROR(parse_gguf(GgufBuilder().set("k", gguf_value(GgufType::string, raw(length) + "a")).build()),
                  why.c_str(), "truncated");
   }
 }
 
 TEST(GgufFile, RefusesShapesThatWrap) {
   const std::uint64_t half = std::uint64_t{1} << 32;
-  EXPECT_ERROR(parse(with_tensor({half, half}, 0, "").build()), "tensor t", "more than 2^64 elements");
+  EXPECT_ERROR(parse_gguf(with_tensor({half, half}, 0, "").build()), "tensor t", "more than 2^64 elements");
   // 2^62 + 8 elements of four bytes wrap to the 32 bytes that are there.
-  EXPECT_ERROR(parse(with_tensor({(std::uint64_t{1} << 62) + 8}, 0, f32_ramp(8)).build()), "tensor t",
+  EXPECT_ERROR(parse_gguf(with_tensor({(std::uint64_t{1} << 62) + 8}, 0, f32_ramp(8)).build()), "tensor t",
                "2^64 bytes");
   // 2^63 + 16 elements of two bytes likewise.
-  EXPECT_ERROR(parse(with_tensor({(std::uint64_t{1} << 63) + 16}, 1, f32_ramp(8)).build()), "tensor t",
+  EXPECT_ERROR(parse_gguf(with_tensor({(std::uint64_t{1} << 63) + 16}, 1, f32_ramp(8)).build()), "tensor t",
                "2^64 bytes");
-  EXPECT_ERROR(parse(with_tensor({std::uint64_t{1} << 60}, 8, f32_ramp(8)).build()), "tensor t", "truncated");
-  EXPECT_ERROR(parse(with_tensor({std::uint64_t{1} << 61}, 0, f32_ramp(8)).build()), "tensor t", "truncated");
-  EXPECT_ERROR(parse(with_tensor({kAll - 31, 2}, 8, "").build()), "tensor t", "more than 2^64 elements");
+  EXPECT_ERROR(parse_gguf(with_tensor({std::uint64_t{1} << 60}, 8, f32_ramp(8)).build()), "tensor t",
+               "truncated");
+  EXPECT_ERROR(parse_gguf(with_tensor({std::uint64_t{1} << 61}, 0, f32_ramp(8)).build()), "tensor t",
+               "truncated");
+  EXPECT_ERROR(parse_gguf(with_tensor({kAllOnes - 31, 2}, 8, "").build()), "tensor t",
+               "more than 2^64 elements");
 }
 
 TEST(GgufFile, RefusesImpossibleDimensions) {
-  EXPECT_ERROR(parse(with_tensor({}, 0, std::string(64, '\0')).build()), "0 dimensions, 1 to 4 expected");
-  EXPECT_ERROR(parse(with_tensor({1, 1, 1, 1, 1}, 0, f32_ramp(1)).build()), "5 dimensions");
-  EXPECT_ERROR(parse(with_tensor({8, 0}, 0, f32_ramp(8)).build()), "a dimension of 0");
-  EXPECT_ERROR(parse(with_tensor({33, 2}, 8, q8_0_blocks(3)).build()), "tensor t: rows of 33 weights",
+  EXPECT_ERROR(parse_gguf(with_tensor({}, 0, std::string(64, '\0')).build()),
+               "0 dimensions, 1 to 4 expected");
+  EXPECT_ERROR(parse_gguf(with_tensor({1, 1, 1, 1, 1}, 0, f32_ramp(1)).build()), "5 dimensions");
+  EXPECT_ERROR(parse_gguf(with_tensor({8, 0}, 0, f32_ramp(8)).build()), "a dimension of 0");
+  EXPECT_ERROR(parse_gguf(with_tensor({33, 2}, 8, q8_0_blocks(3)).build()), "tensor t: rows of 33 weights",
                "multiple of 32");
 }
 
 TEST(GgufFile, RefusesBadOffsets) {
   GgufBuilder builder;
   builder.add({"first", {8}, 0, f32_ramp(8), {}}).add({"second", {8}, 0, f32_ramp(8), 4});
-  EXPECT_ERROR(parse(builder.build()), "tensor second: offset 4 is no multiple of the alignment 32");
+  EXPECT_ERROR(parse_gguf(builder.build()), "tensor second: offset 4 is no multiple of the alignment 32");
   builder.tensors[1].offset = 0;
-  EXPECT_ERROR(parse(builder.build()), "tensor second: offset 0 overlaps");
+  EXPECT_ERROR(parse_gguf(builder.build()), "tensor second: offset 0 overlaps");
   builder.tensors[1].offset = 64;
-  EXPECT_ERROR(parse(builder.build()), "tensor second: 32 bytes at offset 64 of a data section of 64 bytes");
-  builder.tensors[1].offset = kAll - 31;  // offset + bytes wraps to 0
-  EXPECT_ERROR(parse(builder.build()), "tensor second: 32 bytes at offset", "truncated");
+  EXPECT_ERROR(parse_gguf(builder.build()),
+               "tensor second: 32 bytes at offset 64 of a data section of 64 bytes");
+  builder.tensors[1].offset = kAllOnes - 31;  // offset + bytes wraps to 0
+  EXPECT_ERROR(parse_gguf(builder.build()), "tensor second: 32 bytes at offset", "truncated");
   builder.tensors[0] = {"first", {16}, 0, f32_ramp(16), {}};  // 64 bytes
   builder.tensors[1].offset = 32;
-  EXPECT_ERROR(parse(builder.build()), "tensor second: offset 32 overlaps", "ends at 64");
+  EXPECT_ERROR(parse_gguf(builder.build()), "tensor second: offset 32 overlaps", "ends at 64");
   builder = {};
   builder.add({"first", {8}, 0, f32_ramp(16), 32});
-  EXPECT_ERROR(parse(builder.build()), "tensor first: offset 32 leaves a gap");
+  EXPECT_ERROR(parse_gguf(builder.build()), "tensor first: offset 32 leaves a gap");
   // Any order of offsets is legal.
   builder = {};
   builder.add({"first", {8}, 0, f32_ramp(8), 32}).add({"second", {8}, 0, f32_ramp(8), 0});
-  EXPECT_NO_THROW(parse(builder.build()));
+  EXPECT_NO_THROW(parse_gguf(builder.build()));
 }
 
 TEST(GgufFile, RefusesDuplicates) {
   GgufBuilder builder;
   builder.keys = {{"k", u32_value(1)}, {"k", u32_value(1)}};
-  EXPECT_ERROR(parse(builder.build()), "key k occurs twice");
+  EXPECT_ERROR(parse_gguf(builder.build()), "key k occurs twice");
   builder = {};
   builder.add({"t", {8}, 0, f32_ramp(8), {}}).add({"t", {8}, 0, f32_ramp(8), {}});
-  EXPECT_ERROR(parse(builder.build()), "tensor t occurs twice");
+  EXPECT_ERROR(parse_gguf(builder.build()), "tensor t occurs twice");
 }
 
 TEST(GgufFile, RefusesBadValues) {
-  EXPECT_ERROR(parse(GgufBuilder().set("k", raw<std::uint32_t>(13) + "abcdefgh").build()),
+  EXPECT_ERROR(parse_gguf(GgufBuilder().set("k", raw<std::uint32_t>(13) + "abcdefgh").build()),
                "key k: value type is 13");
-  EXPECT_ERROR(parse(GgufBuilder().set("k", array_value(static_cast<GgufType>(13), 1, "abcdefgh")).build()),
-               "key k: array of value type 13");
-  EXPECT_ERROR(parse(GgufBuilder().set("k", array_value(GgufType::array, 0, "")).build()), "array of arrays");
-  EXPECT_ERROR(parse(GgufBuilder().set("k", gguf_value(GgufType::boolean, "\x02")).build()), "a bool is 2");
-  EXPECT_ERROR(parse(GgufBuilder().set("k", string_value("\xff")).build()), "k is not valid UTF-8");
-  EXPECT_ERROR(parse(GgufBuilder().set("\xc0\x80", u32_value(1)).build()), "a key is not valid UTF-8");
+  EXPECT_ERROR(
+      parse_gguf(GgufBuilder().set("k", array_value(static_cast<GgufType>(13), 1, "abcdefgh")).build()),
+      "key k: array of value type 13");
+  EXPECT_ERROR(parse_gguf(GgufBuilder().set("k", array_value(GgufType::array, 0, "")).build()),
+               "array of arrays");
+  EXPECT_ERROR(parse_gguf(GgufBuilder().set("k", gguf_value(GgufType::boolean, "\x02")).build()),
+               "a bool is 2");
+  EXPECT_ERROR(parse_gguf(GgufBuilder().set("k", string_value("\xff")).build()), "k is not valid UTF-8");
+  EXPECT_ERROR(parse_gguf(GgufBuilder().set("\xc0\x80", u32_value(1)).build()), "a key is not valid UTF-8");
 }
 
 TEST(GgufFile, KnowsUtf8) {

@@ -14,7 +14,7 @@ using test::BuiltArray;
 using test::length_prefix;
 using test::raw_safetensors;
 
-std::vector<SafetensorsEntry> parse(const std::string& file) {
+std::vector<SafetensorsEntry> parse_safetensors(const std::string& file) {
   return parse_safetensors_header(std::as_bytes(std::span(file)), "m.safetensors");
 }
 
@@ -25,7 +25,8 @@ std::string entry(const std::string& name, const std::string& dtype, const std::
 }
 
 TEST(SafetensorsHeader, ReadsEntriesInDataOrder) {
-  const auto entries = parse(build_safetensors({{"z", DType::F32, {2, 3}, ""}, {"a", DType::U8, {5}, ""}}));
+  const auto entries =
+      parse_safetensors(build_safetensors({{"z", DType::F32, {2, 3}, ""}, {"a", DType::U8, {5}, ""}}));
   ASSERT_EQ(entries.size(), 2u);
   EXPECT_EQ(entries[0].name, "z");
   EXPECT_EQ(entries[0].shape, (Shape{2, 3}));
@@ -35,74 +36,86 @@ TEST(SafetensorsHeader, ReadsEntriesInDataOrder) {
 }
 
 TEST(SafetensorsHeader, AcceptsScalarsZeroSizesPaddingAndMetadata) {
-  EXPECT_EQ(parse(build_safetensors({{"s", DType::F64, {}, ""}}))[0].shape, Shape{});
-  EXPECT_EQ(parse(build_safetensors({{"e", DType::F32, {0, 7}, ""}, {"b", DType::I8, {1}, ""}}, 5)).size(),
-            2u);
-  EXPECT_TRUE(parse(raw_safetensors("{}", "")).empty());
-  EXPECT_TRUE(parse(raw_safetensors(R"({"__metadata__":{"format":"mlx"}})", "")).empty());
+  EXPECT_EQ(parse_safetensors(build_safetensors({{"s", DType::F64, {}, ""}}))[0].shape, Shape{});
+  EXPECT_EQ(
+      parse_safetensors(build_safetensors({{"e", DType::F32, {0, 7}, ""}, {"b", DType::I8, {1}, ""}}, 5))
+          .size(),
+      2u);
+  EXPECT_TRUE(parse_safetensors(raw_safetensors("{}", "")).empty());
+  EXPECT_TRUE(parse_safetensors(raw_safetensors(R"({"__metadata__":{"format":"mlx"}})", "")).empty());
 }
 
 TEST(SafetensorsHeader, EveryDtype) {
   for (const char* name : {"BOOL", "U8", "I8", "F8_E4M3", "F8_E5M2", "U16", "I16", "F16", "BF16", "U32",
                            "I32", "F32", "U64", "I64", "F64"}) {
     const DType dtype = *parse_dtype(name);
-    EXPECT_EQ(parse(build_safetensors({{"t", dtype, {3}, ""}}))[0].dtype, dtype) << name;
+    EXPECT_EQ(parse_safetensors(build_safetensors({{"t", dtype, {3}, ""}}))[0].dtype, dtype) << name;
   }
 }
 
 TEST(SafetensorsHeader, RefusesTruncatedFiles) {
   const std::string whole = build_safetensors({{"t", DType::F32, {4}, ""}});
   for (const std::size_t cut : {0, 3, 4, 7})
-    EXPECT_ERROR(parse(whole.substr(0, cut)), "m.safetensors: ", "at least 8", "truncated");
+    EXPECT_ERROR(parse_safetensors(whole.substr(0, cut)), "m.safetensors: ", "at least 8", "truncated");
   for (const std::size_t cut : {8u, 12u, static_cast<unsigned>(whole.size() - 17)})
-    EXPECT_ERROR(parse(whole.substr(0, cut)), "m.safetensors: header of ", "the file has");
+    EXPECT_ERROR(parse_safetensors(whole.substr(0, cut)), "m.safetensors: header of ", "the file has");
   for (const std::size_t missing : {1u, 15u, 16u})
-    EXPECT_ERROR(parse(whole.substr(0, whole.size() - missing)), "tensor t: data ends at byte 16",
+    EXPECT_ERROR(parse_safetensors(whole.substr(0, whole.size() - missing)), "tensor t: data ends at byte 16",
                  "truncated");
 }
 
 TEST(SafetensorsHeader, RefusesHeaderLengths) {
-  EXPECT_ERROR(parse(length_prefix(~0ull) + "{}"), "header of 18446744073709551615 bytes", "the file has 2");
-  EXPECT_ERROR(parse(length_prefix(~0ull - 7) + "{}"), "header of 18446744073709551608 bytes");
-  EXPECT_ERROR(parse(length_prefix(3) + "{}"), "header of 3 bytes", "the file has 2");
-  EXPECT_ERROR(parse(length_prefix(100'000'001) + std::string(100'000'001, ' ')), "at most 100000000");
+  EXPECT_ERROR(parse_safetensors(length_prefix(~0ull) + "{}"), "header of 18446744073709551615 bytes",
+               "the file has 2");
+  EXPECT_ERROR(parse_safetensors(length_prefix(~0ull - 7) + "{}"), "header of 18446744073709551608 bytes");
+  EXPECT_ERROR(parse_safetensors(length_prefix(3) + "{}"), "header of 3 bytes", "the file has 2");
+  EXPECT_ERROR(parse_safetensors(length_prefix(100'000'001) + std::string(100'000'001, ' ')),
+               "at most 100000000");
 }
 
 TEST(SafetensorsHeader, RefusesWhatIsNoJsonObject) {
-  EXPECT_ERROR(parse(raw_safetensors("", "")), "does not begin with '{'");
-  EXPECT_ERROR(parse(raw_safetensors(" {}", "")), "does not begin with '{'");
-  EXPECT_ERROR(parse(raw_safetensors("[]", "")), "does not begin with '{'");
-  EXPECT_ERROR(parse(raw_safetensors("{\"a\":", "")), "header: not valid JSON");
-  EXPECT_ERROR(parse(raw_safetensors("{\"a\":\xff\xfe}", "")), "header: not valid JSON");
-  EXPECT_ERROR(parse(raw_safetensors("{\"a\":" + std::string(100'000, '['), "")), "nested deeper");
-  EXPECT_ERROR(parse(raw_safetensors(std::string("{}\0", 3), "")), "header: a NUL byte");
+  EXPECT_ERROR(parse_safetensors(raw_safetensors("", "")), "does not begin with '{'");
+  EXPECT_ERROR(parse_safetensors(raw_safetensors(" {}", "")), "does not begin with '{'");
+  EXPECT_ERROR(parse_safetensors(raw_safetensors("[]", "")), "does not begin with '{'");
+  EXPECT_ERROR(parse_safetensors(raw_safetensors("{\"a\":", "")), "header: not valid JSON");
+  EXPECT_ERROR(parse_safetensors(raw_safetensors("{\"a\":\xff\xfe}", "")), "header: not valid JSON");
+  EXPECT_ERROR(parse_safetensors(raw_safetensors("{\"a\":" + std::string(100'000, '['), "")),
+               "nested deeper");
+  EXPECT_ERROR(parse_safetensors(raw_safetensors(std::string("{}\0", 3), "")), "header: a NUL byte");
   const std::string t = entry("t", "U8", "[1]", "[0,1]");
-  EXPECT_ERROR(parse(raw_safetensors("{" + t + "," + t + "}", "x")), "duplicate key \"t\"");
+  EXPECT_ERROR(parse_safetensors(raw_safetensors("{" + t + "," + t + "}", "x")), "duplicate key \"t\"");
 }
 
 TEST(SafetensorsHeader, RefusesMalformedEntries) {
   const auto one = [](const std::string& body) { return raw_safetensors("{\"t\":" + body + "}", "abcd"); };
-  EXPECT_ERROR(parse(one("7")), "tensor t: described by number, an object expected");
-  EXPECT_ERROR(parse(one("{}")), "tensor t: key \"dtype\" is missing");
-  EXPECT_ERROR(parse(one(R"({"dtype":3})")), "tensor t: key \"dtype\" is 3");
-  EXPECT_ERROR(parse(one(R"({"dtype":"F4"})")), "tensor t: dtype \"F4\" is not supported");
-  EXPECT_ERROR(parse(one(R"({"dtype":"f32"})")), "dtype \"f32\" is not supported");
-  EXPECT_ERROR(parse(one(R"({"dtype":"U8"})")), "tensor t: no array \"shape\"");
-  EXPECT_ERROR(parse(one(R"({"dtype":"U8","shape":4})")), "no array \"shape\"");
-  EXPECT_ERROR(parse(one(R"({"dtype":"U8","shape":[-4]})")), "dimension is -4, a non-negative integer");
-  EXPECT_ERROR(parse(one(R"({"dtype":"U8","shape":[4.0]})")), "dimension is 4.0, a non-negative integer");
-  EXPECT_ERROR(parse(one(R"({"dtype":"U8","shape":["4"]})")), "dimension is \"4\"");
-  EXPECT_ERROR(parse(one(R"({"dtype":"U8","shape":[1,1,1,1,1,1,1,1,4]})")), "9 dimensions, at most 8");
-  EXPECT_ERROR(parse(one(R"({"dtype":"U8","shape":[4]})")), "no \"data_offsets\"");
-  EXPECT_ERROR(parse(one(R"({"dtype":"U8","shape":[4],"data_offsets":[0]})")), "no \"data_offsets\"");
-  EXPECT_ERROR(parse(one(R"({"dtype":"U8","shape":[4],"data_offsets":[0,-4]})")), "data offset is -4");
-  EXPECT_ERROR(parse(one(R"({"dtype":"U8","shape":[4],"data_offsets":[0.5,4]})")), "data offset is 0.5");
-  EXPECT_ERROR(parse(raw_safetensors(R"({"__metadata__":[]})", "")), "__metadata__ is array");
-  EXPECT_ERROR(parse(raw_safetensors(R"({"__metadata__":{"n":1}})", "")), "__metadata__ \"n\" is number");
+  EXPECT_ERROR(parse_safetensors(one("7")), "tensor t: described by number, an object expected");
+  EXPECT_ERROR(parse_safetensors(one("{}")), "tensor t: key \"dtype\" is missing");
+  EXPECT_ERROR(parse_safetensors(one(R"({"dtype":3})")), "tensor t: key \"dtype\" is 3");
+  EXPECT_ERROR(parse_safetensors(one(R"({"dtype":"F4"})")), "tensor t: dtype \"F4\" is not supported");
+  EXPECT_ERROR(parse_safetensors(one(R"({"dtype":"f32"})")), "dtype \"f32\" is not supported");
+  EXPECT_ERROR(parse_safetensors(one(R"({"dtype":"U8"})")), "tensor t: no array \"shape\"");
+  EXPECT_ERROR(parse_safetensors(one(R"({"dtype":"U8","shape":4})")), "no array \"shape\"");
+  EXPECT_ERROR(parse_safetensors(one(R"({"dtype":"U8","shape":[-4]})")),
+               "dimension is -4, a non-negative integer");
+  EXPECT_ERROR(parse_safetensors(one(R"({"dtype":"U8","shape":[4.0]})")),
+               "dimension is 4.0, a non-negative integer");
+  EXPECT_ERROR(parse_safetensors(one(R"({"dtype":"U8","shape":["4"]})")), "dimension is \"4\"");
+  EXPECT_ERROR(parse_safetensors(one(R"({"dtype":"U8","shape":[1,1,1,1,1,1,1,1,4]})")),
+               "9 dimensions, at most 8");
+  EXPECT_ERROR(parse_safetensors(one(R"({"dtype":"U8","shape":[4]})")), "no \"data_offsets\"");
+  EXPECT_ERROR(parse_safetensors(one(R"({"dtype":"U8","shape":[4],"data_offsets":[0]})")),
+               "no \"data_offsets\"");
+  EXPECT_ERROR(parse_safetensors(one(R"({"dtype":"U8","shape":[4],"data_offsets":[0,-4]})")),
+               "data offset is -4");
+  EXPECT_ERROR(parse_safetensors(one(R"({"dtype":"U8","shape":[4],"data_offsets":[0.5,4]})")),
+               "data offset is 0.5");
+  EXPECT_ERROR(parse_safetensors(raw_safetensors(R"({"__metadata__":[]})", "")), "__metadata__ is array");
+  EXPECT_ERROR(parse_safetensors(raw_safetensors(R"({"__metadata__":{"n":1}})", "")),
+               "__metadata__ \"n\" is number");
 }
 
 TEST(SafetensorsHeader, RefusesNamesThatWouldBreakALine) {
-  EXPECT_ERROR(parse(raw_safetensors("{" + entry("a\\nb", "U8", "[1]", "[0,1]") + "}", "x")),
+  EXPECT_ERROR(parse_safetensors(raw_safetensors("{" + entry("a\\nb", "U8", "[1]", "[0,1]") + "}", "x")),
                "m.safetensors: tensor \"a\\nb\": control characters in its name");
 }
 
@@ -110,22 +123,24 @@ TEST(SafetensorsHeader, RefusesBadRanges) {
   const auto file = [](const std::string& entries, std::size_t bytes) {
     return raw_safetensors("{" + entries + "}", std::string(bytes, 'x'));
   };
-  EXPECT_ERROR(parse(file(entry("t", "U8", "[4]", "[4,0]"), 4)),
+  EXPECT_ERROR(parse_safetensors(file(entry("t", "U8", "[4]", "[4,0]"), 4)),
                "tensor t: data begins at 4 and ends before it, at 0");
-  EXPECT_ERROR(parse(file(entry("t", "U8", "[5]", "[0,5]"), 4)), "tensor t: data ends at byte 5", "has 4");
-  EXPECT_ERROR(parse(file(entry("t", "U8", "[4]", "[0,18446744073709551615]"), 4)),
+  EXPECT_ERROR(parse_safetensors(file(entry("t", "U8", "[5]", "[0,5]"), 4)), "tensor t: data ends at byte 5",
+               "has 4");
+  EXPECT_ERROR(parse_safetensors(file(entry("t", "U8", "[4]", "[0,18446744073709551615]"), 4)),
                "ends at byte 18446744073709551615");
-  EXPECT_ERROR(parse(file(entry("t", "U16", "[3]", "[0,4]"), 4)),
+  EXPECT_ERROR(parse_safetensors(file(entry("t", "U16", "[3]", "[0,4]"), 4)),
                "tensor t: 4 bytes of data, U16 [3] needs 6");
   const std::string a = entry("a", "U8", "[4]", "[0,4]");
-  EXPECT_ERROR(parse(file(a + "," + entry("b", "U8", "[4]", "[3,7]"), 7)), "tensor b: data overlaps",
-               "by 1 bytes");
-  EXPECT_ERROR(parse(file(a + "," + entry("b", "U8", "[4]", "[0,4]"), 4)), "data overlaps");
-  EXPECT_ERROR(parse(file(a + "," + entry("b", "U8", "[4]", "[5,9]"), 9)),
+  EXPECT_ERROR(parse_safetensors(file(a + "," + entry("b", "U8", "[4]", "[3,7]"), 7)),
+               "tensor b: data overlaps", "by 1 bytes");
+  EXPECT_ERROR(parse_safetensors(file(a + "," + entry("b", "U8", "[4]", "[0,4]"), 4)), "data overlaps");
+  EXPECT_ERROR(parse_safetensors(file(a + "," + entry("b", "U8", "[4]", "[5,9]"), 9)),
                "tensor b: a gap of 1 bytes before it");
-  EXPECT_ERROR(parse(file(entry("b", "U8", "[4]", "[1,5]"), 5)), "tensor b: a gap of 1 bytes before it");
-  EXPECT_ERROR(parse(file(a, 5)), "1 bytes after the last tensor");
-  EXPECT_ERROR(parse(raw_safetensors("{}", "x")), "1 bytes after the last tensor");
+  EXPECT_ERROR(parse_safetensors(file(entry("b", "U8", "[4]", "[1,5]"), 5)),
+               "tensor b: a gap of 1 bytes before it");
+  EXPECT_ERROR(parse_safetensors(file(a, 5)), "1 bytes after the last tensor");
+  EXPECT_ERROR(parse_safetensors(raw_safetensors("{}", "x")), "1 bytes after the last tensor");
 }
 
 TEST(SafetensorsHeader, RefusesShapesThatWrap) {
@@ -139,20 +154,21 @@ TEST(SafetensorsHeader, RefusesShapesThatWrap) {
                            Case{"F32", "[4611686018427387905]", 4}, Case{"U8", "[4294967296,4294967296]", 0},
                            Case{"F64", "[2305843009213693952]", 0}}) {
     const std::string offsets = "[0," + std::to_string(wrap.bytes) + "]";
-    EXPECT_ERROR(parse(raw_safetensors("{" + entry("t", wrap.dtype, wrap.shape, offsets) + "}",
-                                       std::string(wrap.bytes, 'x'))),
+    EXPECT_ERROR(parse_safetensors(raw_safetensors("{" + entry("t", wrap.dtype, wrap.shape, offsets) + "}",
+                                                   std::string(wrap.bytes, 'x'))),
                  "tensor t: shape [", "overflows 64 bits");
   }
-  EXPECT_ERROR(parse(raw_safetensors("{" + entry("t", "U8", "[4611686018427387904]", "[0,4]") + "}", "abcd")),
+  EXPECT_ERROR(parse_safetensors(
+                   raw_safetensors("{" + entry("t", "U8", "[4611686018427387904]", "[0,4]") + "}", "abcd")),
                "4 bytes of data, U8 [4611686018427387904] needs 4611686018427387904");
 }
 
 // [2^63, 0] takes no bytes: no size of the file would bound what rows cost.
 TEST(SafetensorsHeader, RefusesHugeDimensionsOfNothing) {
   for (const char* shape : {"[9223372036854775808,0]", "[0,1099511627776]", "[1000000,2,0]"})
-    EXPECT_ERROR(parse(raw_safetensors("{" + entry("t", "BF16", shape, "[0,0]") + "}", "")),
+    EXPECT_ERROR(parse_safetensors(raw_safetensors("{" + entry("t", "BF16", shape, "[0,0]") + "}", "")),
                  "tensor t: shape [", "has no elements");
-  EXPECT_EQ(parse(raw_safetensors("{" + entry("t", "BF16", "[7,0]", "[0,0]") + "}", ""))[0].shape,
+  EXPECT_EQ(parse_safetensors(raw_safetensors("{" + entry("t", "BF16", "[7,0]", "[0,0]") + "}", ""))[0].shape,
             (Shape{7, 0}));
 }
 

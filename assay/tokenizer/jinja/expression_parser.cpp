@@ -8,8 +8,8 @@
 namespace assay::jinja {
 namespace {
 
-constexpr int kDeepest = 64;   // brackets within brackets
-constexpr int kTallest = 128;  // levels of a tree, long chains of operators included
+constexpr int kDeepestBrackets = 64;  // brackets within brackets
+constexpr int kTallest = 128;         // levels of a tree, long chains of operators included
 
 int depth_of(const ExpressionPtr& expression) {
   return expression == nullptr ? 0 : expression->depth;
@@ -104,7 +104,7 @@ ExpressionPtr ExpressionParser::make(Node node) {
 }
 
 ExpressionPtr ExpressionParser::parse(bool with_condition) {
-  const Level level(depth_, kDeepest, context_);
+  const Level level(depth_, kDeepestBrackets, context_);
   return with_condition ? conditional() : logical_or();
 }
 
@@ -144,7 +144,7 @@ ExpressionPtr ExpressionParser::logical_and() {
 
 ExpressionPtr ExpressionParser::logical_not() {
   if (!tokens_.skip_name("not")) return comparison();
-  const Level level(depth_, kDeepest, context_);
+  const Level level(depth_, kDeepestBrackets, context_);
   return make(Unary{Unary::Operator::logical_not, logical_not()});
 }
 
@@ -193,7 +193,7 @@ ExpressionPtr ExpressionParser::product() {
 }
 
 ExpressionPtr ExpressionParser::unary(bool with_filters) {
-  const Level level(depth_, kDeepest, context_);
+  const Level level(depth_, kDeepestBrackets, context_);
   ExpressionPtr value;
   if (tokens_.skip("-"))
     value = make(Unary{Unary::Operator::negate, unary(false)});

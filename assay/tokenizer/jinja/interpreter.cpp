@@ -10,7 +10,7 @@
 namespace assay::jinja {
 namespace {
 
-constexpr int kDeepest = 512;      // statements and expressions within each other, macro calls included
+constexpr int kDeepestRun = 512;   // statements and expressions within each other, macro calls included
 constexpr std::size_t kStep = 32;  // what one statement or expression costs
 
 /// Values are compared, printed and released recursively, so they must not nest without end.
@@ -43,7 +43,7 @@ std::string Interpreter::capture(const Block& block) {
 }
 
 Interpreter::Flow Interpreter::execute(const Block& block) {
-  const Level level(depth_, kDeepest, context_);
+  const Level level(depth_, kDeepestRun, context_);
   for (const Statement& statement : block) {
     context_.line = statement.line;
     context_.charge(kStep);
@@ -141,7 +141,7 @@ void Interpreter::assign_to(const Target& target, const Value& value) {
 }
 
 Value Interpreter::evaluate(const ExpressionPtr& expression) {
-  const Level level(depth_, kDeepest, context_);
+  const Level level(depth_, kDeepestRun, context_);
   context_.line = expression->line;
   context_.charge(kStep);
   return std::visit([&](const auto& node) { return evaluate(node); }, expression->node);

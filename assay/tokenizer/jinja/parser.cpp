@@ -12,7 +12,7 @@
 namespace assay::jinja {
 namespace {
 
-constexpr int kDeepest = 32;
+constexpr int kDeepestBlocks = 32;
 
 class Parser {
  public:
@@ -37,7 +37,7 @@ class Parser {
 
   /// Statements up to one of the tags, which is left to the caller; with none given, up to the end.
   Block block(std::initializer_list<std::string_view> ends) {
-    const Level level(depth_, kDeepest, context_);
+    const Level level(depth_, kDeepestBlocks, context_);
     Block statements;
     for (; at_ < segments_.size(); ++at_) {
       const std::string name = tag();
