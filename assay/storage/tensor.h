@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "assay/formats/format.h"
+#include "assay/formats/packed_matrix.h"
 
 namespace assay {
 
@@ -19,13 +19,6 @@ struct MatrixShape {
 };
 MatrixShape as_matrix(const Shape& shape);
 std::string shape_text(const Shape& shape);  // "[512, 1536]"
-
-/// How stored rows map to logical rows. GGUF keeps q and k rows of Llama models in interleaved RoPE order.
-struct RowOrder {
-  std::uint64_t heads = 0;  // 0: rows are stored in logical order
-  /// Stored row of a logical row: within each head, half-split row [h, p, j] is stored at [h, j, p].
-  std::uint64_t stored_row(std::uint64_t logical_row, std::uint64_t rows) const;
-};
 
 struct Tensor {
   std::string name;           // Hugging Face name: "model.layers.0.mlp.gate_proj.weight"
@@ -54,10 +47,9 @@ void require_checksum(const Tensor& tensor);
 /// rows of it share blocks with others.
 Tensor row_slice(const Tensor& tensor, std::uint64_t first, std::uint64_t rows, std::string name);
 
-/// Parameters and codes of the units from `first` on, whose plane bytes are given: unpacked, and every unit
-/// checked. A bad one is an Error with path, tensor and unit.
-void unpack_units(const Tensor& tensor, const Layout& layout, std::uint64_t first,
-                  std::span<const Bytes> planes, std::span<Params> params, std::span<Code> codes);
+/// The tensor as kernels take it: views of the same bytes. Throws Error for a stored dtype that is no weight
+/// format.
+PackedMatrix packed_matrix(const Tensor& tensor);
 
 /// Decodes `rows` logical rows from `first` on into out (rows * K floats). Every unit's parameters and codes
 /// are checked; a bad one is an Error with path, tensor, unit index, found and expected.

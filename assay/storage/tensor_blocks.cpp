@@ -78,7 +78,8 @@ std::vector<Bytes> read_units(const Tensor& tensor, const RowBlock& block, UnitB
     }
     views.emplace_back(buffer.planes[p]);
   }
-  unpack_units(tensor, layout, block.first_unit, views, buffer.params, buffer.codes);
+  unpack_units(*tensor.format, layout, {tensor.file, tensor.name}, block.first_unit, views, buffer.params,
+               buffer.codes);
   return views;
 }
 
