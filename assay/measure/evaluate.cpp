@@ -42,8 +42,11 @@ double attention_flops(const ModelConfig& config, std::size_t inputs) {
 class BatchRunner {
  public:
   BatchRunner(const Model& model, std::span<const TokenId> tokens, std::span<const Window> windows,
-              std::optional<TokenId> chunk_start)
-      : model_(model), windows_(windows), width_(static_cast<std::size_t>(model.config().hidden)) {
+              std::optional<TokenId> chunk_start, Workspace& workspace)
+      : model_(model),
+        workspace_(workspace),
+        windows_(windows),
+        width_(static_cast<std::size_t>(model.config().hidden)) {
     std::size_t rows = 0;
     for (const Window& window : windows) {
       first_row_.push_back(rows);
@@ -53,16 +56,17 @@ class BatchRunner {
       if (chunk_start) inputs_.back().front() = *chunk_start;
     }
     scored_.resize(rows * width_);
-    for (std::size_t i = 0; i < windows.size(); ++i) states_.push_back(make_sequence_state(model.config()));
+    for (std::size_t i = 0; i < windows.size(); ++i) states_.push_back(make_sequence_state(model));
   }
 
   std::vector<float> prefill() {
     std::vector<Chunk> chunks;
     for (std::size_t i = 0; i < windows_.size(); ++i) chunks.push_back({states_[i].get(), inputs_[i]});
-    model_.forward(chunks, hidden_);
+    const Workspace::Scope scope(workspace_);
+    const auto hidden = run(chunks);
     std::size_t offset = 0;
     for (std::size_t i = 0; i < windows_.size(); ++i) {
-      for (std::size_t step = 0; step < windows_[i].inputs(); ++step) keep(i, step, offset + step);
+      for (std::size_t step = 0; step < windows_[i].inputs(); ++step) keep(i, step, hidden, offset + step);
       offset += windows_[i].inputs();
     }
     return std::move(scored_);
@@ -79,52 +83,66 @@ class BatchRunner {
         chunks.push_back({states_[i].get(), {&inputs_[i][step], 1}});
         active.push_back(i);
       }
-      model_.forward(chunks, hidden_);
-      for (std::size_t row = 0; row < active.size(); ++row) keep(active[row], step, row);
+      const Workspace::Scope scope(workspace_);
+      const auto hidden = run(chunks);
+      for (std::size_t row = 0; row < active.size(); ++row) keep(active[row], step, hidden, row);
     }
     return std::move(scored_);
   }
 
  private:
+  std::span<const float> run(std::span<const Chunk> chunks) {
+    return model_.ops().on_host(model_.forward(chunks, workspace_), copy_);
+  }
   /// Keeps hidden row `row`, the output behind input `step` of a window, when the next token is scored.
-  void keep(std::size_t index, std::size_t step, std::size_t row) {
+  void keep(std::size_t index, std::size_t step, std::span<const float> hidden, std::size_t row) {
     const Window& window = windows_[index];
     const std::size_t target = window.begin + step + 1;
     if (target < window.first_target) return;
     const std::size_t to = first_row_[index] + (target - window.first_target);
-    std::copy_n(hidden_.begin() + static_cast<std::ptrdiff_t>(row * width_), width_,
+    std::copy_n(hidden.begin() + static_cast<std::ptrdiff_t>(row * width_), width_,
                 scored_.begin() + static_cast<std::ptrdiff_t>(to * width_));
   }
 
   const Model& model_;
+  Workspace& workspace_;
   std::span<const Window> windows_;
   std::vector<std::vector<TokenId>> inputs_;
   std::size_t width_;
   std::vector<std::size_t> first_row_;
   std::vector<std::unique_ptr<SequenceState>> states_;
-  std::vector<float> hidden_, scored_;
+  std::vector<float> copy_, scored_;
 };
 
 /// One model on its way through the text.
 struct Lane {
+  Lane(EvaluatedModel model, ModelLosses& found) : entry(std::move(model)), losses(&found) {}
+
   EvaluatedModel entry;
-  ModelLosses* losses = nullptr;
-  std::vector<float> scored;  // hidden rows of the current batch
-  std::vector<float> logits;  // of the current slice
+  ModelLosses* losses;
+  std::unique_ptr<Workspace> workspace = std::make_unique<Workspace>();
+  std::vector<float> scored;                // hidden rows of the current batch
+  std::unique_ptr<Workspace::Scope> slice;  // the current one
+  std::span<const float> logits;            // of the slice
+  std::vector<float> copy;
   std::vector<PositionScore> scores;
 
   std::span<const float> logit_row(std::size_t row) const {
     const auto vocabulary = static_cast<std::size_t>(entry.model->config().vocabulary);
-    return std::span<const float>(logits).subspan(row * vocabulary, vocabulary);
+    return logits.subspan(row * vocabulary, vocabulary);
   }
 };
 
 /// Fills logits and scores of rows [first, first + count) of the batch, whose targets are given.
 void score_slice(Lane& lane, std::size_t first, std::size_t count, std::span<const std::size_t> targets,
                  std::span<const TokenId> tokens) {
-  const auto width = static_cast<std::size_t>(lane.entry.model->config().hidden);
-  lane.entry.model->logits(std::span<const float>(lane.scored).subspan(first * width, count * width),
-                           lane.logits);
+  const Model& model = *lane.entry.model;
+  const auto width = static_cast<std::size_t>(model.config().hidden);
+  lane.slice = nullptr;  // before the next one begins
+  lane.slice = std::make_unique<Workspace::Scope>(*lane.workspace);
+  const Rows hidden = lane.workspace->take(model.ops().element(), count, width);
+  model.ops().write(std::span<const float>(lane.scored).subspan(first * width, count * width), hidden);
+  lane.logits = model.ops().on_host(model.logits(hidden, *lane.workspace), lane.copy);
   lane.scores.resize(count);
   parallel_for(count, [&](std::size_t row) {
     try {
@@ -178,7 +196,8 @@ void run_batch(std::vector<Lane>& lanes, bool has_reference, std::span<const Win
   for (Lane& lane : lanes) {
     const auto start = Clock::now();
     const Model& model = *lane.entry.model;
-    BatchRunner runner(model, tokens, windows, options.chunk_start);
+    lane.slice = nullptr;
+    BatchRunner runner(model, tokens, windows, options.chunk_start, *lane.workspace);
     lane.scored = options.mode == EvaluationMode::prefill ? runner.prefill() : runner.decode();
     std::size_t inputs = 0;
     for (const Window& window : windows) {
@@ -226,12 +245,12 @@ Evaluation evaluate(std::span<const EvaluatedModel> models, const std::optional<
   std::vector<Lane> lanes;
   if (reference) {
     evaluation.reference.emplace();
-    lanes.push_back({*reference, &*evaluation.reference, {}, {}, {}});
+    lanes.emplace_back(*reference, *evaluation.reference);
   }
   evaluation.models.resize(models.size());
   for (std::size_t i = 0; i < models.size(); ++i) {
     if (reference) evaluation.models[i].divergence.emplace();
-    lanes.push_back({models[i], &evaluation.models[i], {}, {}, {}});
+    lanes.emplace_back(models[i], evaluation.models[i]);
   }
   check_fit(lanes, tokens);
 

@@ -25,11 +25,12 @@ Choices run_routers(const CheckpointPtr& checkpoint, std::span<const TokenId> to
     std::ranges::sort(experts);
   };
   const ModelPtr model = Model::load(checkpoint, options);
-  std::vector<float> hidden;
+  Workspace workspace;
   for (std::size_t first = 0; first < tokens.size(); first += kSequence) {
-    const auto state = make_sequence_state(model->config());
+    const auto state = make_sequence_state(*model);
     const Chunk chunk{state.get(), tokens.subspan(first, std::min(kSequence, tokens.size() - first))};
-    model->forward({&chunk, 1}, hidden);
+    const Workspace::Scope scope(workspace);
+    model->forward({&chunk, 1}, workspace);
   }
   return choices;
 }

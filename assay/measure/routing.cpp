@@ -45,11 +45,12 @@ RoutingCounts count_visits(const CheckpointPtr& checkpoint, std::span<const Toke
   };
   const auto model = Model::load(checkpoint, options);
   Progress progress("count visits", tokens.size(), "tokens");
-  std::vector<float> hidden;
+  Workspace workspace;
   for (std::size_t first = 0; first < tokens.size(); first += window) {
-    const auto state = make_sequence_state(model->config());
+    const auto state = make_sequence_state(*model);
     const Chunk chunk{state.get(), tokens.subspan(first, std::min(window, tokens.size() - first))};
-    model->forward({&chunk, 1}, hidden);
+    const Workspace::Scope scope(workspace);
+    model->forward({&chunk, 1}, workspace);
     progress.advance(chunk.tokens.size());
   }
   return counts;

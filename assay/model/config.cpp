@@ -379,4 +379,16 @@ std::uint64_t ModelConfig::carry_floats() const {
   return total;
 }
 
+DeltaShape ModelConfig::delta_shape() const {
+  return {static_cast<std::size_t>(delta_net.key_heads), static_cast<std::size_t>(delta_net.value_heads),
+          static_cast<std::size_t>(delta_net.key_dim), static_cast<std::size_t>(delta_net.value_dim),
+          static_cast<std::size_t>(delta_net.kernel)};
+}
+
+LayerStateShape ModelConfig::layer_state(int layer) const {
+  if (blocks[static_cast<std::size_t>(layer)].mixer == MixerKind::delta_net)
+    return {0, delta_shape().carried()};
+  return {static_cast<std::size_t>(kv_heads) * static_cast<std::size_t>(head_dim), 0};
+}
+
 }  // namespace assay

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "assay/base/json.h"
+#include "assay/kernels/ops.h"
 
 namespace assay {
 
@@ -68,6 +69,10 @@ struct ModelConfig {
   std::uint64_t cache_floats_per_token() const;
   std::uint64_t carry_floats(MixerKind mixer) const;  // of one layer
   std::uint64_t carry_floats() const;                 // of all
+
+  DeltaShape delta_shape() const;
+  /// What a layer keeps of a sequence.
+  LayerStateShape layer_state(int layer) const;
 };
 
 /// Where the language model's keys are: text_config of multimodal models, else the config itself.

@@ -31,7 +31,9 @@ class Experts {
 class ExpertSource {
  public:
   virtual ~ExpertSource() = default;
-  virtual std::unique_ptr<Experts> add_layer(int layer, std::vector<ExpertTensors> experts) = 0;
+  /// `ops` is who computes with them.
+  virtual std::unique_ptr<Experts> add_layer(const Ops& ops, int layer,
+                                             std::vector<ExpertTensors> experts) = 0;
 };
 
 }  // namespace assay

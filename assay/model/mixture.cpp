@@ -2,14 +2,9 @@
 
 #include <fmt/core.h>
 
-#include <algorithm>
 #include <array>
-#include <numeric>
 #include <optional>
 #include <utility>
-
-#include "assay/base/float_buffer.h"
-#include "assay/kernels/elementwise.h"
 
 namespace assay {
 
@@ -73,44 +68,47 @@ std::unique_ptr<Experts> load_experts(const ModelConfig& config, WeightLoader& l
     if (source != nullptr)
       stored.push_back({tensor(matrices[0]), tensor(matrices[1]), tensor(matrices[2])});
     else
-      resident.emplace_back(projection(matrices[0]), projection(matrices[1]), projection(matrices[2]));
+      resident.emplace_back(loader.ops(), projection(matrices[0]), projection(matrices[1]),
+                            projection(matrices[2]));
   }
-  if (source != nullptr) return source->add_layer(layer, std::move(stored));
+  if (source != nullptr) return source->add_layer(loader.ops(), layer, std::move(stored));
   return std::make_unique<ResidentExperts>(std::move(resident));
 }
 
-}  // namespace
+/// Which tokens visit each expert: by expert, of an expert in the order of the tokens.
+struct Visitations {
+  std::vector<std::uint32_t> wanted;  // experts that anybody visits
+  std::vector<GatheredRow> rows;      // of all visits; a visit's slot is its place here
 
-std::vector<Visit> choose_experts(std::span<float> logits, const MixtureConfig& config) {
-  scaled_softmax(logits, 1.0f);
-  const auto active = static_cast<std::size_t>(config.active);
-  const auto trained = static_cast<std::size_t>(config.trained_active);
-  std::vector<std::uint32_t> order(logits.size());
-  std::iota(order.begin(), order.end(), 0u);
-  std::partial_sort(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(std::max(active, trained)),
-                    order.end(), [&](std::uint32_t a, std::uint32_t b) {
-                      return logits[a] != logits[b] ? logits[a] > logits[b] : a < b;
-                    });
-  const auto total = [&](std::size_t count) {
-    float sum = 0;
-    for (std::size_t i = 0; i < count; ++i) sum += logits[order[i]];
-    return sum;
-  };
-  std::vector<Visit> visits;
-  for (std::size_t i = 0; i < active; ++i) visits.push_back({order[i], logits[order[i]]});
-  if (config.normalise) {
-    const float sum = total(active);
-    for (Visit& visit : visits) visit.weight /= sum;
-  } else if (active != trained) {
-    const float share = total(trained) / total(active);
-    for (Visit& visit : visits) visit.weight *= share;
+  Visitations(const Routing& routing, std::size_t tokens, std::size_t experts) : begins_(experts + 1) {
+    for (const Visit& visit : routing.visits) ++begins_[visit.expert + 1];
+    for (std::uint32_t e = 0; e < experts; ++e) {
+      if (begins_[e + 1] > 0) wanted.push_back(e);
+      begins_[e + 1] += begins_[e];
+    }
+    rows.resize(routing.visits.size());
+    std::vector<std::uint32_t> next(begins_.begin(), begins_.end() - 1);
+    const std::size_t active = tokens == 0 ? 0 : routing.visits.size() / tokens;
+    for (std::size_t i = 0; i < routing.visits.size(); ++i) {
+      const Visit& visit = routing.visits[i];
+      const std::uint32_t slot = next[visit.expert]++;
+      rows[slot] = {static_cast<std::uint32_t>(i / active), slot, visit.weight};
+    }
   }
-  return visits;
-}
+  std::span<const GatheredRow> of(std::uint32_t expert) const {
+    return std::span(rows).subspan(begins_[expert], begins_[expert + 1] - begins_[expert]);
+  }
+
+ private:
+  std::vector<std::uint32_t> begins_;  // of each expert's rows, and their end
+};
+
+}  // namespace
 
 MixtureOfExperts::MixtureOfExperts(const ModelConfig& config, WeightLoader& loader, const std::string& module,
                                    int layer, const MixtureOptions& options)
-    : hidden_(static_cast<std::size_t>(config.hidden)),
+    : ops_(loader.ops()),
+      hidden_(static_cast<std::size_t>(config.hidden)),
       config_(config.mixture),
       layer_(layer),
       watcher_(options.watcher) {
@@ -119,7 +117,7 @@ MixtureOfExperts::MixtureOfExperts(const ModelConfig& config, WeightLoader& load
   if (config_.shared_intermediate == 0) return;
   const auto inner = static_cast<std::uint64_t>(config_.shared_intermediate);
   const std::string shared = module + ".shared_expert";
-  shared_ = std::make_unique<DenseMlp>(loader.projection(shared + ".gate_proj", inner, hidden_, false),
+  shared_ = std::make_unique<DenseMlp>(ops_, loader.projection(shared + ".gate_proj", inner, hidden_, false),
                                        loader.projection(shared + ".up_proj", inner, hidden_, false),
                                        loader.projection(shared + ".down_proj", hidden_, inner, false));
   shared_gate_ = loader.projection(module + ".shared_expert_gate", 1, hidden_, false);
@@ -132,60 +130,53 @@ double MixtureOfExperts::flops_per_token() const {
   return flops;
 }
 
-/// Which tokens visit each expert.
-std::vector<std::vector<MixtureOfExperts::Route>> MixtureOfExperts::route(std::size_t tokens,
-                                                                          std::span<const float> x) const {
-  const auto experts = static_cast<std::size_t>(config_.experts);
-  FloatBuffer logits(tokens * experts);
-  router_.forward(x, tokens, logits);
-  std::vector<std::vector<Route>> routes(experts);
-  for (std::size_t token = 0; token < tokens; ++token) {
-    const std::span row = std::span<float>(logits).subspan(token * experts, experts);
-    const std::vector<Visit> visits = choose_experts(row, config_);
-    if (watcher_) watcher_(layer_, row, visits);
-    for (const Visit& visit : visits) routes[visit.expert].push_back({token, visit.weight, 0});
-  }
-  std::size_t slot = 0;
-  for (std::vector<Route>& visitors : routes)
-    for (Route& visitor : visitors) visitor.slot = slot++;
-  return routes;
+void MixtureOfExperts::watch(const Routing& routing, std::size_t tokens) const {
+  if (!watcher_) return;
+  const auto active = static_cast<std::size_t>(config_.active),
+             experts = static_cast<std::size_t>(config_.experts);
+  for (std::size_t token = 0; token < tokens; ++token)
+    watcher_(layer_, std::span(routing.probabilities).subspan(token * experts, experts),
+             std::span(routing.visits).subspan(token * active, active));
 }
 
-void MixtureOfExperts::forward(std::size_t tokens, std::span<const float> x, std::span<float> out) const {
-  const std::vector<std::vector<Route>> routes = route(tokens, x);
-  std::vector<std::uint32_t> wanted;
-  for (std::uint32_t e = 0; e < routes.size(); ++e)
-    if (!routes[e].empty()) wanted.push_back(e);
+void MixtureOfExperts::forward(const Rows& x, const Rows& out, Workspace& workspace) const {
+  const Workspace::Scope scope(workspace);
+  const std::size_t tokens = x.count();
+  const auto active = static_cast<std::size_t>(config_.active),
+             experts = static_cast<std::size_t>(config_.experts);
+  Routing routing;
+  {
+    const Workspace::Scope routers(workspace);
+    const Rows logits = workspace.take(ops_.element(), tokens, experts);
+    project(ops_, {&router_}, x, {logits});
+    ops_.route(logits, {active, static_cast<std::size_t>(config_.trained_active), config_.normalise},
+               routing);
+  }
+  watch(routing, tokens);
+  const Visitations visitations(routing, tokens, experts);
+
   // Results of all visits, because experts come in any order and a token's sum must not depend on it.
-  FloatBuffer results(tokens * static_cast<std::size_t>(config_.active) * hidden_);
-  experts_->visit(wanted, [&](std::uint32_t expert, const DenseMlp& mlp) {
-    const std::vector<Route>& visitors = routes[expert];
-    const std::span rows =
-        std::span<float>(results).subspan(visitors.front().slot * hidden_, visitors.size() * hidden_);
-    for (std::size_t i = 0; i < visitors.size(); ++i)
-      std::copy_n(x.data() + visitors[i].token * hidden_, hidden_, rows.data() + i * hidden_);
-    mlp.forward(visitors.size(), rows, rows);
+  const Rows results = workspace.take(ops_.element(), tokens * active, hidden_);
+  experts_->visit(visitations.wanted, [&](std::uint32_t expert, const DenseMlp& mlp) {
+    const auto visitors = visitations.of(expert);
+    const Rows rows = results.range(visitors.front().slot, visitors.size());
+    ops_.gather(x, visitors, rows);
+    mlp.forward(rows, rows, workspace);
   });
-  FloatBuffer sum(tokens * hidden_);
-  std::fill_n(sum.data(), sum.size(), 0.0f);
-  for (const std::vector<Route>& visitors : routes)
-    for (const Route& visitor : visitors)
-      for (std::size_t j = 0; j < hidden_; ++j)
-        sum.data()[visitor.token * hidden_ + j] +=
-            visitor.weight * results.data()[visitor.slot * hidden_ + j];
-  if (shared_) add_shared(tokens, x, sum);
-  std::copy_n(sum.data(), sum.size(), out.data());
+  const Rows sum = workspace.take(ops_.element(), tokens, hidden_);
+  ops_.zero(sum);
+  ops_.scatter_add(results, visitations.rows, sum);
+  if (shared_) add_shared(x, sum, workspace);
+  ops_.copy(sum, out);
 }
 
-void MixtureOfExperts::add_shared(std::size_t tokens, std::span<const float> x, std::span<float> out) const {
-  FloatBuffer gates(tokens), rows(tokens * hidden_);
-  shared_gate_.forward(x, tokens, gates);
-  shared_->forward(tokens, x, rows);
-  for (std::size_t token = 0; token < tokens; ++token) {
-    const float share = 1.0f / (1.0f + fast_exp(-gates.data()[token]));
-    for (std::size_t j = 0; j < hidden_; ++j)
-      out[token * hidden_ + j] += share * rows.data()[token * hidden_ + j];
-  }
+void MixtureOfExperts::add_shared(const Rows& x, const Rows& out, Workspace& workspace) const {
+  const Workspace::Scope scope(workspace);
+  const Rows gates = workspace.take(ops_.element(), x.count(), 1);
+  const Rows rows = workspace.take(ops_.element(), x.count(), hidden_);
+  project(ops_, {&shared_gate_}, x, {gates});
+  shared_->forward(x, rows, workspace);
+  ops_.add_gated(out, gates, rows);
 }
 
 }  // namespace assay

@@ -13,17 +13,6 @@
 
 namespace assay {
 
-/// One expert that a token visits, and how much it counts.
-struct Visit {
-  std::uint32_t expert;
-  float weight;
-};
-
-/// The active experts of one token by falling probability (of equals the first), from the router's logits,
-/// which become probabilities. Weights sum to one where the config normalises them. Where another number than
-/// the trained one is active, they sum to what the trained number's would have.
-std::vector<Visit> choose_experts(std::span<float> logits, const MixtureConfig& config);
-
 /// Sees the choice of each token of a pass in turn: probabilities of all experts, and who is visited.
 using RoutingWatcher =
     std::function<void(int layer, std::span<const float> probabilities, std::span<const Visit> visits)>;
@@ -39,19 +28,14 @@ class MixtureOfExperts final : public FeedForward {
   MixtureOfExperts(const ModelConfig& config, WeightLoader& loader, const std::string& module, int layer,
                    const MixtureOptions& options);
 
-  void forward(std::size_t tokens, std::span<const float> x, std::span<float> out) const override;
+  void forward(const Rows& x, const Rows& out, Workspace& workspace) const override;
   double flops_per_token() const override;
 
  private:
-  /// One token's visit to an expert, and where its result goes among those of all visits.
-  struct Route {
-    std::size_t token;
-    float weight;
-    std::size_t slot;
-  };
-  std::vector<std::vector<Route>> route(std::size_t tokens, std::span<const float> x) const;
-  void add_shared(std::size_t tokens, std::span<const float> x, std::span<float> out) const;
+  void watch(const Routing& routing, std::size_t tokens) const;
+  void add_shared(const Rows& x, const Rows& out, Workspace& workspace) const;
 
+  const Ops& ops_;
   std::size_t hidden_;
   MixtureConfig config_;
   int layer_;

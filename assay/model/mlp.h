@@ -10,13 +10,13 @@ class DenseMlp final : public FeedForward {
  public:
   /// Takes the tensors of `module` ("model.layers.0.mlp").
   DenseMlp(const ModelConfig& config, WeightLoader& loader, const std::string& module);
-  DenseMlp(Projection gate, Projection up, Projection down);
+  DenseMlp(const Ops& ops, Projection gate, Projection up, Projection down);
 
-  void forward(std::size_t tokens, std::span<const float> x, std::span<float> out) const override;
+  void forward(const Rows& x, const Rows& out, Workspace& workspace) const override;
   double flops_per_token() const override;
 
  private:
-  std::size_t intermediate_;
+  const Ops* ops_;
   Projection gate_, up_, down_;
 };
 

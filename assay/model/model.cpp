@@ -7,8 +7,6 @@
 #include <utility>
 
 #include "assay/base/error.h"
-#include "assay/base/float_buffer.h"
-#include "assay/kernels/elementwise.h"
 #include "assay/model/attention.h"
 #include "assay/model/block.h"
 #include "assay/model/checksums.h"
@@ -29,30 +27,37 @@ class Transformer final : public Model {
   Transformer(ModelConfig config, WeightLoader& loader, const LoadOptions& options);
 
   const ModelConfig& config() const override { return config_; }
-  void embed(std::span<const Chunk> chunks, std::span<float> hidden) const override;
-  void forward_block(int block, std::span<const Chunk> chunks, std::span<float> hidden) const override;
-  void forward(std::span<const Chunk> chunks, std::vector<float>& hidden) const override;
-  void logits(std::span<const float> hidden, std::vector<float>& out) const override;
+  const Ops& ops() const override { return ops_; }
+  void embed(std::span<const Chunk> chunks, const Rows& hidden) const override;
+  void forward_block(int block, std::span<const Chunk> chunks, const Rows& hidden,
+                     Workspace& workspace) const override;
+  void final_norm(const Rows& hidden) const override {
+    ops_.rms_norm(hidden, *final_norm_, config_.norm_epsilon, hidden);
+  }
+  Rows forward(std::span<const Chunk> chunks, Workspace& workspace) const override;
+  Rows logits(const Rows& hidden, Workspace& workspace) const override;
   std::vector<std::string> kernel_report() const override { return kernel_report_; }
   double linear_flops_per_token() const override;
   double head_flops_per_token() const override { return 2.0 * config_.hidden * config_.vocabulary; }
 
  private:
-  Batch lay_out(std::span<const Chunk> chunks) const;
-  void run_block(const Block& block, const Batch& batch, std::span<float> hidden,
-                 std::span<float> scratch) const;
+  Batch lay_out(std::span<const Chunk> chunks, Workspace& workspace) const;
+  void run_block(const Block& block, const Batch& batch, const Rows& hidden, Workspace& workspace) const;
+  std::size_t width() const { return static_cast<std::size_t>(config_.hidden); }
 
+  const Ops& ops_;
   ModelConfig config_;
   std::shared_ptr<ExpertSource> expert_source_;  // outlives the blocks
   std::vector<double> frequencies_;
   std::shared_ptr<const Linear> embedding_, head_;  // the same matrix when tied
   std::vector<Block> blocks_;
-  std::vector<float> final_norm_;
+  VectorPtr final_norm_;
   std::vector<std::string> kernel_report_;
 };
 
 Transformer::Transformer(ModelConfig config, WeightLoader& loader, const LoadOptions& options)
-    : config_(std::move(config)),
+    : ops_(loader.ops()),
+      config_(std::move(config)),
       expert_source_(options.experts),
       frequencies_(rope_frequencies(config_.rotary_dim, config_.rope_theta, config_.rope_scaling)) {
   const auto hidden = static_cast<std::uint64_t>(config_.hidden);
@@ -93,68 +98,82 @@ Transformer::Transformer(ModelConfig config, WeightLoader& loader, const LoadOpt
   kernel_report_ = loader.report();
 }
 
-Batch Transformer::lay_out(std::span<const Chunk> chunks) const {
-  Batch batch;
-  std::vector<std::size_t> positions;
+Batch Transformer::lay_out(std::span<const Chunk> chunks, Workspace& workspace) const {
+  std::size_t filled = 0, tokens = 0;
   for (const Chunk& chunk : chunks) {
-    assert(std::none_of(batch.chunks.begin(), batch.chunks.end(),
-                        [&](const BatchChunk& other) { return other.state == chunk.state; }));
+    assert(std::ranges::count(chunks, chunk.state, &Chunk::state) == 1);
     if (chunk.tokens.empty()) continue;
     for (const std::int32_t token : chunk.tokens)
       if (token < 0 || token >= config_.vocabulary)
         fail("token id {} is not in the vocabulary (0..{})", token, config_.vocabulary - 1);
-    const auto start = static_cast<std::size_t>(chunk.state->length());
-    batch.chunks.push_back({chunk.state, start, chunk.tokens.size(), batch.tokens});
-    batch.tokens += chunk.tokens.size();
-    for (std::size_t i = 0; i < chunk.tokens.size(); ++i) positions.push_back(start + i);
+    ++filled;
+    tokens += chunk.tokens.size();
   }
-  for (const BatchChunk& chunk : batch.chunks) chunk.state->reserve(static_cast<int>(chunk.count));
-  batch.angles = RopeAngles(frequencies_, positions);
-  return batch;
+  const auto states = workspace.take_array<SequenceState*>(filled);
+  const auto laid_out = workspace.take_array<LayerChunk>(filled);
+  const auto positions = workspace.take_array<std::size_t>(tokens);
+  std::size_t at = 0, row = 0;
+  for (const Chunk& chunk : chunks) {
+    if (chunk.tokens.empty()) continue;
+    const auto start = static_cast<std::size_t>(chunk.state->length());
+    states[at] = chunk.state;
+    laid_out[at++] = {nullptr, start, chunk.tokens.size(), row};
+    for (std::size_t i = 0; i < chunk.tokens.size(); ++i) positions[row++] = start + i;
+  }
+  for (const Chunk& chunk : chunks) chunk.state->reserve(static_cast<int>(chunk.tokens.size()));
+  const Rows angles = workspace.take(ops_.element(), tokens, 2 * frequencies_.size());
+  ops_.rope_angles(frequencies_, positions, angles);
+  return {states, laid_out, tokens, angles};
 }
 
-void Transformer::embed(std::span<const Chunk> chunks, std::span<float> hidden) const {
-  const auto width = static_cast<std::size_t>(config_.hidden);
+void Transformer::embed(std::span<const Chunk> chunks, const Rows& hidden) const {
   std::size_t row = 0;
-  for (const Chunk& chunk : chunks)
-    for (const std::int32_t token : chunk.tokens) {
-      assert(token >= 0 && token < config_.vocabulary && "callers check ids against the vocabulary");
-      embedding_->row(static_cast<std::uint64_t>(token), hidden.subspan(row++ * width, width));
-    }
+  for (const Chunk& chunk : chunks) {
+    assert(std::ranges::all_of(chunk.tokens, [&](auto id) { return id >= 0 && id < config_.vocabulary; }) &&
+           "callers check ids against the vocabulary");
+    ops_.embedding(*embedding_, chunk.tokens, hidden.range(row, chunk.tokens.size()));
+    row += chunk.tokens.size();
+  }
 }
 
-/// `scratch` is as large as `hidden`: a mixer and a feed-forward may write over what they read.
-void Transformer::run_block(const Block& block, const Batch& batch, std::span<float> hidden,
-                            std::span<float> scratch) const {
-  rms_norm(hidden, block.mixer_norm, config_.norm_epsilon, scratch);
-  block.mixer->forward(batch, scratch, scratch);
-  add(hidden, scratch);
-  rms_norm(hidden, block.feed_forward_norm, config_.norm_epsilon, scratch);
-  block.feed_forward->forward(batch.tokens, scratch, scratch);
-  add(hidden, scratch);
+void Transformer::run_block(const Block& block, const Batch& batch, const Rows& hidden,
+                            Workspace& workspace) const {
+  const Workspace::Scope scope(workspace);
+  // A mixer and a feed-forward may write over what they read.
+  const Rows scratch = workspace.take(ops_.element(), hidden.count(), hidden.width());
+  ops_.rms_norm(hidden, *block.mixer_norm, config_.norm_epsilon, scratch);
+  block.mixer->forward(batch, scratch, scratch, workspace);
+  ops_.add(hidden, scratch);
+  ops_.rms_norm(hidden, *block.feed_forward_norm, config_.norm_epsilon, scratch);
+  block.feed_forward->forward(scratch, scratch, workspace);
+  ops_.add(hidden, scratch);
 }
 
-void Transformer::forward_block(int block, std::span<const Chunk> chunks, std::span<float> hidden) const {
-  FloatBuffer scratch(hidden.size());
-  run_block(blocks_[static_cast<std::size_t>(block)], lay_out(chunks), hidden, scratch);
+void Transformer::forward_block(int block, std::span<const Chunk> chunks, const Rows& hidden,
+                                Workspace& workspace) const {
+  const Workspace::Scope scope(workspace);
+  run_block(blocks_[static_cast<std::size_t>(block)], lay_out(chunks, workspace), hidden, workspace);
 }
 
-void Transformer::forward(std::span<const Chunk> chunks, std::vector<float>& hidden) const {
-  const Batch batch = lay_out(chunks);
-  const std::size_t size = batch.tokens * static_cast<std::size_t>(config_.hidden);
-  hidden.resize(size);
+Rows Transformer::forward(std::span<const Chunk> chunks, Workspace& workspace) const {
+  std::size_t tokens = 0;
+  for (const Chunk& chunk : chunks) tokens += chunk.tokens.size();
+  Rows hidden = workspace.take(ops_.element(), tokens, width());
+  const Workspace::Scope scope(workspace);
+  const Batch batch = lay_out(chunks, workspace);
   embed(chunks, hidden);
-  FloatBuffer scratch(size);
-  for (const Block& block : blocks_) run_block(block, batch, hidden, scratch);
-  rms_norm(hidden, final_norm_, config_.norm_epsilon, hidden);
-  for (const BatchChunk& chunk : batch.chunks) chunk.state->commit(static_cast<int>(chunk.count));
+  for (const Block& block : blocks_) run_block(block, batch, hidden, workspace);
+  final_norm(hidden);
+  batch.commit();
+  return hidden;
 }
 
-void Transformer::logits(std::span<const float> hidden, std::vector<float>& out) const {
-  const std::size_t rows = hidden.size() / static_cast<std::size_t>(config_.hidden);
-  assert(rows * static_cast<std::size_t>(config_.hidden) == hidden.size());
-  out.resize(rows * static_cast<std::size_t>(config_.vocabulary));
-  if (rows > 0) head_->forward(hidden, rows, out);
+Rows Transformer::logits(const Rows& hidden, Workspace& workspace) const {
+  assert(hidden.width() == width());
+  Rows out = workspace.take(ops_.element(), hidden.count(), static_cast<std::size_t>(config_.vocabulary));
+  const Linear* head = head_.get();
+  if (hidden.count() > 0) ops_.linear_group({&head, 1}, hidden, {&out, 1});
+  return out;
 }
 
 double Transformer::linear_flops_per_token() const {
@@ -207,8 +226,25 @@ std::shared_ptr<const Model> Model::load(CheckpointPtr checkpoint, const LoadOpt
   linear.residency = resolve_residency(linear.residency, *checkpoint, options.experts != nullptr);
   // With a factory: one of many passes over a checkpoint that was checked before the first.
   if (!options.factory) require_checksums(*checkpoint, options.experts != nullptr);
-  WeightLoader loader(std::move(checkpoint), linear, options.factory);
+  WeightLoader loader(std::move(checkpoint), *options.ops, linear, options.factory);
   return std::make_shared<Transformer>(std::move(config), loader, options);
+}
+
+void forward(const Model& model, std::span<const Chunk> batch, std::vector<float>& hidden) {
+  Workspace workspace;
+  const Rows rows = model.forward(batch, workspace);
+  hidden.resize(rows.size());
+  model.ops().read(rows, hidden);
+}
+
+void logits(const Model& model, const std::vector<float>& hidden, std::vector<float>& out) {
+  Workspace workspace;
+  const auto width = static_cast<std::size_t>(model.config().hidden);
+  const Rows rows = workspace.take(model.ops().element(), hidden.size() / width, width);
+  model.ops().write(hidden, rows);
+  const Rows found = model.logits(rows, workspace);
+  out.resize(found.size());
+  model.ops().read(found, out);
 }
 
 }  // namespace assay

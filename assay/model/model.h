@@ -1,6 +1,7 @@
 #pragma once
-// The forward pass, in float32. A batch is a list of chunks: each appends tokens to one sequence. Prefill of
-// many windows, decoding of many sequences in lockstep and a single chat are all the same call.
+// The forward pass on a backend (kernels/ops.h). A batch is a list of chunks: each appends tokens to one
+// sequence. Prefill of many windows, decoding of many sequences in lockstep and a single chat are all the
+// same call.
 #include <memory>
 #include <span>
 #include <string>
@@ -29,6 +30,7 @@ struct LoadOptions {
   std::shared_ptr<ExpertSource> experts = {};  // who fetches experts; null: they are in memory like all else
   int active_experts = 0;                      // experts that a token visits; 0: as many as the config says
   RoutingWatcher watch_routing = {};
+  const Ops* ops = &cpu_ops();  // who computes
 };
 
 class Model {
@@ -38,15 +40,18 @@ class Model {
   virtual ~Model() = default;
 
   virtual const ModelConfig& config() const = 0;
+  virtual const Ops& ops() const = 0;
   /// The steps of forward(), for who stops between blocks: hidden rows [total tokens, hidden] of the
-  /// embedding, and one block over them in place. Keys and values are written behind each state's length,
+  /// embedding, and one block over them in place. What layers keep is written behind each state's length,
   /// which only forward() moves on.
-  virtual void embed(std::span<const Chunk> batch, std::span<float> hidden) const = 0;
-  virtual void forward_block(int block, std::span<const Chunk> batch, std::span<float> hidden) const = 0;
-  /// Hidden rows after the final norm, [total tokens, hidden] row-major, chunks in order.
-  virtual void forward(std::span<const Chunk> batch, std::vector<float>& hidden) const = 0;
-  /// Logits [rows, vocabulary] of hidden rows [rows, hidden].
-  virtual void logits(std::span<const float> hidden, std::vector<float>& out) const = 0;
+  virtual void embed(std::span<const Chunk> batch, const Rows& hidden) const = 0;
+  virtual void forward_block(int block, std::span<const Chunk> batch, const Rows& hidden,
+                             Workspace& workspace) const = 0;
+  virtual void final_norm(const Rows& hidden) const = 0;  // in place
+  /// Hidden rows after the final norm, [total tokens, hidden], chunks in order, taken from the workspace.
+  virtual Rows forward(std::span<const Chunk> batch, Workspace& workspace) const = 0;
+  /// Logits [rows, vocabulary] of hidden rows [rows, hidden], taken from the workspace.
+  virtual Rows logits(const Rows& hidden, Workspace& workspace) const = 0;
   /// One line per kernel in use: "khq4: decoded to f32, OpenBLAS (42 matrices)".
   virtual std::vector<std::string> kernel_report() const = 0;
   /// Multiply-add flops per token of the linear layers, head excluded / of the head: for rate reports.
@@ -54,5 +59,9 @@ class Model {
   virtual double head_flops_per_token() const = 0;
 };
 using ModelPtr = std::shared_ptr<const Model>;
+
+/// forward() and logits() for who keeps values and not rows: copies, in memory of their own.
+void forward(const Model& model, std::span<const Chunk> batch, std::vector<float>& hidden);
+void logits(const Model& model, const std::vector<float>& hidden, std::vector<float>& out);
 
 }  // namespace assay

@@ -3,12 +3,13 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <array>
+#include <cassert>
 #include <fstream>
 #include <utility>
 
 #include "assay/base/error.h"
 #include "assay/base/heap.h"
-#include "assay/kernels/elementwise.h"
 #include "assay/model/roles.h"
 
 namespace assay {
@@ -31,13 +32,21 @@ std::string find_prefix(const Checkpoint& checkpoint) {
 
 }  // namespace
 
-void Projection::forward(std::span<const float> x, std::size_t tokens, std::span<float> out) const {
-  weight->forward(x, tokens, out);
-  if (!bias.empty()) add_bias(out, bias);
+void project(const Ops& ops, std::initializer_list<const Projection*> projections, const Rows& x,
+             std::initializer_list<Rows> outs) {
+  std::array<const Linear*, 8> matrices{};
+  assert(projections.size() == outs.size() && projections.size() <= matrices.size());
+  std::ranges::transform(projections, matrices.begin(), [](const Projection* p) { return p->weight.get(); });
+  ops.linear_group(std::span(matrices).first(projections.size()), x, outs);
+  for (std::size_t i = 0; i < projections.size(); ++i)
+    if (const Projection& projection = *projections.begin()[i]; projection.bias)
+      ops.add_bias(outs.begin()[i], *projection.bias);
 }
 
-WeightLoader::WeightLoader(CheckpointPtr checkpoint, const LinearOptions& options, LinearFactory factory)
+WeightLoader::WeightLoader(CheckpointPtr checkpoint, const Ops& ops, const LinearOptions& options,
+                           LinearFactory factory)
     : checkpoint_(std::move(checkpoint)),
+      ops_(ops),
       options_(options),
       factory_(std::move(factory)),
       prefix_(find_prefix(*checkpoint_)) {}
@@ -57,11 +66,17 @@ std::vector<float> WeightLoader::values(const std::string& name, const Shape& sh
   return decode_all(take(name, shape));
 }
 
-std::vector<float> WeightLoader::norm(const std::string& name, std::uint64_t size, bool shifted) {
-  std::vector<float> gain = vector(name, size);
+VectorPtr WeightLoader::vector(const std::string& name, std::uint64_t size) {
+  const std::vector<float> stored = values(name, {size});
+  return ops_.vector(std::vector<double>(stored.begin(), stored.end()));
+}
+
+VectorPtr WeightLoader::norm(const std::string& name, std::uint64_t size, bool shifted) {
+  const std::vector<float> stored = values(name, {size});
+  std::vector<double> gain(stored.begin(), stored.end());
   if (shifted)
-    for (float& value : gain) value += 1.0f;
-  return gain;
+    for (double& value : gain) value += 1.0;
+  return ops_.vector(gain);
 }
 
 std::shared_ptr<const Linear> WeightLoader::matrix(const std::string& name, std::uint64_t rows,
@@ -98,7 +113,7 @@ std::shared_ptr<const Linear> WeightLoader::build(const MatrixPlace& place, cons
                                                   std::uint64_t rows) {
   PackedMatrix matrix = packed_matrix(tensor).slice(place.first_row, rows);
   std::shared_ptr<const Linear> linear =
-      factory_ ? factory_(place, std::move(matrix)) : make_linear(std::move(matrix), options_);
+      factory_ ? factory_(place, std::move(matrix)) : ops_.matrix(std::move(matrix), options_);
   ++kernels_[tensor.format->name() + ": " + linear->kernel()];
   return linear;
 }

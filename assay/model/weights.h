@@ -4,6 +4,7 @@
 // disagree.
 #include <cstdint>
 #include <functional>
+#include <initializer_list>
 #include <map>
 #include <memory>
 #include <set>
@@ -12,7 +13,7 @@
 #include <string_view>
 #include <vector>
 
-#include "assay/kernels/linear.h"
+#include "assay/kernels/ops.h"
 #include "assay/storage/checkpoint.h"
 
 namespace assay {
@@ -32,19 +33,24 @@ using LinearFactory =
 /// A matrix and, where the architecture has one, its bias.
 struct Projection {
   std::shared_ptr<const Linear> weight;
-  std::vector<float> bias;  // empty: none
+  VectorPtr bias;  // null: none
 
-  /// out[tokens, rows] = x[tokens, columns] W^T + bias.
-  void forward(std::span<const float> x, std::size_t tokens, std::span<float> out) const;
   double flops_per_token() const {
     return 2.0 * static_cast<double>(weight->rows()) * static_cast<double>(weight->columns());
   }
 };
 
+/// outs[i] = projections[i] of x, [tokens, rows] each: projections that share their input.
+void project(const Ops& ops, std::initializer_list<const Projection*> projections, const Rows& x,
+             std::initializer_list<Rows> outs);
+
 class WeightLoader {
  public:
-  /// Matrices become what `factory` makes of them; without one, the kernels that `options` ask for.
-  WeightLoader(CheckpointPtr checkpoint, const LinearOptions& options, LinearFactory factory = {});
+  /// Matrices become what `factory` makes of them; without one, what the backend makes as `options` ask.
+  WeightLoader(CheckpointPtr checkpoint, const Ops& ops, const LinearOptions& options,
+               LinearFactory factory = {});
+
+  const Ops& ops() const { return ops_; }
 
   /// "model." or another legal prefix: what stands before "embed_tokens.weight" in this checkpoint.
   const std::string& prefix() const { return prefix_; }
@@ -53,9 +59,9 @@ class WeightLoader {
 
   /// The tensor `name`, which must have exactly this shape. Throws Error.
   std::vector<float> values(const std::string& name, const Shape& shape);
-  std::vector<float> vector(const std::string& name, std::uint64_t size) { return values(name, {size}); }
+  VectorPtr vector(const std::string& name, std::uint64_t size);
   /// What an RMS norm multiplies by: the stored vector, or one plus it.
-  std::vector<float> norm(const std::string& name, std::uint64_t size, bool shifted);
+  VectorPtr norm(const std::string& name, std::uint64_t size, bool shifted);
   std::shared_ptr<const Linear> matrix(const std::string& name, std::uint64_t rows, std::uint64_t columns);
   /// One matrix [rows, columns] of the stack `name` [count, rows x parts, columns]: number `index`, and of
   /// its equal parts one (gate and up of a fused expert).
@@ -89,6 +95,7 @@ class WeightLoader {
   std::shared_ptr<const Linear> build(const MatrixPlace& place, const Tensor& tensor, std::uint64_t rows);
 
   CheckpointPtr checkpoint_;
+  const Ops& ops_;
   LinearOptions options_;
   LinearFactory factory_;
   std::string prefix_;

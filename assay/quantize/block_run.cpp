@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <bit>
 #include <cassert>
+#include <memory>
+
+#include "assay/kernels/host_rows.h"
 
 namespace assay {
 namespace {
@@ -24,52 +27,59 @@ const Hessian& HessianCache::of(std::span<const float> x, std::size_t tokens, st
   return hessian_;
 }
 
-/// Keys and values, or what is carried, of the block at hand only: every window starts from nothing in every
-/// block.
+/// What layers keep of the block at hand only: every window starts from nothing in every block.
 class BlockRun::State final : public SequenceState {
  public:
-  explicit State(const ModelConfig& config)
-      : width_(static_cast<std::size_t>(config.kv_heads) * static_cast<std::size_t>(config.head_dim)),
-        nothing_(config.carry_floats(MixerKind::delta_net)),
-        after_(nothing_.size()) {}
+  explicit State(const Model& model) : config_(model.config()) {
+    for (int layer = 0; layer < config_.layers; ++layer) {
+      const LayerStateShape shape = config_.layer_state(layer);
+      std::unique_ptr<LayerState>& state = shape.carried > 0 ? carrying_ : attending_;
+      if (!state) state = model.ops().layer_state(shape);
+    }
+  }
   int length() const override { return 0; }
   void reserve(int count) override {
-    keys_.resize(static_cast<std::size_t>(count) * width_);
-    values_.resize(keys_.size());
+    if (attending_) attending_->reserve(static_cast<std::size_t>(count));
   }
   void commit(int) override {}
-  std::span<float> keys(int) override { return keys_; }
-  std::span<float> values(int) override { return values_; }
-  Carry carry(int) override { return {nothing_, after_}; }
+  LayerState& layer(int layer) override {
+    return config_.layer_state(layer).carried > 0 ? *carrying_ : *attending_;
+  }
 
  private:
-  std::size_t width_;
-  std::vector<float> keys_, values_;
-  std::vector<float> nothing_, after_;  // zeros, and what nobody reads
+  const ModelConfig& config_;
+  std::unique_ptr<LayerState> attending_, carrying_;  // of whichever layer; what is carried stays nothing
 };
 
-BlockRun::BlockRun(const Model& model, const CalibrationText& text)
-    : model_(model), hidden_(text.tokens() * static_cast<std::size_t>(model.config().hidden)) {
+BlockRun::BlockRun(const Model& model, const CalibrationText& text, MemorySource& memory)
+    : model_(model),
+      workspace_(memory),
+      hidden_(memory, Element::f32, text.tokens(), static_cast<std::size_t>(model.config().hidden)) {
+  assert(model.ops().element() == Element::f32);
   states_.reserve(text.windows.size());
   for (const auto& window : text.windows) {
-    states_.emplace_back(model.config());
+    states_.emplace_back(model);
     batch_.push_back({&states_.back(), window});
   }
 }
 
 BlockRun::~BlockRun() = default;
 
+std::span<const float> BlockRun::hidden() const {
+  return host_values<float>(hidden_.rows());
+}
+
 void BlockRun::start() {
-  model_.embed(batch_, hidden_);
+  model_.embed(batch_, hidden_.rows());
 }
 
 void BlockRun::start_at(std::span<const float> hidden) {
-  assert(hidden.size() == hidden_.size());
-  std::ranges::copy(hidden, hidden_.data());
+  assert(hidden.size() == hidden_.rows().size());
+  model_.ops().write(hidden, hidden_.rows());
 }
 
 void BlockRun::forward(int block) {
-  model_.forward_block(block, batch_, hidden_);
+  model_.forward_block(block, batch_, hidden_.rows(), workspace_);
 }
 
 }  // namespace assay

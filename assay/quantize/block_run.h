@@ -4,7 +4,6 @@
 #include <span>
 #include <vector>
 
-#include "assay/base/float_buffer.h"
 #include "assay/model/model.h"
 #include "assay/quantize/calibration_text.h"
 #include "assay/quantize/hessian.h"
@@ -26,8 +25,9 @@ class HessianCache {
 /// activations of one block.
 class BlockRun {
  public:
-  /// Both must outlive the object.
-  BlockRun(const Model& model, const CalibrationText& text);
+  /// All must outlive the object.
+  /// `memory`: where activations lie. The model computes in f32 in the host's memory.
+  BlockRun(const Model& model, const CalibrationText& text, MemorySource& memory = heap_memory());
   ~BlockRun();
   BlockRun(const BlockRun&) = delete;
   BlockRun& operator=(const BlockRun&) = delete;
@@ -35,14 +35,15 @@ class BlockRun {
   void start();                                  // at the embedding
   void start_at(std::span<const float> hidden);  // at the rows behind some block
   void forward(int block);
-  std::span<const float> hidden() const { return hidden_; }  // [tokens, hidden]
+  std::span<const float> hidden() const;  // [tokens, hidden]
 
  private:
   class State;
   const Model& model_;
   std::vector<State> states_;
   std::vector<Chunk> batch_;
-  FloatBuffer hidden_;
+  Workspace workspace_;
+  OwnedRows hidden_;
 };
 
 }  // namespace assay

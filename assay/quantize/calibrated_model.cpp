@@ -7,6 +7,7 @@
 #include "assay/base/checked.h"
 #include "assay/base/error.h"
 #include "assay/base/progress.h"
+#include "assay/kernels/host_rows.h"
 #include "assay/model/model.h"
 #include "assay/quantize/block_run.h"
 #include "assay/quantize/effective_tokens.h"
@@ -91,16 +92,16 @@ class CalibratedLinear final : public Linear {
                    PackedMatrix source)
       : run_(run), number_(number), tensor_(tensor), first_row_(first_row), source_(std::move(source)) {}
 
-  void forward(std::span<const float> x, std::size_t tokens, std::span<float> y) const override {
-    if (!rounded_) round(x, tokens);
-    rounded_->forward(x, tokens, y);
+  void forward(const Rows& x, const Rows& y) const override {
+    if (!rounded_) round(host_values<float>(x), x.count());
+    rounded_->forward(x, y);
   }
   std::size_t number() const { return number_; }
   std::size_t tensor() const { return tensor_; }
   std::uint64_t first_row() const { return first_row_; }
   std::uint64_t rows() const override { return source_.rows(); }
   std::uint64_t columns() const override { return source_.columns(); }
-  void row(std::uint64_t, std::span<float>) const override { assert(false && "no embedding is calibrated"); }
+  void row(std::uint64_t, const Rows&) const override { assert(false && "no embedding is calibrated"); }
   std::string kernel() const override { return "calibration"; }
 
   /// The block is done: rounds what no token came by, and forgets the rounded matrix.
@@ -158,7 +159,7 @@ std::size_t count_calibrated(const Plan& plan) {
 }  // namespace
 
 void calibrate_tensors(const Plan& plan, const CalibrationText& text,
-                       const CalibratedRoundingOptions& options, ResumeStore* store,
+                       const CalibratedRoundingOptions& options, ResumeStore* store, MemorySource& memory,
                        const std::function<void(std::size_t, const CalibratedTensor&)>& finished) {
   Run run{plan, options, store, finished, {}, Progress("calibrate", count_calibrated(plan), "matrices")};
   run.options.distinct_share = distinct_share(text.windows);
@@ -188,7 +189,7 @@ void calibrate_tensors(const Plan& plan, const CalibrationText& text,
   const auto model = Model::load(plan.source, load);
   const ModelConfig& config = model->config();
 
-  BlockRun run_of_blocks(*model, text);
+  BlockRun run_of_blocks(*model, text, memory);
   const int done = store ? store->finished_blocks() : 0;
   if (done > 0)
     run_of_blocks.start_at(store->hidden(run_of_blocks.hidden().size()));

@@ -26,9 +26,10 @@ struct CalibratedTensor {
 /// Rounds the tensors that the plan calls calibrated; `finished` is told each one (index into plan.tensors)
 /// as soon as it is done, in the order of the forward pass. An expert that no token or few visit is rounded
 /// by its weights alone. A store that holds blocks of an earlier run of the same request gives them back
-/// instead. Memory: activations of one block for all windows, one matrix and its Hessian. Throws Error.
+/// instead. Memory: activations of one block for all windows, from `memory`, one
+/// matrix and its Hessian. Throws Error.
 void calibrate_tensors(const Plan& plan, const CalibrationText& text,
-                       const CalibratedRoundingOptions& options, ResumeStore* store,
+                       const CalibratedRoundingOptions& options, ResumeStore* store, MemorySource& memory,
                        const std::function<void(std::size_t tensor, const CalibratedTensor&)>& finished);
 
 }  // namespace assay

@@ -5,9 +5,9 @@
 #include "assay/base/checksum.h"
 #include "assay/base/error.h"
 #include "assay/base/file.h"
-#include "assay/base/float_buffer.h"
 #include "assay/base/heap.h"
 #include "assay/base/json_text.h"
+#include "assay/base/memory_source.h"
 #include "assay/model/checksums.h"
 #include "assay/quantize/calibration_summary.h"
 #include "assay/quantize/expert_coverage.h"
@@ -105,12 +105,15 @@ OrderedJson describe_request(const QuantizeRequest& request, const Plan& plan) {
 }
 
 std::vector<TensorReport> run_quantizer(const QuantizeRequest& request, Plan& plan, CheckpointWriter& writer,
-                                        ResumeStore* store) {
+                                        ResumeStore* store, std::uint64_t& spilled) {
   if (store == nullptr) return quantize_tensors(plan, writer);
   const std::uint64_t memory =
       request.calibration->memory > 0 ? request.calibration->memory : available_memory() / 2;
-  const SpillScope spill(parent_folder(request.out), memory);
-  return quantize_tensors(plan, writer, &*request.calibration, store);
+  SpillingMemory activations(parent_folder(request.out), memory);
+  std::vector<TensorReport> reports =
+      quantize_tensors(plan, writer, &*request.calibration, store, activations);
+  spilled = activations.spilled();
+  return reports;
 }
 
 }  // namespace
@@ -140,7 +143,8 @@ QuantizeResult quantize_model(const QuantizeRequest& request) {
                     kept));
     store.emplace(kept, describe_request(request, result.plan));
   }
-  result.reports = run_quantizer(request, result.plan, *writer, store ? &*store : nullptr);
+  result.reports =
+      run_quantizer(request, result.plan, *writer, store ? &*store : nullptr, result.spilled_bytes);
   const ManifestInput input{request.recipe, result.plan, result.reports, container, texts_behind(request)};
   OrderedJson manifest = make_manifest(input);
   // How well symmetric formats suit embedding and head, whether rotated or not.

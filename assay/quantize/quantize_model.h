@@ -29,6 +29,7 @@ struct QuantizeResult {
   std::vector<TensorReport> reports;
   Json manifest;  // as written
   std::optional<CalibrationSummary> calibration;
+  std::uint64_t spilled_bytes = 0;  // of activations that did not fit into memory
 };
 
 /// The texts that the finished model, its recipe and its ancestors were made on: none of them may measure it.

@@ -114,7 +114,8 @@ bool is_packed(const Tensor& tensor) {
 }  // namespace
 
 std::vector<TensorReport> quantize_tensors(Plan& plan, CheckpointWriter& writer,
-                                           const Calibration* calibration, ResumeStore* store) {
+                                           const Calibration* calibration, ResumeStore* store,
+                                           MemorySource& memory) {
   std::vector<TensorReport> reports(plan.tensors.size());
   {
     Progress progress("quantise " + plan.source->path, weight_count(plan), "weights");
@@ -137,7 +138,7 @@ std::vector<TensorReport> quantize_tensors(Plan& plan, CheckpointWriter& writer,
   }
   if (std::ranges::none_of(plan.tensors, &TensorPlan::calibrated)) return reports;
   assert(calibration != nullptr);
-  calibrate_tensors(plan, calibration->text, calibration->rounding, store,
+  calibrate_tensors(plan, calibration->text, calibration->rounding, store, memory,
                     [&](std::size_t i, const CalibratedTensor& tensor) {
                       const TensorPlan& planned = plan.tensors[i];
                       const std::uint64_t columns = as_matrix(planned.source->shape).columns;

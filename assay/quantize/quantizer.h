@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "assay/base/memory_source.h"
 #include "assay/quantize/calibrated_model.h"
 #include "assay/quantize/plan.h"
 #include "assay/quantize/rounding_error.h"
@@ -31,9 +32,11 @@ struct Calibration {
 /// Writes every tensor of the plan (in the plan's order, which must be the writer's). Returns one report a
 /// tensor. A packed source that the target format can hold without loss is transcoded, never rounded twice.
 /// `calibration` is needed where a tensor of the plan is calibrated; with a store it can go on after a kill.
+/// `memory`: where its activations lie.
 std::vector<TensorReport> quantize_tensors(Plan& plan, CheckpointWriter& writer,
                                            const Calibration* calibration = nullptr,
-                                           ResumeStore* store = nullptr);
+                                           ResumeStore* store = nullptr,
+                                           MemorySource& memory = heap_memory());
 
 /// Writes a model's tensors unchanged in value under the formats planned (`convert`). Throws if one would
 /// change.

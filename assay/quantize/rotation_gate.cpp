@@ -7,8 +7,9 @@
 #include "assay/base/checked.h"
 #include "assay/base/error.h"
 #include "assay/base/progress.h"
+#include "assay/kernels/host_rows.h"
 #include "assay/parallel/threads.h"
-#include "assay/quantize/float64_forward.h"
+#include "assay/runtime/session.h"
 
 namespace assay {
 namespace {
@@ -137,10 +138,54 @@ Deviation check_elements(const Checkpoint& source, const Checkpoint& rotated, co
   return sums.result(rotated.path, tolerance);
 }
 
+namespace {
+
+/// What a model says to one sequence from position 0, in f64, feature by feature: [features, tokens].
+struct Float64Forward {
+  std::vector<std::vector<double>> residual;  // after the embedding, then after every block
+  std::vector<double> logits;
+};
+
+std::vector<double> by_feature(const Rows& rows) {
+  const std::span<const double> values = host_values<double>(rows);
+  std::vector<double> turned(values.size());
+  for (std::size_t t = 0; t < rows.count(); ++t)
+    for (std::size_t j = 0; j < rows.width(); ++j)
+      turned[j * rows.count() + t] = values[t * rows.width() + j];
+  return turned;
+}
+
+/// The blocks of the fast forward pass on the reference backend. Slow, of few tokens.
+Float64Forward run_float64(const Checkpoint& checkpoint, std::span<const std::int32_t> tokens) {
+  LoadOptions options;
+  options.ops = &reference_ops();
+  options.factory = [](const MatrixPlace&, PackedMatrix matrix) {
+    return reference_ops().matrix(std::move(matrix), {});
+  };
+  const ModelPtr model = Model::load(CheckpointPtr(CheckpointPtr(), &checkpoint), options);
+  const auto state = make_sequence_state(*model);
+  const Chunk chunk{state.get(), tokens};
+  Workspace workspace;
+  const Rows hidden =
+      workspace.take(Element::f64, tokens.size(), static_cast<std::size_t>(model->config().hidden));
+  Float64Forward result;
+  model->embed({&chunk, 1}, hidden);
+  result.residual.push_back(by_feature(hidden));
+  for (int block = 0; block < model->config().layers; ++block) {
+    model->forward_block(block, {&chunk, 1}, hidden, workspace);
+    result.residual.push_back(by_feature(hidden));
+  }
+  model->final_norm(hidden);
+  result.logits = by_feature(model->logits(hidden, workspace));
+  return result;
+}
+
+}  // namespace
+
 ForwardDeviation check_forward(const Checkpoint& source, const Checkpoint& rotated, const Rotation& rotation,
                                std::span<const std::int32_t> tokens, double tolerance) {
-  const Float64Forward wanted = forward_float64(source, tokens);
-  Float64Forward got = forward_float64(rotated, tokens);
+  const Float64Forward wanted = run_float64(source, tokens);
+  Float64Forward got = run_float64(rotated, tokens);
   if (got.residual.size() != wanted.residual.size() || got.logits.size() != wanted.logits.size())
     fail("{}: rotation refused: the config changed its sizes", rotated.path);
   DeviationSums hidden, logits;

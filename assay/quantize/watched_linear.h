@@ -5,6 +5,7 @@
 #include <string>
 #include <utility>
 
+#include "assay/kernels/host_rows.h"
 #include "assay/kernels/linear.h"
 
 namespace assay {
@@ -17,13 +18,13 @@ class WatchedLinear final : public Linear {
   WatchedLinear(std::shared_ptr<const Linear> linear, Watcher watcher)
       : linear_(std::move(linear)), watcher_(std::move(watcher)) {}
 
-  void forward(std::span<const float> x, std::size_t tokens, std::span<float> y) const override {
-    if (const Watcher watcher = std::exchange(watcher_, nullptr)) watcher(x, tokens);
-    linear_->forward(x, tokens, y);
+  void forward(const Rows& x, const Rows& y) const override {
+    if (const Watcher watcher = std::exchange(watcher_, nullptr)) watcher(host_values<float>(x), x.count());
+    linear_->forward(x, y);
   }
   std::uint64_t rows() const override { return linear_->rows(); }
   std::uint64_t columns() const override { return linear_->columns(); }
-  void row(std::uint64_t index, std::span<float> out) const override { linear_->row(index, out); }
+  void row(std::uint64_t index, const Rows& out) const override { linear_->row(index, out); }
   std::string kernel() const override { return linear_->kernel(); }
 
  private:

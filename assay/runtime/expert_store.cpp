@@ -204,7 +204,9 @@ ExpertStore::Record ExpertStore::make_record(ExpertTensors tensors) {
   return record;
 }
 
-std::unique_ptr<Experts> ExpertStore::add_layer(int layer, std::vector<ExpertTensors> experts) {
+std::unique_ptr<Experts> ExpertStore::add_layer(const Ops& ops, int layer,
+                                                std::vector<ExpertTensors> experts) {
+  ops_ = &ops;
   std::vector<Record>& records = records_[layer];
   for (ExpertTensors& tensors : experts) {
     records.push_back(make_record(std::move(tensors)));
@@ -238,10 +240,10 @@ std::shared_ptr<const DenseMlp> ExpertStore::assemble(const Record& record,
   }
   const std::array matrices = all_of(tensors);
   parallel_for(matrices.size(), [&](std::size_t i) { require_checksum(*matrices[i]); });
-  const auto projection = [](const Tensor& tensor) {
-    return Projection{make_linear(packed_matrix(tensor), {Residency::packed}), {}};
+  const auto projection = [&](const Tensor& tensor) {
+    return Projection{ops_->matrix(packed_matrix(tensor), {Residency::packed}), {}};
   };
-  return std::make_shared<const DenseMlp>(projection(tensors.gate), projection(tensors.up),
+  return std::make_shared<const DenseMlp>(*ops_, projection(tensors.gate), projection(tensors.up),
                                           projection(tensors.down));
 }
 

@@ -38,7 +38,7 @@ class ExpertStore final : public ExpertSource {
   ~ExpertStore() override;
 
   /// Throws Error when the budget does not hold the largest expert, or the tensors lie in no file.
-  std::unique_ptr<Experts> add_layer(int layer, std::vector<ExpertTensors> experts) override;
+  std::unique_ptr<Experts> add_layer(const Ops& ops, int layer, std::vector<ExpertTensors> experts) override;
 
   const std::map<int, ExpertLayerStatistics>& statistics() const { return statistics_; }
   void reset_statistics();
@@ -76,6 +76,7 @@ class ExpertStore final : public ExpertSource {
 
   KeepFreedMemory keep_freed_memory_;  // an expert takes the pages of the one that made room
   ExpertStoreOptions options_;
+  const Ops* ops_ = nullptr;  // of the model
   std::unique_ptr<ReadQueue> queue_;
   ExpertCache cache_;
   std::vector<std::unique_ptr<InputFile>> files_;

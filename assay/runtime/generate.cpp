@@ -31,18 +31,19 @@ void check_room(const ModelConfig& config, std::size_t prompt, const GenerateOpt
 
 }  // namespace
 
-Session::Session(const Model& model) : model_(model), state_(model.config()) {}
+Session::Session(const Model& model) : model_(model), state_(model.config(), model.ops()) {}
 
 /// Appends tokens; logits of the last one.
 void Session::feed(std::span<const TokenId> tokens, std::vector<float>& logits) {
-  std::vector<float> hidden;
   for (std::size_t at = 0; at < tokens.size(); at += kPrefillTokens) {
+    const Workspace::Scope scope(workspace_);
     const Chunk chunk{&state_, tokens.subspan(at, std::min(kPrefillTokens, tokens.size() - at))};
-    model_.forward({&chunk, 1}, hidden);
+    const Rows hidden = model_.forward({&chunk, 1}, workspace_);
     held_.insert(held_.end(), chunk.tokens.begin(), chunk.tokens.end());
+    if (at + chunk.tokens.size() < tokens.size()) continue;
+    logits.resize(static_cast<std::size_t>(model_.config().vocabulary));
+    model_.ops().read(model_.logits(hidden.last(1), workspace_), logits);
   }
-  model_.logits(std::span<const float>(hidden).last(static_cast<std::size_t>(model_.config().hidden)),
-                logits);
 }
 
 /// Forgets what the prompt does not begin with.
@@ -60,7 +61,7 @@ void Session::return_to_common_prefix(std::span<const TokenId> prompt) {
     while (!snapshots_.empty() && static_cast<std::size_t>(snapshots_.back().length) > common)
       snapshots_.pop_back();
     if (snapshots_.empty())
-      state_ = SequenceMemory(model_.config());
+      state_ = SequenceMemory(model_.config(), model_.ops());
     else
       state_.restore(snapshots_.back());
     common = static_cast<std::size_t>(state_.length());
@@ -100,13 +101,13 @@ std::vector<GeneratedToken> generate(const Model& model, std::span<const TokenId
 std::vector<float> compute_logits(const Model& model, std::span<const TokenId> ids, std::size_t last) {
   if (ids.empty()) fail("no token ids, expected at least one");
   if (last > ids.size()) fail("the last {} positions of {} tokens were asked for", last, ids.size());
-  const auto state = make_sequence_state(model.config());
+  const auto state = make_sequence_state(model);
   const Chunk chunk{state.get(), ids};
-  std::vector<float> hidden, logits;
-  model.forward({&chunk, 1}, hidden);
-  const std::size_t rows = last == 0 ? ids.size() : last;
-  model.logits(std::span<const float>(hidden).last(rows * static_cast<std::size_t>(model.config().hidden)),
-               logits);
+  Workspace workspace;
+  const Rows hidden = model.forward({&chunk, 1}, workspace);
+  const Rows rows = model.logits(hidden.last(last == 0 ? ids.size() : last), workspace);
+  std::vector<float> logits(rows.size());
+  model.ops().read(rows, logits);
   for (const float logit : logits)
     if (!std::isfinite(logit))
       fail("a logit is {}, a finite number expected: the weights are damaged or overflow", logit);

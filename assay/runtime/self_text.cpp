@@ -39,7 +39,8 @@ std::vector<TokenId> sample_self_text(const LoadedModel& loaded, std::size_t tok
 
   Progress progress("sampling text from the model", tokens, "tokens");
   std::vector<TokenId> text;
-  std::vector<float> hidden, logits;
+  Workspace workspace;
+  std::vector<float> copy;
   for (std::uint64_t group = 0; text.size() < tokens; ++group) {
     const std::size_t wanted = (tokens - text.size() + length - 1) / length;
     std::vector<Writer> writers;
@@ -47,18 +48,18 @@ std::vector<TokenId> sample_self_text(const LoadedModel& loaded, std::size_t tok
       // Each sequence has a seed of its own: its text does not depend on how many are written beside it.
       const std::uint64_t own_seed = (seed << 20) + group * kSequences + i;
       writers.push_back(
-          {make_sequence_state(config), Sampler({.temperature = 1, .seed = own_seed}), start, {}});
+          {make_sequence_state(model), Sampler({.temperature = 1, .seed = own_seed}), start, {}});
     }
     // The last token of a sequence is the separator.
     for (std::size_t step = 0; step + 1 < length; ++step) {
       std::vector<Chunk> batch;
       for (Writer& writer : writers) batch.push_back({writer.state.get(), {&writer.latest, 1}});
-      model.forward(batch, hidden);
-      model.logits(hidden, logits);
+      const Workspace::Scope scope(workspace);
+      const Rows hidden = model.forward(batch, workspace);
+      const auto logits = model.ops().on_host(model.logits(hidden, workspace), copy);
       const auto vocabulary = static_cast<std::size_t>(config.vocabulary);
       for (std::size_t i = 0; i < writers.size(); ++i) {
-        writers[i].latest =
-            writers[i].sampler.pick(std::span<const float>(logits).subspan(i * vocabulary, vocabulary));
+        writers[i].latest = writers[i].sampler.pick(logits.subspan(i * vocabulary, vocabulary));
         writers[i].text.push_back(writers[i].latest);
       }
       progress.advance(writers.size());

@@ -8,16 +8,12 @@
 
 namespace assay {
 
-SequenceMemory::SequenceMemory(const ModelConfig& config)
-    : width_(static_cast<std::size_t>(config.kv_heads) * static_cast<std::size_t>(config.head_dim)),
-      max_positions_(config.max_positions),
-      layers_(config.blocks.size()) {
-  for (std::size_t i = 0; i < layers_.size(); ++i) {
-    const std::uint64_t carried = config.carry_floats(config.blocks[i].mixer);
-    layers_[i].attends = carried == 0;
-    layers_[i].before.resize(carried);
-    layers_[i].after.resize(carried);
-    carries_ = carries_ || carried > 0;
+SequenceMemory::SequenceMemory(const ModelConfig& config, const Ops& ops)
+    : max_positions_(config.max_positions) {
+  for (int layer = 0; layer < static_cast<int>(config.blocks.size()); ++layer) {
+    const LayerStateShape shape = config.layer_state(layer);
+    layers_.push_back(ops.layer_state(shape));
+    carries_ = carries_ || shape.carried > 0;
   }
 }
 
@@ -32,30 +28,27 @@ void SequenceMemory::reserve(int count) {
   const int wanted = std::max(needed, capacity_ + capacity_ / 2);
   const int rounded = (wanted - 1) / kStep * kStep + kStep;
   capacity_ = std::min(rounded, max_positions_);
-  for (Layer& layer : layers_) {
-    if (!layer.attends) continue;
-    layer.keys.resize(static_cast<std::size_t>(capacity_) * width_);
-    layer.values.resize(static_cast<std::size_t>(capacity_) * width_);
-  }
+  for (const auto& layer : layers_) layer->reserve(static_cast<std::size_t>(capacity_));
 }
 
 void SequenceMemory::commit(int count) {
   assert(count >= 0 && length_ + count <= capacity_);
   length_ += count;
   if (count == 0) return;  // nothing was written behind
-  for (Layer& layer : layers_) layer.before.swap(layer.after);
+  for (const auto& layer : layers_) layer->commit();
 }
 
 SequenceMemory::Snapshot SequenceMemory::snapshot() const {
   Snapshot snapshot{length_, {}};
-  for (const Layer& layer : layers_) snapshot.carried.push_back(layer.before);
+  if (carries_)
+    for (const auto& layer : layers_) snapshot.carried.push_back(layer->carried());
   return snapshot;
 }
 
 void SequenceMemory::restore(const Snapshot& snapshot) {
-  assert(snapshot.length <= length_ && snapshot.carried.size() == layers_.size());
+  assert(snapshot.length <= length_);
   length_ = snapshot.length;
-  for (std::size_t i = 0; i < layers_.size(); ++i) layers_[i].before = snapshot.carried[i];
+  for (std::size_t i = 0; i < snapshot.carried.size(); ++i) layers_[i]->restore(*snapshot.carried[i]);
 }
 
 void SequenceMemory::rewind(int length) {
@@ -63,8 +56,8 @@ void SequenceMemory::rewind(int length) {
   length_ = length;
 }
 
-std::unique_ptr<SequenceState> make_sequence_state(const ModelConfig& config) {
-  return std::make_unique<SequenceMemory>(config);
+std::unique_ptr<SequenceState> make_sequence_state(const Model& model) {
+  return std::make_unique<SequenceMemory>(model.config(), model.ops());
 }
 
 }  // namespace assay

@@ -1,7 +1,9 @@
 #pragma once
-// What a sequence remembers, in f32: keys and values of layers of attention, and what delta nets carry.
+// What a sequence remembers, layer by layer, in the memory of the backend that computes with it.
+#include <memory>
 #include <vector>
 
+#include "assay/kernels/ops.h"
 #include "assay/model/config.h"
 #include "assay/model/sequence_state.h"
 
@@ -9,23 +11,18 @@ namespace assay {
 
 class SequenceMemory final : public SequenceState {
  public:
-  explicit SequenceMemory(const ModelConfig& config);
+  explicit SequenceMemory(const ModelConfig& config, const Ops& ops = cpu_ops());
 
   int length() const override { return length_; }
   void reserve(int count) override;
   void commit(int count) override;
-  std::span<float> keys(int layer) override { return layers_[static_cast<std::size_t>(layer)].keys; }
-  std::span<float> values(int layer) override { return layers_[static_cast<std::size_t>(layer)].values; }
-  Carry carry(int layer) override {
-    Layer& at = layers_[static_cast<std::size_t>(layer)];
-    return {at.before, at.after};
-  }
+  LayerState& layer(int layer) override { return *layers_[static_cast<std::size_t>(layer)]; }
 
   /// A point to come back to. Keys and values of earlier tokens never change, so only what delta nets carry
   /// is copied.
   struct Snapshot {
     int length = 0;
-    std::vector<std::vector<float>> carried;  // of each layer
+    std::vector<std::shared_ptr<const CarriedState>> carried;  // of each layer
   };
   Snapshot snapshot() const;
   /// Forgets the tokens behind a snapshot of this sequence. A snapshot stays good until an earlier one is
@@ -37,15 +34,9 @@ class SequenceMemory final : public SequenceState {
 
  private:
   static constexpr int kStep = 64;  // positions
-  struct Layer {
-    bool attends = true;
-    std::vector<float> keys, values;   // [capacity, width]
-    std::vector<float> before, after;  // see Carry
-  };
 
-  std::size_t width_;
   int max_positions_;
-  std::vector<Layer> layers_;
+  std::vector<std::unique_ptr<LayerState>> layers_;
   bool carries_ = false;
   int length_ = 0, capacity_ = 0;
 };

@@ -27,9 +27,9 @@ struct LoadedModel {
 LoadedModel load_model(const std::string& path, const LoadOptions& options = {},
                        const std::string& config_directory = "");
 
-/// Keys and values in f32, grown in steps, and what delta nets carry; refuses to grow past the config's max
+/// Keys and values, grown in steps, and what delta nets carry; refuses to grow past the config's max
 /// positions.
-std::unique_ptr<SequenceState> make_sequence_state(const ModelConfig& config);
+std::unique_ptr<SequenceState> make_sequence_state(const Model& model);
 
 struct GenerateOptions {
   int max_tokens = 256;
@@ -70,6 +70,7 @@ class Session {
 
   const Model& model_;
   SequenceMemory state_;
+  Workspace workspace_;
   std::vector<TokenId> held_;                       // the tokens of state_
   std::deque<SequenceMemory::Snapshot> snapshots_;  // by growing length; empty where state_ can rewind
   std::size_t reused_ = 0;

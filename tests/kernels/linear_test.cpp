@@ -10,6 +10,7 @@
 #include "assay/base/error.h"
 #include "assay/formats/table.h"
 #include "assay/kernels/blas_core.h"
+#include "assay/kernels/host_rows.h"
 #include "assay/parallel/threads.h"
 #include "tests/support.h"
 
@@ -62,8 +63,9 @@ double worst_error(const std::vector<float>& weights, std::size_t rows, std::siz
 }
 
 std::vector<float> run(const Linear& linear, const std::vector<float>& x, std::size_t tokens) {
+  std::vector<float> inputs = x;
   std::vector<float> y(tokens * linear.rows(), std::nanf(""));
-  linear.forward(x, tokens, y);
+  linear.forward(rows_over(inputs, linear.columns()), rows_over(y, linear.rows()));
   return y;
 }
 
@@ -127,7 +129,7 @@ TEST(Linear, RowsAreTheDecodedOnes) {
     const auto linear = make_linear(source, {residency});
     for (const std::size_t row : {0u, 17u, 299u}) {
       std::vector<float> out(64);
-      linear->row(row, out);
+      linear->row(row, rows_over(out, 64));
       EXPECT_TRUE(std::equal(out.begin(), out.end(), weights.begin() + static_cast<std::ptrdiff_t>(row * 64)))
           << row;
     }

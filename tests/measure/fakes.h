@@ -2,6 +2,7 @@
 // Models whose logits the test chooses: a hidden row is the token just read and the one before, logits a
 // function.
 #include <functional>
+#include <map>
 #include <memory>
 #include <vector>
 
@@ -26,31 +27,29 @@ class FakeModel : public Model {
   }
 
   const ModelConfig& config() const override { return config_; }
-  void embed(std::span<const Chunk>, std::span<float>) const override {}
-  void forward_block(int, std::span<const Chunk>, std::span<float>) const override {}
-  void forward(std::span<const Chunk> batch, std::vector<float>& hidden) const override {
-    hidden.clear();
+  const Ops& ops() const override { return cpu_ops(); }
+  void embed(std::span<const Chunk>, const Rows&) const override {}
+  void forward_block(int, std::span<const Chunk>, const Rows&, Workspace&) const override {}
+  void final_norm(const Rows&) const override {}
+  Rows forward(std::span<const Chunk> batch, Workspace& workspace) const override {
+    std::size_t tokens = 0;
+    for (const Chunk& chunk : batch) tokens += chunk.tokens.size();
+    const Rows hidden = workspace.take(Element::f32, tokens, static_cast<std::size_t>(config_.hidden));
+    std::size_t at = 0;
     for (const Chunk& chunk : batch) {
-      // The cache holds the tokens themselves: one float a position.
-      const int count = static_cast<int>(chunk.tokens.size()), held = chunk.state->length();
-      chunk.state->reserve(count);
-      const auto keys = chunk.state->keys(0);
-      std::vector<std::int32_t> history;
-      for (int i = 0; i < held; ++i)
-        history.push_back(static_cast<std::int32_t>(keys[static_cast<std::size_t>(i)]));
-      for (int i = 0; i < count; ++i) {
-        keys[static_cast<std::size_t>(held + i)] =
-            static_cast<float>(chunk.tokens[static_cast<std::size_t>(i)]);
-        history.push_back(chunk.tokens[static_cast<std::size_t>(i)]);
-        const std::vector<float> row = rule_(history);
-        hidden.insert(hidden.end(), row.begin(), row.end());
+      // What the sequence said so far; a state that starts anew is another sequence.
+      std::vector<std::int32_t>& history = histories_[chunk.state];
+      history.resize(static_cast<std::size_t>(chunk.state->length()));
+      chunk.state->reserve(static_cast<int>(chunk.tokens.size()));
+      for (const std::int32_t token : chunk.tokens) {
+        history.push_back(token);
+        ops().write(rule_(history), hidden.range(at++, 1));
       }
-      chunk.state->commit(count);
+      chunk.state->commit(static_cast<int>(chunk.tokens.size()));
     }
+    return hidden;
   }
-  void logits(std::span<const float> hidden, std::vector<float>& out) const override {
-    out.assign(hidden.begin(), hidden.end());
-  }
+  Rows logits(const Rows& hidden, Workspace&) const override { return hidden; }
   std::vector<std::string> kernel_report() const override { return {"fake"}; }
   double linear_flops_per_token() const override { return 1000; }
   double head_flops_per_token() const override { return 100; }
@@ -58,6 +57,7 @@ class FakeModel : public Model {
  private:
   ModelConfig config_;
   LogitRule rule_;
+  mutable std::map<const SequenceState*, std::vector<std::int32_t>> histories_;
 };
 
 /// One thread within the scope: small work on a busy machine waits longer at barriers than it computes.

@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "assay/base/error.h"
+#include "assay/kernels/host_rows.h"
 #include "assay/model/rope.h"
 #include "assay/parallel/threads.h"
 #include "tests/model/reference_forward.h"
@@ -107,12 +108,12 @@ std::vector<std::int32_t> some_tokens(std::size_t count, unsigned seed = 3) {
 /// Logits of one sequence computed in chunks of the given sizes.
 std::vector<float> logits_in_chunks(const Model& model, std::span<const std::int32_t> tokens,
                                     const std::vector<std::size_t>& sizes) {
-  PlainState state(model.config());
+  PlainState state(model);
   std::vector<float> all, hidden, logits;
   for (const std::size_t size : sizes) {
     const Chunk chunk{&state, tokens.first(size)};
-    model.forward({&chunk, 1}, hidden);
-    model.logits(hidden, logits);
+    forward(model, {&chunk, 1}, hidden);
+    assay::logits(model, hidden, logits);
     all.insert(all.end(), logits.begin(), logits.end());
     tokens = tokens.subspan(size);
   }
@@ -148,6 +149,45 @@ TEST_P(Forward, EqualsAnIndependentFloat64Forward) {
   EXPECT_LT(relative_rms(logits_in_chunks(*model, tokens, {70}), truth), tolerance);
 }
 
+// The same blocks on the reference backend: to float64's last digits.
+TEST_P(Forward, TheReferenceBackendEqualsItToo) {
+  LoadOptions options;
+  options.ops = &reference_ops();
+  const auto reference = Model::load(memory.checkpoint(), options);
+  const auto tokens = some_tokens(70);
+  const auto truth = test::ReferenceForward(memory, model->config()).logits(tokens);
+  // As float32 what comes out is rounded once; before that it is read where it lies.
+  PlainState state(*reference);
+  Workspace workspace;
+  std::size_t row = 0;
+  for (const std::size_t count : {40, 1, 29}) {
+    const Workspace::Scope scope(workspace);
+    const Chunk chunk{&state, std::span(tokens).subspan(row, count)};
+    const Rows logits = reference->logits(reference->forward({&chunk, 1}, workspace), workspace);
+    const auto values = host_values<double>(logits);
+    for (std::size_t i = 0; i < values.size(); ++i)
+      ASSERT_NEAR(values[i], truth[row + i / logits.width()][i % logits.width()], 1e-11) << row + i;
+    row += count;
+  }
+}
+
+// A session decodes without asking for memory: what a pass takes is there from the pass before.
+TEST_P(Forward, ATokenAllocatesNoActivations) {
+  PlainState state(*model);
+  Workspace workspace;
+  const auto tokens = some_tokens(70);
+  const auto decode = [&](std::size_t at, std::size_t count) {
+    const Workspace::Scope scope(workspace);
+    const Chunk chunk{&state, std::span(tokens).subspan(at, count)};
+    model->logits(model->forward({&chunk, 1}, workspace).last(1), workspace);
+  };
+  decode(0, 8);
+  const std::size_t before = workspace.allocations();
+  EXPECT_GT(before, 0u);
+  for (std::size_t at = 8; at < tokens.size(); ++at) decode(at, 1);
+  EXPECT_EQ(workspace.allocations(), before);
+}
+
 TEST_P(Forward, DoesNotDependOnChunking) {
   const auto tokens = some_tokens(300);
   const auto whole = logits_in_chunks(*model, tokens, {300});
@@ -159,14 +199,14 @@ TEST_P(Forward, DoesNotDependOnChunking) {
 TEST_P(Forward, SequencesOfABatchDoNotSeeEachOther) {
   const auto a = some_tokens(140, 5), b = some_tokens(33, 6);
   const auto alone_a = logits_in_chunks(*model, a, {140}), alone_b = logits_in_chunks(*model, b, {33});
-  PlainState state_a(model->config()), state_b(model->config());
+  PlainState state_a(*model), state_b(*model);
   std::vector<float> hidden, logits, together_a, together_b;
   // First a alone, then both at once at different positions, then one token of each, then an empty chunk
   // beside b.
   const auto run = [&](std::span<const std::int32_t> tokens_a, std::span<const std::int32_t> tokens_b) {
     const std::vector<Chunk> batch = {{&state_a, tokens_a}, {&state_b, tokens_b}};
-    model->forward(batch, hidden);
-    model->logits(hidden, logits);
+    forward(*model, batch, hidden);
+    assay::logits(*model, hidden, logits);
     const auto split = static_cast<std::ptrdiff_t>(tokens_a.size()) * model->config().vocabulary;
     together_a.insert(together_a.end(), logits.begin(), logits.begin() + split);
     together_b.insert(together_b.end(), logits.begin() + split, logits.end());
@@ -320,20 +360,6 @@ TEST(Rope, Llama3ScalingHasThreeRanges) {
   EXPECT_GT(kept, 0);
   EXPECT_GT(stretched, 0);
   EXPECT_GT(between, 0);
-}
-
-TEST(Rope, AnglesAreExactFarOut) {
-  const std::vector<double> frequencies = {1.0, 1e-3};
-  const std::vector<std::size_t> positions = {0, 1000003};
-  const RopeAngles angles(frequencies, positions);
-  float head[4] = {1, 2, 3, 4};
-  angles.rotate(0, head);
-  EXPECT_EQ(head[0], 1.0f);
-  EXPECT_EQ(head[3], 4.0f);
-  angles.rotate(1, head);
-  EXPECT_NEAR(head[0], std::cos(1000003.0) - 3 * std::sin(1000003.0), 1e-6);
-  EXPECT_NEAR(head[2], std::sin(1000003.0) + 3 * std::cos(1000003.0), 1e-6);
-  EXPECT_NEAR(head[3], 2 * std::sin(1000.003) + 4 * std::cos(1000.003), 1e-6);
 }
 
 }  // namespace

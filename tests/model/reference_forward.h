@@ -81,34 +81,26 @@ struct MemoryModel {
   }
 };
 
-/// Keys, values and carried floats of one sequence: the least that the forward pass needs.
+/// What the layers keep of one sequence: the least that the forward pass needs.
 class PlainState final : public SequenceState {
  public:
-  explicit PlainState(const ModelConfig& config)
-      : width_(static_cast<std::size_t>(config.kv_heads * config.head_dim)),
-        keys_(static_cast<std::size_t>(config.layers)),
-        values_(keys_.size()) {
-    for (const BlockConfig& block : config.blocks) before_.emplace_back(config.carry_floats(block.mixer));
-    after_ = before_;
+  explicit PlainState(const Model& model) {
+    for (int layer = 0; layer < model.config().layers; ++layer)
+      layers_.push_back(model.ops().layer_state(model.config().layer_state(layer)));
   }
   int length() const override { return length_; }
   void reserve(int count) override {
-    for (auto* side : {&keys_, &values_})
-      for (auto& layer : *side) layer.resize(static_cast<std::size_t>(length_ + count) * width_);
+    for (const auto& layer : layers_) layer->reserve(static_cast<std::size_t>(length_ + count));
   }
   void commit(int count) override {
     length_ += count;
-    before_ = after_;
+    if (count > 0)
+      for (const auto& layer : layers_) layer->commit();
   }
-  std::span<float> keys(int layer) override { return keys_[static_cast<std::size_t>(layer)]; }
-  std::span<float> values(int layer) override { return values_[static_cast<std::size_t>(layer)]; }
-  Carry carry(int layer) override {
-    return {before_[static_cast<std::size_t>(layer)], after_[static_cast<std::size_t>(layer)]};
-  }
+  LayerState& layer(int layer) override { return *layers_[static_cast<std::size_t>(layer)]; }
 
  private:
-  std::size_t width_;
-  std::vector<std::vector<float>> keys_, values_, before_, after_;
+  std::vector<std::unique_ptr<LayerState>> layers_;
   int length_ = 0;
 };
 

@@ -7,6 +7,7 @@
 #include <set>
 
 #include "assay/base/error.h"
+#include "assay/kernels/host_rows.h"
 #include "assay/quantize/experts_apart.h"
 #include "assay/quantize/quantize_model.h"
 #include "assay/runtime/session.h"
@@ -327,12 +328,11 @@ TEST(ActiveExperts, AreRenormalised) {
   const std::vector<float> logits = {1.0f, 3.0f, 2.0f, 0.0f};
   const auto choose = [&](int active, int trained, bool normalise) {
     std::vector<float> row = logits;
-    MixtureConfig config;
-    config.experts = 4;
-    config.active = active;
-    config.trained_active = trained;
-    config.normalise = normalise;
-    return choose_experts(row, config);
+    Routing routing;
+    cpu_ops().route(rows_over(row, row.size()),
+                    {static_cast<std::size_t>(active), static_cast<std::size_t>(trained), normalise},
+                    routing);
+    return routing.visits;
   };
   const auto total = [](const std::vector<Visit>& visits) {
     float sum = 0;

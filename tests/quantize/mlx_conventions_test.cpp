@@ -18,11 +18,11 @@ using testing::HasSubstr;
 
 std::vector<float> logits_of(const CheckpointPtr& checkpoint, std::span<const std::int32_t> tokens) {
   const auto model = Model::load(checkpoint);
-  PlainState state(model->config());
+  PlainState state(*model);
   const Chunk chunk{&state, tokens};
   std::vector<float> hidden, logits;
-  model->forward({&chunk, 1}, hidden);
-  model->logits(hidden, logits);
+  forward(*model, {&chunk, 1}, hidden);
+  assay::logits(*model, hidden, logits);
   return logits;
 }
 
@@ -138,11 +138,12 @@ Calibrated calibrate(const CheckpointPtr& source, Container container, std::size
   CalibrationText text;
   text.windows = {some_tokens(tokens, 9)};
   Calibrated made;
-  calibrate_tensors(plan, text, {}, nullptr, [&](std::size_t i, const CalibratedTensor& tensor) {
-    const std::pair key{plan.tensors[i].source->name, tensor.first_row};
-    EXPECT_TRUE(made.planes.emplace(key, tensor.planes).second);
-    made.tokens[key] = tensor.report.tokens;
-  });
+  calibrate_tensors(plan, text, {}, nullptr, heap_memory(),
+                    [&](std::size_t i, const CalibratedTensor& tensor) {
+                      const std::pair key{plan.tensors[i].source->name, tensor.first_row};
+                      EXPECT_TRUE(made.planes.emplace(key, tensor.planes).second);
+                      made.tokens[key] = tensor.report.tokens;
+                    });
   return made;
 }
 

@@ -25,11 +25,11 @@ using testing::HasSubstr;
 /// Logits [tokens, vocabulary] as the program computes them.
 std::vector<float> logits_of(const CheckpointPtr& checkpoint, const std::vector<std::int32_t>& tokens) {
   const auto model = Model::load(checkpoint);
-  test::PlainState state(model->config());
+  test::PlainState state(*model);
   const Chunk chunk{&state, tokens};
   std::vector<float> hidden, logits;
-  model->forward(std::span(&chunk, 1), hidden);
-  model->logits(hidden, logits);
+  forward(*model, std::span(&chunk, 1), hidden);
+  assay::logits(*model, hidden, logits);
   return logits;
 }
 
@@ -216,15 +216,16 @@ TEST(Rotation, GoesThroughTheQuantiseJourney) {
 /// Logits of a rotated model equal the original's, and so do first choices that are no near ties.
 void expect_same_choices(const CheckpointPtr& source, const std::vector<std::int32_t>& prompt, int count) {
   const auto original = Model::load(source), turned = Model::load(rotate_checkpoint(source, {}));
-  test::PlainState a(original->config()), b(original->config());
+  test::PlainState a(*original), b(*turned);
   std::vector<std::int32_t> tokens = prompt;
   int clear = 0;
   for (int step = 0; step < count; ++step) {
     std::vector<float> hidden, wanted, got;
     const auto last_logits = [&](const Model& model, SequenceState& state, std::vector<float>& logits) {
       const Chunk chunk{&state, tokens};
-      model.forward(std::span(&chunk, 1), hidden);
-      model.logits(std::span(hidden).last(static_cast<std::size_t>(model.config().hidden)), logits);
+      forward(model, std::span(&chunk, 1), hidden);
+      hidden.erase(hidden.begin(), hidden.end() - model.config().hidden);
+      assay::logits(model, hidden, logits);
     };
     last_logits(*original, a, wanted);
     last_logits(*turned, b, got);

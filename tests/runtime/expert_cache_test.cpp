@@ -12,10 +12,10 @@ class Cache : public testing::Test {
 
   bool add(std::uint32_t expert, std::uint64_t bytes = 10) {
     if (!cache_.reserve(bytes)) return false;
-    cache_.insert(
-        {0, expert},
-        std::make_shared<const DenseMlp>(Projection{one_, {}}, Projection{one_, {}}, Projection{one_, {}}),
-        bytes);
+    cache_.insert({0, expert},
+                  std::make_shared<const DenseMlp>(cpu_ops(), Projection{one_, {}}, Projection{one_, {}},
+                                                   Projection{one_, {}}),
+                  bytes);
     return true;
   }
   void visit(std::uint32_t expert, std::uint64_t pass) { cache_.note_visit({0, expert}, pass); }
@@ -23,10 +23,10 @@ class Cache : public testing::Test {
 
  private:
   class Nothing final : public Linear {
-    void forward(std::span<const float>, std::size_t, std::span<float>) const override {}
+    void forward(const Rows&, const Rows&) const override {}
     std::uint64_t rows() const override { return 1; }
     std::uint64_t columns() const override { return 1; }
-    void row(std::uint64_t, std::span<float>) const override {}
+    void row(std::uint64_t, const Rows&) const override {}
     std::string kernel() const override { return {}; }
   };
   std::shared_ptr<const Linear> one_ = std::make_shared<Nothing>();

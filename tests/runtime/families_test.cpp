@@ -52,8 +52,8 @@ std::vector<float> logits_in_steps(const Model& model, const std::vector<TokenId
   std::vector<float> all, hidden, logits;
   for (std::size_t at = 0; at < prompt.size(); at += step) {
     const Chunk chunk{&memory, std::span(prompt).subspan(at, std::min(step, prompt.size() - at))};
-    model.forward(std::span(&chunk, 1), hidden);
-    model.logits(hidden, logits);
+    forward(model, std::span(&chunk, 1), hidden);
+    assay::logits(model, hidden, logits);
     all.insert(all.end(), logits.begin(), logits.end());
   }
   return all;
@@ -83,8 +83,8 @@ TEST_P(Families, SeveralSequencesAtOnce) {
     chunks.push_back({&memories.back(), reference.prompt});
     expected.insert(expected.end(), reference.logits.begin(), reference.logits.end());
   }
-  model->forward(chunks, hidden);
-  model->logits(hidden, logits);
+  forward(*model, chunks, hidden);
+  assay::logits(*model, hidden, logits);
   EXPECT_LT(largest_difference(logits, expected), kTolerance);
 }
 

@@ -29,12 +29,12 @@ double relative_rms(std::span<const float> a, std::span<const float> b) {
 
 /// Logits of all positions, the tokens fed in chunks of `step`.
 std::vector<float> logits_in_steps(const Model& model, std::span<const TokenId> ids, std::size_t step) {
-  const auto state = make_sequence_state(model.config());
+  const auto state = make_sequence_state(model);
   std::vector<float> all, hidden, logits;
   for (std::size_t at = 0; at < ids.size(); at += step) {
     const Chunk chunk{state.get(), ids.subspan(at, std::min(step, ids.size() - at))};
-    model.forward({&chunk, 1}, hidden);
-    model.logits(hidden, logits);
+    forward(model, {&chunk, 1}, hidden);
+    assay::logits(model, hidden, logits);
     all.insert(all.end(), logits.begin(), logits.end());
   }
   return all;
@@ -140,15 +140,15 @@ class SharedLikelihood : public testing::Test {
   /// scored.
   void expect_windows(const std::vector<std::size_t>& starts, std::size_t step) {
     std::vector<std::unique_ptr<SequenceState>> states;
-    for (std::size_t i = 0; i < starts.size(); ++i) states.push_back(make_sequence_state(model_->config()));
+    for (std::size_t i = 0; i < starts.size(); ++i) states.push_back(make_sequence_state(*model_));
     const auto vocabulary = static_cast<std::size_t>(model_->config().vocabulary);
     std::vector<float> hidden, logits;
     for (std::size_t at = 0; at < kWindow; at += step) {
       std::vector<Chunk> batch;
       for (std::size_t i = 0; i < starts.size(); ++i)
         batch.push_back({states[i].get(), std::span(ids_).subspan(starts[i] + at, step)});
-      model_->forward(batch, hidden);
-      model_->logits(hidden, logits);
+      forward(*model_, batch, hidden);
+      assay::logits(*model_, hidden, logits);
       for (std::size_t i = 0; i < starts.size() * step; ++i) {
         const std::size_t offset = at + i % step, target = starts[i / step] + offset + 1;
         const bool first_scored_here =

@@ -7,6 +7,7 @@
 #include <map>
 
 #include "assay/base/error.h"
+#include "assay/kernels/host_layer_state.h"
 #include "assay/runtime/prompt.h"
 #include "assay/runtime/text_stream.h"
 #include "tests/model/reference_forward.h"
@@ -112,6 +113,10 @@ TEST(Sampling, IsDeterministicInTheSeed) {
 
 // ---- What a sequence remembers
 
+HostLayerState<float>& layer_of(SequenceMemory& state, int layer) {
+  return static_cast<HostLayerState<float>&>(state.layer(layer));
+}
+
 TEST(SequenceMemory, GrowsInStepsAndKeepsItsContent) {
   ModelConfig config;
   config.layers = 2;
@@ -119,12 +124,12 @@ TEST(SequenceMemory, GrowsInStepsAndKeepsItsContent) {
   config.kv_heads = 2;
   config.head_dim = 4;
   config.max_positions = 1000;
-  const auto state = make_sequence_state(config);
+  const auto state = std::make_unique<SequenceMemory>(config);
   EXPECT_EQ(state->length(), 0);
   state->reserve(3);
-  ASSERT_GE(state->keys(1).size(), 3u * 8);
-  state->keys(1)[5] = 42;
-  state->values(0)[6] = 43;
+  ASSERT_GE(layer_of(*state, 1).positions(), 3u);
+  layer_of(*state, 1).keys()[5] = 42;
+  layer_of(*state, 0).values()[6] = 43;
   EXPECT_EQ(state->length(), 0);  // nothing is held before commit
   state->commit(3);
   EXPECT_EQ(state->length(), 3);
@@ -133,9 +138,9 @@ TEST(SequenceMemory, GrowsInStepsAndKeepsItsContent) {
     state->commit(1);
   }
   EXPECT_EQ(state->length(), 1000);
-  EXPECT_EQ(state->keys(0).size(), 1000u * 8);  // never beyond the limit
-  EXPECT_EQ(state->keys(1)[5], 42);
-  EXPECT_EQ(state->values(0)[6], 43);
+  EXPECT_EQ(layer_of(*state, 0).positions(), 1000u);  // never beyond the limit
+  EXPECT_EQ(layer_of(*state, 1).keys()[5], 42);
+  EXPECT_EQ(layer_of(*state, 0).values()[6], 43);
   EXPECT_ERROR(state->reserve(1), "1001", "1000", "max_position_embeddings");
   EXPECT_ERROR(state->reserve(std::numeric_limits<int>::max()), "1000");
   EXPECT_EQ(state->length(), 1000);
@@ -149,28 +154,27 @@ TEST(SequenceMemory, WhatIsCarriedMovesOnOnlyWithTheSequence) {
   config.head_dim = 2;
   config.max_positions = 100;
   config.delta_net = {.key_heads = 1, .value_heads = 2, .key_dim = 3, .value_dim = 4, .kernel = 4};
-  const auto state = make_sequence_state(config);
-  state->reserve(1);
-  const std::size_t floats = 3 * (2 * 3 + 2 * 4) + 2 * 4 * 3;
-  EXPECT_EQ(state->carry(0).before.size(), floats);
-  EXPECT_EQ(state->carry(0).after.size(), floats);
-  EXPECT_TRUE(state->carry(1).before.empty());
-  EXPECT_TRUE(state->keys(0).empty());
-  state->carry(0).after[5] = 7;
-  EXPECT_EQ(state->carry(0).before[5], 0);  // a pass that failed here would have changed nothing
-  state->commit(0);
-  EXPECT_EQ(state->carry(0).before[5], 0);
-  state->commit(1);
-  EXPECT_EQ(state->carry(0).before[5], 7);
+  SequenceMemory state(config);
+  state.reserve(1);
+  EXPECT_EQ(config.layer_state(0).carried, 3u * (2 * 3 + 2 * 4) + 2 * 4 * 3);
+  EXPECT_EQ(config.layer_state(1).carried, 0u);
+  EXPECT_EQ(layer_of(state, 0).positions(), 0u);
+  EXPECT_GE(layer_of(state, 1).positions(), 1u);
+  layer_of(state, 0).after()[5] = 7;
+  EXPECT_EQ(layer_of(state, 0).before()[5], 0);  // a pass that failed here would have changed nothing
+  state.commit(0);
+  EXPECT_EQ(layer_of(state, 0).before()[5], 0);
+  state.commit(1);
+  EXPECT_EQ(layer_of(state, 0).before()[5], 7);
 }
 
 TEST(SequenceMemory, AForwardPassBeyondTheLimitChangesNothing) {
   const Model& model = *demo().model;
-  const auto state = make_sequence_state(model.config());
+  const auto state = make_sequence_state(model);
   const std::vector<TokenId> tokens(static_cast<std::size_t>(model.config().max_positions) + 1, 5);
   const Chunk chunk{state.get(), tokens};
   std::vector<float> hidden;
-  EXPECT_ERROR(model.forward({&chunk, 1}, hidden), "1025", "1024");
+  EXPECT_ERROR(forward(model, {&chunk, 1}, hidden), "1025", "1024");
   EXPECT_EQ(state->length(), 0);
 }
 

@@ -12,6 +12,7 @@
 #include "assay/base/checked.h"
 #include "assay/base/error.h"
 #include "assay/kernels/blas_core.h"
+#include "assay/kernels/host_rows.h"
 #include "assay/kernels/tasks.h"
 
 namespace assay {
@@ -81,14 +82,16 @@ class DecodedLinear final : public Linear {
   std::uint64_t columns() const override { return columns_; }
   std::string kernel() const override;
 
-  void forward(std::span<const float> x, std::size_t tokens, std::span<float> y) const override {
-    assert(x.size() == tokens * columns_ && y.size() == tokens * rows_);
-    multiply(x.data(), tokens, {weights_.get(), rows_, columns_}, y.data(), rows_);
+  void forward(const Rows& x, const Rows& y) const override {
+    assert(x.width() == columns_ && y.width() == rows_ && x.count() == y.count());
+    multiply(host_values<float>(x).data(), x.count(), {weights_.get(), rows_, columns_},
+             host_values<float>(y).data(), rows_);
   }
 
-  void row(std::uint64_t index, std::span<float> out) const override {
+  void row(std::uint64_t index, const Rows& out) const override {
     assert(index < rows_ && out.size() == columns_);
-    std::copy_n(weights_.get() + static_cast<std::size_t>(index) * columns_, columns_, out.begin());
+    std::copy_n(weights_.get() + static_cast<std::size_t>(index) * columns_, columns_,
+                host_values<float>(out).begin());
   }
 
  private:
@@ -107,19 +110,22 @@ class PackedLinear final : public Linear {
   std::uint64_t columns() const override { return columns_; }
   std::string kernel() const override;
 
-  void forward(std::span<const float> x, std::size_t tokens, std::span<float> y) const override {
-    assert(x.size() == tokens * columns_ && y.size() == tokens * rows_);
+  void forward(const Rows& x, const Rows& y) const override {
+    assert(x.width() == columns_ && y.width() == rows_ && x.count() == y.count());
     const std::size_t panel = std::max<std::size_t>(1, kScratchWeights / (kTileRows * columns_)) * kTileRows;
     thread_local std::vector<float> scratch;  // kept between calls
     scratch.resize(std::min(panel, rows_) * columns_);
     for (std::size_t first = 0; first < rows_; first += panel) {
       const std::size_t count = std::min(panel, rows_ - first);
       decode(matrix_, first, count, scratch.data());
-      multiply(x.data(), tokens, {scratch.data(), count, columns_}, y.data() + first, rows_);
+      multiply(host_values<float>(x).data(), x.count(), {scratch.data(), count, columns_},
+               host_values<float>(y).data() + first, rows_);
     }
   }
 
-  void row(std::uint64_t index, std::span<float> out) const override { matrix_.decode(index, 1, out); }
+  void row(std::uint64_t index, const Rows& out) const override {
+    matrix_.decode(index, 1, host_values<float>(out));
+  }
 
  private:
   PackedMatrix matrix_;

@@ -1,4 +1,4 @@
-#include "assay/kernels/elementwise.h"
+#include "assay/kernels/cpu/elementwise.h"
 
 #include <algorithm>
 #include <cassert>
