@@ -3,7 +3,6 @@
 #include <fmt/core.h>
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 
 #include "assay/base/error.h"
@@ -25,15 +24,6 @@ std::string GateCheck::sentence() const {
 
 bool GateResult::passed() const {
   return std::all_of(checks.begin(), checks.end(), [](const GateCheck& check) { return check.passed(); });
-}
-
-double parse_percent(const std::string& text) {
-  const std::size_t length = text.ends_with('%') ? text.size() - 1 : text.size();
-  double value = 0;
-  const auto [end, problem] = std::from_chars(text.data(), text.data() + length, value);
-  if (problem != std::errc() || end != text.data() + length || !std::isfinite(value) || value < 0)
-    fail("--max-ppl-increase \"{}\": a percentage like 2% expected", text);
-  return value;
 }
 
 GateResult apply_gate(const Measurement& measurement, const GateLimits& limits) {

@@ -29,9 +29,6 @@ struct GateResult {
   bool passed() const;
 };
 
-/// "2%" or "2" as 2. Throws Error for anything else and for negative numbers.
-double parse_percent(const std::string& text);
-
 /// Checks the first model of a measurement with a reference. Throws Error when there is no interval (one
 /// cluster of text): a damage that is not known is never passed.
 GateResult apply_gate(const Measurement& measurement, const GateLimits& limits);

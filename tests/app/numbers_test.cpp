@@ -67,7 +67,10 @@ TEST_F(Numbers, BoundsAndUnitsAreSaid) {
               2)
         << list;
   EXPECT_EQ(run("gate m --reference r --text t --max-ppl-increase nan%").code, 2);
-  EXPECT_EQ(run("gate m --reference r --text t --max-ppl-increase 2%").code, 1);
+  for (const char* text : {"''", "%", "two", "-1%", "inf", "2%%", "1e999"})
+    EXPECT_EQ(run(std::string("gate m --reference r --text t --max-ppl-increase ") + text).code, 2) << text;
+  for (const char* text : {"2%", "0.5"})
+    EXPECT_EQ(run(std::string("gate m --reference r --text t --max-ppl-increase ") + text).code, 1) << text;
 }
 
 TEST_F(Numbers, AnEmptyValueIsNoAbsentOption) {

@@ -376,13 +376,6 @@ TEST_F(MeasurementTest, SpacesThatDecodingDropsAreCounted) {
   }
 }
 
-TEST_F(MeasurementTest, GateReadsPercentages) {
-  EXPECT_DOUBLE_EQ(parse_percent("2%"), 2);
-  EXPECT_DOUBLE_EQ(parse_percent("0.5"), 0.5);
-  for (const char* text : {"", "%", "two", "-1%", "nan", "inf", "2%%", "1e999"})
-    EXPECT_ERROR(parse_percent(text), "percentage");
-}
-
 TEST_F(MeasurementTest, AllPairsAreComparedAndDecidedTogether) {
   const Measurement& measurement = whole_;
   const PairwiseComparison pairs = compare_pairs(measurement, 0.5);
