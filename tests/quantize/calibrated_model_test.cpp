@@ -9,7 +9,6 @@
 #include <stdexcept>
 
 #include "assay/base/error.h"
-#include "assay/base/float_buffer.h"
 #include "assay/parallel/threads.h"
 #include "assay/quantize/quantize_model.h"
 #include "tests/quantize/generated_model.h"
