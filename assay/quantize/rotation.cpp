@@ -209,9 +209,8 @@ CheckpointPtr apply_rotation(const CheckpointPtr& source, const RotationPlan& pl
     const RotationJob job{origin, step, plan, rotation, *file, offset};
     std::optional<RotatedTensor> report;
     if (step.action == RotationAction::neutral_norm)
-      file->write_at(
-          offset,
-          std::as_bytes(std::span(std::vector<float>(tensor.elements(), neutral_norm(plan.convention)))));
+      const std::vector<float> neutral(tensor.elements(), neutral_norm(plan.convention));
+      file->write_at(offset, std::as_bytes(std::span(neutral)));
     else if (step.action == RotationAction::rotate_rows)
       report = rotate_rows(job, step.norm.empty() ? std::vector<float>{} : decode_all(source->at(step.norm)));
     else
