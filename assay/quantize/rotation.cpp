@@ -208,10 +208,10 @@ CheckpointPtr apply_rotation(const CheckpointPtr& source, const RotationPlan& pl
     tensor.owners = {file};
     const RotationJob job{origin, step, plan, rotation, *file, offset};
     std::optional<RotatedTensor> report;
-    if (step.action == RotationAction::neutral_norm)
+    if (step.action == RotationAction::neutral_norm) {
       const std::vector<float> neutral(tensor.elements(), neutral_norm(plan.convention));
       file->write_at(offset, std::as_bytes(std::span(neutral)));
-    else if (step.action == RotationAction::rotate_rows)
+    } else if (step.action == RotationAction::rotate_rows)
       report = rotate_rows(job, step.norm.empty() ? std::vector<float>{} : decode_all(source->at(step.norm)));
     else
       report = rotate_columns(job);
