@@ -46,7 +46,7 @@ Attention::Attention(const ModelConfig& config, WeightLoader& loader, const std:
   query_ = loader.projection(module + ".q_proj", (gated_ ? 2 : 1) * heads_ * head_dim_, hidden, bias);
   key_ = loader.projection(module + ".k_proj", kv_heads_ * head_dim_, hidden, bias);
   value_ = loader.projection(module + ".v_proj", kv_heads_ * head_dim_, hidden, bias);
-  output_ = loader.projection(module + ".o_proj", hidden, heads_ * head_dim_, bias);
+  output_ = loader.projection(module + ".o_proj", hidden, heads_ * head_dim_, config.output_bias);
   if (config.query_key_norm) {
     query_norm_ = loader.norm(module + ".q_norm.weight", head_dim_, config.shifted_norms);
     key_norm_ = loader.norm(module + ".k_norm.weight", head_dim_, config.shifted_norms);

@@ -209,7 +209,7 @@ Activations Forward::attention(const std::string& module, const Activations& x) 
   rotate_positions(keys);
   Activations mixed = attend(queries, keys, project(module + "v_proj", kv, config_.hidden, bias, x));
   for (std::size_t i = 0; i < gates.size(); ++i) mixed[i] *= sigmoid(gates[i]);
-  return project(module + "o_proj", config_.hidden, q, bias, mixed);
+  return project(module + "o_proj", config_.hidden, q, config_.output_bias, mixed);
 }
 
 Forward::DeltaInputs Forward::delta_inputs(const std::string& module, const Activations& x) const {

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "assay/base/error.h"
+#include "assay/model/families/families.h"
 #include "tests/support.h"
 
 namespace assay {
@@ -43,7 +44,7 @@ Json without(Json config, const char* key) {
 
 TEST(ModelConfig, ReadsQwen3) {
   const ModelConfig config = parse_config(qwen3());
-  EXPECT_EQ(config.architecture, Architecture::qwen3);
+  EXPECT_EQ(config.family->model_type, "qwen3");
   EXPECT_EQ(config.layers, 4);
   EXPECT_EQ(config.hidden, 256);
   EXPECT_EQ(config.intermediate, 768);
@@ -63,7 +64,7 @@ TEST(ModelConfig, ReadsQwen3) {
 
 TEST(ModelConfig, FillsWhatOldLlamaFilesLeaveOut) {
   const ModelConfig config = parse_config(old_llama());
-  EXPECT_EQ(config.architecture, Architecture::llama);
+  EXPECT_EQ(config.family->model_type, "llama");
   EXPECT_EQ(config.kv_heads, 5);
   EXPECT_EQ(config.head_dim, 64);
   EXPECT_EQ(config.rope_theta, 10000);
@@ -206,6 +207,7 @@ TEST(ModelConfig, ReadsBiases) {
   const ModelConfig config =
       parse_config(config_with(config_with(old_llama(), "attention_bias", true), "mlp_bias", true));
   EXPECT_TRUE(config.attention_bias);
+  EXPECT_TRUE(config.output_bias);
   EXPECT_TRUE(config.mlp_bias);
 }
 

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""One small random checkpoint of each family, as transformers saves it, and transformers' own logits (float32).
+"""One small random checkpoint of each family, as transformers saves it, and transformers' own logits and greedy
+continuations (float32).
 
   python3 -m venv venv && venv/bin/pip install torch transformers
   venv/bin/python tests/reference/family_checkpoints.py tests/data/families
@@ -17,6 +18,7 @@ import torch
 import transformers
 
 PROMPTS = [[7], [3, 41, 3, 18, 52], [50, 1, 2, 2, 9, 33, 47, 12, 0, 26, 40, 5, 31]]
+CONTINUATION = 12
 COMMON = dict(vocab_size=53, hidden_size=36, num_hidden_layers=3, num_attention_heads=3, num_key_value_heads=1,
               max_position_embeddings=96, rms_norm_eps=1e-6, bos_token_id=None, eos_token_id=52, pad_token_id=52)
 MIXTURE = dict(num_experts=5, num_experts_per_tok=2, moe_intermediate_size=14)
@@ -78,6 +80,17 @@ def logits_of(model, prompt):
     return whole
 
 
+def greedy(model, prompt):
+    """What follows the prompt, without a cache. No choice may be near a tie."""
+    made = []
+    for _ in range(CONTINUATION):
+        with torch.no_grad():
+            best = model(torch.tensor([prompt + made])).logits[0, -1].topk(2)
+        assert best.values[0] - best.values[1] > 1e-3, (prompt, made)
+        made.append(best.indices[0].item())
+    return made
+
+
 def write(folder, name):
     config_class, model_class, sizes = FAMILIES[name]
     torch.manual_seed(20)
@@ -99,8 +112,8 @@ def write(folder, name):
         f.write("\n")
     model = model_class.from_pretrained(path, dtype=torch.float32, attn_implementation="eager",
                                         experts_implementation="eager").eval()
-    cases = [{"prompt": p, "logits": [[float(f"{x:.8g}") for x in row] for row in logits_of(model, p).tolist()]}
-             for p in PROMPTS]
+    cases = [{"prompt": p, "logits": [[float(f"{x:.8g}") for x in row] for row in logits_of(model, p).tolist()],
+              "greedy": greedy(model, p)} for p in PROMPTS]
     with open(os.path.join(path, "reference.json"), "w") as f:
         f.write(json.dumps({"transformers": transformers.__version__, "torch": torch.__version__.split("+")[0],
                             "cases": cases}, separators=(",", ":")) + "\n")

@@ -1,12 +1,14 @@
-// One small random checkpoint of each family against transformers' logits, which lie beside it
-// (tests/reference/family_checkpoints.py wrote both). No model of this size is in anybody's way.
+// One small random checkpoint of each family against transformers' logits and greedy continuations, which lie
+// beside it (tests/reference/family_checkpoints.py wrote all). No model of this size is in anybody's way.
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <cmath>
 
+#include "assay/base/error.h"
 #include "assay/base/file.h"
 #include "assay/model/completeness.h"
+#include "assay/model/families/families.h"
 #include "assay/model/roles.h"
 #include "assay/runtime/session.h"
 #include "tests/support.h"
@@ -16,9 +18,12 @@ namespace {
 
 constexpr double kTolerance = 5e-5;  // of logits of a deviation near 1; transformers computes in float32 too
 
+constexpr const char* kFolders[] = {"llama", "qwen3", "qwen3_moe", "qwen3_next", "qwen3_5", "qwen3_5_moe"};
+
 struct Case {
   std::vector<TokenId> prompt;
-  std::vector<float> logits;  // of every position
+  std::vector<float> logits;    // of every position
+  std::vector<TokenId> greedy;  // what follows; no choice is near a tie
 };
 
 class Families : public testing::TestWithParam<const char*> {
@@ -29,7 +34,8 @@ class Families : public testing::TestWithParam<const char*> {
     std::vector<Case> list;
     const Json reference = read_json_file(path_ + "/reference.json");
     for (const Json& entry : reference.at("cases")) {
-      Case made{entry.at("prompt").get<std::vector<TokenId>>(), {}};
+      Case made{
+          entry.at("prompt").get<std::vector<TokenId>>(), {}, entry.at("greedy").get<std::vector<TokenId>>()};
       for (const Json& row : entry.at("logits"))
         for (const Json& value : row) made.logits.push_back(value.get<float>());
       list.push_back(std::move(made));
@@ -88,6 +94,19 @@ TEST_P(Families, SeveralSequencesAtOnce) {
   EXPECT_LT(largest_difference(logits, expected), kTolerance);
 }
 
+TEST_P(Families, GreedyContinuationsAreThoseOfTransformers) {
+  const ModelPtr model = Model::load(open_model(path_));
+  for (const Case& reference : cases()) {
+    GenerateOptions options;
+    options.max_tokens = static_cast<int>(reference.greedy.size());
+    options.stop_at_end_token = false;
+    std::vector<TokenId> made;
+    for (const GeneratedToken& token : generate(*model, reference.prompt, options)) made.push_back(token.id);
+    EXPECT_EQ(made, reference.greedy);
+    EXPECT_FALSE(made.empty());
+  }
+}
+
 TEST_P(Families, EveryTensorIsExpectedAndEveryExpectedTensorIsThere) {
   const CheckpointPtr checkpoint = open_model(path_);
   const Completeness state = check_completeness(*checkpoint);
@@ -103,10 +122,18 @@ TEST_P(Families, EveryTensorIsExpectedAndEveryExpectedTensorIsThere) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(All, Families,
-                         testing::Values("llama", "qwen3", "qwen3_moe", "qwen3_next", "qwen3_5",
-                                         "qwen3_5_moe"),
+INSTANTIATE_TEST_SUITE_P(All, Families, testing::ValuesIn(kFolders),
                          [](const auto& family) { return std::string(family.param); });
+
+TEST(FamilyTable, EveryRowHasACheckpointHere) {
+  for (const Family* family : all_families()) {
+    const auto is_of_family = [&](const char* folder) {
+      const std::string config = project("tests/data/families/") + folder + "/config.json";
+      return family_of(read_json_file(config), config) == family;
+    };
+    EXPECT_TRUE(std::ranges::any_of(kFolders, is_of_family)) << family->model_type;
+  }
+}
 
 }  // namespace
 }  // namespace assay::test
