@@ -37,6 +37,13 @@ FAMILIES = {
         intermediate_size=44, attention_bias=True, mlp_bias=True, tie_word_embeddings=False,
         rope_parameters=dict(rope_type="llama3", rope_theta=700.0, factor=6.0, low_freq_factor=1.0, high_freq_factor=3.0,
                              original_max_position_embeddings=24))),
+    # Heads without a size of their own; written over below as Qwen2.5's older configs are spelled.
+    "qwen2": (transformers.Qwen2Config, transformers.Qwen2ForCausalLM, dict(
+        intermediate_size=44, num_attention_heads=3, tie_word_embeddings=True, **rope(900.0))),
+    # Heads wider than their share of the model, two of them for each of keys and values.
+    "qwen2_untied": (transformers.Qwen2Config, transformers.Qwen2ForCausalLM, dict(
+        intermediate_size=40, num_attention_heads=4, num_key_value_heads=2, head_dim=14, num_hidden_layers=2,
+        tie_word_embeddings=False, **rope(1100.0))),
     "qwen3": (transformers.Qwen3Config, transformers.Qwen3ForCausalLM, dict(
         intermediate_size=44, head_dim=14, tie_word_embeddings=True, **rope(900.0))),
     "qwen3_moe": (transformers.Qwen3MoeConfig, transformers.Qwen3MoeForCausalLM, dict(
@@ -105,6 +112,12 @@ def write(folder, name):
     config_path = os.path.join(path, "config.json")
     with open(config_path) as f:
         config = json.load(f)
+    if name == "qwen2":
+        for key in ("rope_parameters", "layer_types", "dtype"):
+            del config[key]
+        assert "head_dim" not in config
+        config |= dict(rope_theta=900.0, torch_dtype="bfloat16", use_sliding_window=False, sliding_window=4,
+                       max_window_layers=1)
     if name == "qwen3_next":
         config["partial_rotary_factor"] = 0.25
     with open(config_path, "w") as f:

@@ -18,7 +18,8 @@ namespace {
 
 constexpr double kTolerance = 5e-5;  // of logits of a deviation near 1; transformers computes in float32 too
 
-constexpr const char* kFolders[] = {"llama", "qwen3", "qwen3_moe", "qwen3_next", "qwen3_5", "qwen3_5_moe"};
+constexpr const char* kFolders[] = {"llama",     "qwen2",      "qwen2_untied", "qwen3",
+                                    "qwen3_moe", "qwen3_next", "qwen3_5",      "qwen3_5_moe"};
 
 struct Case {
   std::vector<TokenId> prompt;

@@ -9,6 +9,7 @@ namespace assay {
 /// Each is defined in the file of its name, beside this one.
 namespace families {
 extern const Family llama;
+extern const Family qwen2;
 extern const Family qwen3;
 extern const Family qwen3_moe;
 extern const Family qwen3_next;
@@ -19,7 +20,7 @@ extern const Family qwen3_5_moe;
 namespace {
 
 constexpr std::array kFamilies = {
-    &families::llama,      &families::qwen3,   &families::qwen3_moe,
+    &families::llama,      &families::qwen2,   &families::qwen3,       &families::qwen3_moe,
     &families::qwen3_next, &families::qwen3_5, &families::qwen3_5_moe,
 };
 
