@@ -9,6 +9,7 @@ namespace {
 
 constexpr GgufArchitecture kArchitectures[] = {
     {.name = "llama", .model_class = "LlamaForCausalLM", .interleaved_rows = true},
+    {.name = "qwen2", .model_class = "Qwen2ForCausalLM"},
     {.name = "qwen3", .model_class = "Qwen3ForCausalLM"},
 };
 

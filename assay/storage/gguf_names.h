@@ -14,7 +14,7 @@ struct GgufArchitecture {
 };
 /// Null: not read.
 const GgufArchitecture* find_gguf_architecture(std::string_view name);
-/// "llama and qwen3", for messages.
+/// "llama, qwen2 and qwen3", for messages.
 std::string gguf_architecture_names();
 
 /// "blk.3.ffn_up.weight" is "model.layers.3.mlp.up_proj.weight"; nothing for a name that is not known, or
