@@ -15,7 +15,7 @@ Attention::Attention(const ModelConfig& config, WeightLoader& loader, const std:
   query_ = loader.projection(module + ".q_proj", (gated_ ? 2 : 1) * queries, hidden, bias);
   key_ = loader.projection(module + ".k_proj", keys, hidden, bias);
   value_ = loader.projection(module + ".v_proj", keys, hidden, bias);
-  output_ = loader.projection(module + ".o_proj", hidden, queries, bias);
+  output_ = loader.projection(module + ".o_proj", hidden, queries, config.output_bias);
   if (config.query_key_norm) {
     query_norm_ = loader.norm(module + ".q_norm.weight", shape_.head_dim, config.shifted_norms);
     key_norm_ = loader.norm(module + ".k_norm.weight", shape_.head_dim, config.shifted_norms);

@@ -8,6 +8,7 @@
 
 #include "assay/base/error.h"
 #include "assay/model/config_spellings.h"
+#include "assay/model/families/families.h"
 
 namespace assay {
 
@@ -23,47 +24,12 @@ constexpr int kMaxExperts = 1 << 16;
 constexpr int kMaxWidth = 1 << 24;
 constexpr int kMaxPositions = 1 << 28;
 
-struct SupportedModel {
-  std::string_view model_type;
-  Architecture architecture;
-  bool query_key_norm = true;
-  bool mixture = false;    // experts in some layers at least
-  bool hybrid = false;     // delta nets between layers of gated attention, partial RoPE, shifted norms
-  bool composite = false;  // may hold a text_config
-  bool theta_has_default = false;  // the first Llama configs carry no rope_theta and mean 10000
-};
-constexpr std::array kSupportedModels = {
-    SupportedModel{.model_type = "llama",
-                   .architecture = Architecture::llama,
-                   .query_key_norm = false,
-                   .theta_has_default = true},
-    SupportedModel{.model_type = "qwen3", .architecture = Architecture::qwen3},
-    SupportedModel{.model_type = "qwen3_moe", .architecture = Architecture::qwen3_moe, .mixture = true},
-    SupportedModel{.model_type = "qwen3_next",
-                   .architecture = Architecture::qwen3_next,
-                   .mixture = true,
-                   .hybrid = true},
-    SupportedModel{.model_type = "qwen3_5_text", .architecture = Architecture::qwen3_5, .hybrid = true},
-    SupportedModel{
-        .model_type = "qwen3_5", .architecture = Architecture::qwen3_5, .hybrid = true, .composite = true},
-    SupportedModel{.model_type = "qwen3_5_moe_text",
-                   .architecture = Architecture::qwen3_5_moe,
-                   .mixture = true,
-                   .hybrid = true},
-    SupportedModel{.model_type = "qwen3_5_moe",
-                   .architecture = Architecture::qwen3_5_moe,
-                   .mixture = true,
-                   .hybrid = true,
-                   .composite = true},
-};
-constexpr double kHybridRotaryFactor = 0.25;  // where the config does not say
-
-const SupportedModel& supported_model(const std::string& model_type, const std::string& origin) {
+const Family& supported_family(const std::string& model_type, const std::string& origin) {
+  if (const Family* family = find_family(model_type)) return *family;
   std::string names;
-  for (const SupportedModel& model : kSupportedModels) {
-    if (model.model_type == model_type) return model;
-    names += (names.empty() ? "" : ", ") + std::string(model.model_type);
-  }
+  for (const Family* family : all_families())
+    for (const std::string_view name : {family->model_type, family->composite_type})
+      if (!name.empty()) names += (names.empty() ? "" : ", ") + std::string(name);
   fail("{}: model_type '{}' cannot be run; supported: {}", origin, model_type, names);
 }
 
@@ -112,20 +78,20 @@ void refuse_unless_neutral(const Json& object, const NeutralValue& rule, const s
 }
 
 /// Which layers mix by attention: layer_types, or every full_attention_interval-th of a hybrid model.
-void parse_mixers(const Json& text, const SupportedModel& model, ModelConfig& config,
-                  const std::string& origin) {
+void parse_mixers(const Json& text, ModelConfig& config, const std::string& origin) {
+  const bool hybrid = config.family->delta_net.has_value();
   if (const Json* types = find_value(text, "layer_types")) {
     if (!types->is_array() || types->size() != config.blocks.size())
       fail("{}: layer_types must be a list of num_hidden_layers = {} entries", origin, config.layers);
     for (std::size_t layer = 0; layer < types->size(); ++layer) {
       const Json& type = (*types)[layer];
-      if (type == "linear_attention" && model.hybrid)
+      if (type == "linear_attention" && hybrid)
         config.blocks[layer].mixer = MixerKind::delta_net;
       else if (type != "full_attention")
         fail("{}: layer_types holds {}, only \"full_attention\"{} is supported", origin, type.dump(),
-             model.hybrid ? " or \"linear_attention\"" : "");
+             hybrid ? " or \"linear_attention\"" : "");
     }
-  } else if (model.hybrid) {
+  } else if (hybrid) {
     const int interval = bounded_or(text, "full_attention_interval", 4, kMaxLayers, origin);
     for (int layer = 0; layer < config.layers; ++layer)
       if ((layer + 1) % interval != 0)
@@ -133,7 +99,7 @@ void parse_mixers(const Json& text, const SupportedModel& model, ModelConfig& co
   }
 }
 
-void parse_delta_net(const Json& text, const SupportedModel& model, ModelConfig& config,
+void parse_delta_net(const Json& text, const DeltaNetTraits& traits, ModelConfig& config,
                      const std::string& origin) {
   DeltaNetConfig& net = config.delta_net;
   net.key_heads = bounded(text, "linear_num_key_heads", kMaxHeads, origin);
@@ -141,7 +107,7 @@ void parse_delta_net(const Json& text, const SupportedModel& model, ModelConfig&
   net.key_dim = bounded(text, "linear_key_head_dim", kMaxHeadDim, origin);
   net.value_dim = bounded(text, "linear_value_head_dim", kMaxHeadDim, origin);
   net.kernel = bounded(text, "linear_conv_kernel_dim", kMaxKernel, origin);
-  net.fused_projections = model.architecture == Architecture::qwen3_next;
+  net.fused_projections = traits.fused_projections;
   if (net.value_heads % net.key_heads != 0)
     fail("{}: linear_num_value_heads {} is not a multiple of linear_num_key_heads {}", origin,
          net.value_heads, net.key_heads);
@@ -175,7 +141,7 @@ void place_mixtures(const Json& text, ModelConfig& config, const std::string& or
       config.blocks[layer.get<std::size_t>()].feed_forward = FeedForwardKind::dense;
 }
 
-void parse_mixture(const Json& text, const SupportedModel& model, ModelConfig& config,
+void parse_mixture(const Json& text, const MixtureTraits& traits, ModelConfig& config,
                    const std::string& origin) {
   MixtureConfig& mixture = config.mixture;
   mixture.experts = parse_expert_count(text, origin);
@@ -183,12 +149,10 @@ void parse_mixture(const Json& text, const SupportedModel& model, ModelConfig& c
   mixture.active = bounded(text, "num_experts_per_tok", mixture.experts, origin);
   mixture.trained_active = mixture.active;
   mixture.intermediate = bounded(text, "moe_intermediate_size", kMaxWidth, origin);
-  if (model.hybrid)
+  if (traits.shared_expert)
     mixture.shared_intermediate = bounded(text, "shared_expert_intermediate_size", kMaxWidth, origin);
-  // Defaults of transformers; Qwen3.5 has no such key and always divides.
-  mixture.normalise =
-      model.architecture == Architecture::qwen3_5_moe ||
-      json_get_or<bool>(text, "norm_topk_prob", model.architecture == Architecture::qwen3_next, origin);
+  mixture.normalise = traits.sum == ExpertSum::always_divided ||
+                      json_get_or<bool>(text, "norm_topk_prob", traits.sum == ExpertSum::divided, origin);
   place_mixtures(text, config, origin);
 }
 
@@ -196,8 +160,7 @@ void refuse_sliding_windows(const Json& text, const ModelConfig& config, const s
   const Json* window = find_value(text, "sliding_window");
   if (window == nullptr) return;
   // Qwen configs carry a window that use_sliding_window = false (its default there) switches off.
-  const bool used =
-      json_get_or<bool>(text, "use_sliding_window", config.architecture == Architecture::llama, origin);
+  const bool used = json_get_or<bool>(text, "use_sliding_window", config.family->windows_by_default, origin);
   const int first_windowed = json_get_or<int>(text, "max_window_layers", 0, origin);
   if (used && first_windowed < config.layers)
     fail("{}: sliding_window {} is in use, sliding-window attention is not supported", origin,
@@ -223,25 +186,24 @@ std::string rope_type(const Json& rope, const std::string& origin) {
   return json_get_or<std::string>(rope, "rope_type", older, origin);
 }
 
-/// Hybrid models turn a part of each head only.
-void parse_rotary_dim(const Json* partial_rotary_factor, const SupportedModel& model, ModelConfig& config,
-                      const std::string& origin) {
+/// Some families turn a part of each head only.
+void parse_rotary_dim(const Json* partial_rotary_factor, ModelConfig& config, const std::string& origin) {
+  const std::optional<double>& by_family = config.family->rotary_factor;
   config.rotary_dim = config.head_dim;
-  double factor = model.hybrid ? kHybridRotaryFactor : 1;
+  double factor = by_family.value_or(1);
   if (partial_rotary_factor != nullptr) {
     const Json holder = {{"partial_rotary_factor", *partial_rotary_factor}};
-    if (!model.hybrid) refuse_unless_neutral(holder, {"partial_rotary_factor", 1}, origin);
+    if (!by_family) refuse_unless_neutral(holder, {"partial_rotary_factor", 1}, origin);
     factor = positive(holder, "partial_rotary_factor", origin);
     if (factor > 1) fail("{}: partial_rotary_factor is {}, at most 1 expected", origin, factor);
   }
-  if (!model.hybrid) return;
+  if (!by_family) return;
   config.rotary_dim = static_cast<int>(config.head_dim * factor);
   if (config.rotary_dim < 2 || config.rotary_dim % 2 != 0)
     fail("{}: RoPE over {} dimensions of a head, pairs expected", origin, config.rotary_dim);
 }
 
-void parse_rope(const Json& text, const SupportedModel& model, ModelConfig& config,
-                const std::string& origin) {
+void parse_rope(const Json& text, ModelConfig& config, const std::string& origin) {
   const RopeSpelling spelling = find_rope(text);
   if (spelling.object != nullptr) {
     const Json& rope = *spelling.object;
@@ -264,9 +226,9 @@ void parse_rope(const Json& text, const SupportedModel& model, ModelConfig& conf
                          find_value(text, "rope_parameters") != nullptr;
   if (spelling.theta != nullptr)
     config.rope_theta = positive({{"rope_theta", *spelling.theta}}, "rope_theta", origin);
-  else if (!model.theta_has_default && !displaced)
+  else if (!config.family->theta_has_default && !displaced)
     fail("{}: no rope_theta, neither alone nor in rope_parameters", origin);
-  parse_rotary_dim(spelling.partial_rotary_factor, model, config, origin);
+  parse_rotary_dim(spelling.partial_rotary_factor, config, origin);
 }
 
 void parse_end_tokens(const Json* value, ModelConfig& config, const std::string& origin) {
@@ -302,8 +264,8 @@ void parse_heads(const Json& text, ModelConfig& config, const std::string& origi
 const Json& text_config(const Json& config) {
   // A type that is a text model itself has no other inside, whatever lies under the key.
   const Json* type = find_value(config, "model_type");
-  for (const SupportedModel& model : kSupportedModels)
-    if (type != nullptr && *type == model.model_type && !model.composite) return config;
+  for (const Family* family : all_families())
+    if (type != nullptr && *type == family->model_type) return config;
   const Json* nested = find_value(config, "text_config");
   return nested != nullptr && nested->is_object() ? *nested : config;
 }
@@ -311,11 +273,14 @@ const Json& text_config(const Json& config) {
 ModelConfig parse_model_config(const Json& json, const Json* generation_config, const std::string& origin) {
   if (!json.is_object()) fail("{}: config.json is not an object", origin);
   const Json& text = text_config(json);
-  const SupportedModel& model = supported_model(json_get<std::string>(text, "model_type", origin), origin);
+  const auto model_type = json_get<std::string>(text, "model_type", origin);
+  const Family& family = supported_family(model_type, origin);
 
   ModelConfig config;
-  config.architecture = model.architecture;
-  config.query_key_norm = model.query_key_norm;
+  config.family = &family;
+  config.query_key_norm = family.query_key_norm;
+  config.gated_query = family.gated_query;
+  config.shifted_norms = family.shifted_norms;
   config.layers = bounded(text, "num_hidden_layers", kMaxLayers, origin);
   config.hidden = bounded(text, "hidden_size", kMaxWidth, origin);
   config.blocks.resize(static_cast<std::size_t>(config.layers));
@@ -328,31 +293,30 @@ ModelConfig parse_model_config(const Json& json, const Json* generation_config, 
   config.norm_epsilon = static_cast<float>(epsilon);
 
   for (const NeutralValue& rule : kNeutralValues) refuse_unless_neutral(text, rule, origin);
-  if (model.mixture)
-    parse_mixture(text, model, config, origin);
+  if (family.mixture)
+    parse_mixture(text, *family.mixture, config, origin);
   else
     for (const NeutralValue& rule : kNoExperts) refuse_unless_neutral(text, rule, origin);
   const auto is_dense = [](const BlockConfig& block) { return block.feed_forward == FeedForwardKind::dense; };
   if (std::ranges::any_of(config.blocks, is_dense))
     config.intermediate = bounded(text, "intermediate_size", kMaxWidth, origin);
-  parse_mixers(text, model, config, origin);
-  if (model.hybrid) {
-    parse_delta_net(text, model, config, origin);
-    config.gated_query = config.shifted_norms = true;
-    if (!json_get_or<bool>(text, "attn_output_gate", true, origin))
-      fail("{}: attn_output_gate is false, only true is supported", origin);
-  }
+  parse_mixers(text, config, origin);
+  if (family.delta_net) parse_delta_net(text, *family.delta_net, config, origin);
+  if (family.gated_query && !json_get_or<bool>(text, "attn_output_gate", true, origin))
+    fail("{}: attn_output_gate is false, only true is supported", origin);
   const auto activation = json_get_or<std::string>(text, "hidden_act", "silu", origin);
   if (activation != "silu") fail("{}: hidden_act is '{}', only 'silu' is supported", origin, activation);
   refuse_sliding_windows(text, config, origin);
-  parse_rope(text, model, config, origin);
+  parse_rope(text, config, origin);
 
   const bool nested_tie = json_get_or<bool>(text, "tie_word_embeddings", false, origin);
   config.tied_head = json_get_or<bool>(json, "tie_word_embeddings", nested_tie, origin);
-  config.attention_bias = json_get_or<bool>(text, "attention_bias", false, origin);
+  const AttentionBiases biases = family.attention_biases(text, origin);
+  config.attention_bias = biases.inputs;
+  config.output_bias = biases.output;
   config.mlp_bias = json_get_or<bool>(text, "mlp_bias", false, origin);
-  if (config.mlp_bias && model.architecture != Architecture::llama)
-    fail("{}: mlp_bias is true, which model_type '{}' does not have", origin, model.model_type);
+  if (config.mlp_bias && !family.mlp_biases)
+    fail("{}: mlp_bias is true, which model_type '{}' does not have", origin, model_type);
 
   parse_end_tokens(find_end_tokens(json, generation_config), config, origin);
   return config;

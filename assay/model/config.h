@@ -10,7 +10,7 @@
 
 namespace assay {
 
-enum class Architecture { llama, qwen3, qwen3_moe, qwen3_next, qwen3_5, qwen3_5_moe };
+struct Family;
 
 enum class MixerKind { attention, delta_net };
 enum class FeedForwardKind { dense, mixture };
@@ -47,7 +47,7 @@ struct RopeScaling {
 };
 
 struct ModelConfig {
-  Architecture architecture = Architecture::llama;
+  const Family* family = nullptr;  // of the table (families/families.h)
   int layers = 0, hidden = 0, intermediate = 0, vocabulary = 0;
   std::vector<BlockConfig> blocks;  // one for each layer
   int heads = 0, kv_heads = 0, head_dim = 0;
@@ -57,7 +57,8 @@ struct ModelConfig {
   double rope_theta = 10000;
   std::optional<RopeScaling> rope_scaling;
   bool tied_head = false;
-  bool attention_bias = false, mlp_bias = false;
+  bool attention_bias = false, output_bias = false;  // of q, k and v; of o
+  bool mlp_bias = false;
   bool query_key_norm = false;           // Qwen3: RMS norm of each q and k head before RoPE
   bool gated_query = false;              // q_proj gives each head a gate of its output too
   bool shifted_norms = false;            // stored norms are w of (1 + w), those of delta nets excepted

@@ -4,10 +4,10 @@
 
 #include <algorithm>
 #include <array>
-#include <optional>
 
 #include "assay/base/error.h"
 #include "assay/model/config.h"
+#include "assay/model/families/families.h"
 
 namespace assay {
 
@@ -103,9 +103,17 @@ const Json* find_expert_count(const Json& text) {
   const Json* count = find_value(text, "num_experts");
   const Json* local = find_value(text, "num_local_experts");
   const Json* type = find_value(text, "model_type");
-  const bool local_first = type != nullptr && *type == "qwen3_moe";
+  const Family* family =
+      type != nullptr && type->is_string() ? find_family(type->get_ref<const std::string&>()) : nullptr;
+  const bool local_first = family != nullptr && family->mixture && family->mixture->local_count_first;
   if (count == nullptr || (local_first && local != nullptr)) return local;
   return count;
+}
+
+std::optional<Json> generation_config_of(const Checkpoint& checkpoint) {
+  const auto found = checkpoint.sidecars.find("generation_config.json");
+  if (found == checkpoint.sidecars.end()) return std::nullopt;
+  return parse_json(found->second, checkpoint.path + "/generation_config.json");
 }
 
 const Json* find_end_tokens(const Json& config, const Json* generation_config) {
@@ -132,10 +140,7 @@ std::vector<std::string> disagreeing_spellings(const Checkpoint& checkpoint) {
     for (const char* key : kTextKeys)
       comparison.add(std::string("text_config.") + key, find_value(text, key), key, find_value(config, key));
   }
-  std::optional<Json> generation;
-  if (const auto found = checkpoint.sidecars.find("generation_config.json");
-      found != checkpoint.sidecars.end())
-    generation = parse_json(found->second, checkpoint.path + "/generation_config.json");
+  const std::optional<Json> generation = generation_config_of(checkpoint);
   const Json* ids = find_end_tokens(config, generation ? &*generation : nullptr);
   comparison.add(generation ? "eos_token_id of generation_config.json" : "eos_token_id", ids, "eos_token_id",
                  find_value(config, "eos_token_id"));

@@ -1,6 +1,7 @@
 #pragma once
 // One quantity under two keys: which of them counts, as transformers 5 decides (configuration_utils.py and
 // modeling_rope_utils.py there), and what to tell a user whose config says two things.
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -22,8 +23,11 @@ struct RopeSpelling {
 };
 RopeSpelling find_rope(const Json& text);
 
-/// num_experts, which qwen3_moe alone maps onto num_local_experts; null: neither.
+/// num_experts, unless the family maps it onto num_local_experts; null: neither.
 const Json* find_expert_count(const Json& text);
+
+/// The checkpoint's generation_config.json; nothing where it has none.
+std::optional<Json> generation_config_of(const Checkpoint& checkpoint);
 
 /// Token ids that end a text: those of generation_config.json, else of config.json; null: none.
 const Json* find_end_tokens(const Json& config, const Json* generation_config);

@@ -10,6 +10,7 @@
 #include "assay/base/error.h"
 #include "assay/model/completeness.h"
 #include "assay/model/config_spellings.h"
+#include "assay/model/families/families.h"
 #include "assay/model/roles.h"
 
 namespace assay {
@@ -70,44 +71,36 @@ class TensorList {
   bool done_ = false;
 };
 
-struct AttentionTensors {
-  bool gated_query = false, head_norms = false;
-};
-
-void add_attention(TensorList& list, const AttentionTensors& kind) {
+void add_attention(TensorList& list, const Family& family) {
   const std::uint64_t hidden = list.size("hidden_size"), heads = list.size("num_attention_heads");
   const std::uint64_t kv_heads = list.size_or("num_key_value_heads", heads);
   const std::uint64_t dim = list.size_or("head_dim", hidden / heads);
-  const std::uint64_t query_rows = heads * dim * (kind.gated_query ? 2 : 1);
+  const std::uint64_t query_rows = heads * dim * (family.gated_query ? 2 : 1);
   list.add("self_attn.q_proj.weight", {query_rows, hidden});
   list.add("self_attn.k_proj.weight", {kv_heads * dim, hidden});
   list.add("self_attn.v_proj.weight", {kv_heads * dim, hidden});
   list.add("self_attn.o_proj.weight", {hidden, heads * dim});
-  if (list.flag("attention_bias", false)) {
+  const AttentionBiases biases = family.attention_biases(list.config(), "config.json");
+  if (biases.inputs) {
     list.add("self_attn.q_proj.bias", {query_rows});
     list.add("self_attn.k_proj.bias", {kv_heads * dim});
     list.add("self_attn.v_proj.bias", {kv_heads * dim});
-    list.add("self_attn.o_proj.bias", {hidden});
   }
-  if (kind.head_norms) {
+  if (biases.output) list.add("self_attn.o_proj.bias", {hidden});
+  if (family.query_key_norm) {
     list.add("self_attn.q_norm.weight", {dim});
     list.add("self_attn.k_norm.weight", {dim});
   }
 }
 
-struct DeltaNetTensors {
-  bool fused_projections = false;  // Qwen3-Next; Qwen3.5 stores them apart
-  bool mlx_names = false;
-};
-
-void add_delta_net(TensorList& list, const DeltaNetTensors& kind) {
+void add_delta_net(TensorList& list, const DeltaNetTraits& traits, bool mlx_names) {
   const std::uint64_t hidden = list.size("hidden_size");
   const std::uint64_t key_heads = list.size("linear_num_key_heads"),
                       value_heads = list.size("linear_num_value_heads");
   const std::uint64_t keys = key_heads * list.size("linear_key_head_dim");
   const std::uint64_t value_dim = list.size("linear_value_head_dim"), values = value_heads * value_dim;
   const std::uint64_t kernel = list.size("linear_conv_kernel_dim"), channels = 2 * keys + values;
-  if (kind.fused_projections) {
+  if (traits.fused_projections) {
     list.add("linear_attn.in_proj_qkvz.weight", {channels + values, hidden});
     list.add("linear_attn.in_proj_ba.weight", {2 * value_heads, hidden});
   } else {
@@ -118,7 +111,7 @@ void add_delta_net(TensorList& list, const DeltaNetTensors& kind) {
   }
   const Shape plain{channels, 1, kernel}, turned{channels, kernel, 1};  // as mlx-lm has it
   const Tensor* convolution = list.stored("linear_attn.conv1d.weight");
-  const bool as_mlx = convolution != nullptr ? convolution->shape == turned : kind.mlx_names;
+  const bool as_mlx = convolution != nullptr ? convolution->shape == turned : mlx_names;
   list.add("linear_attn.conv1d.weight", as_mlx ? turned : plain);
   list.add("linear_attn.A_log", {value_heads});
   list.add("linear_attn.dt_bias", {value_heads});
@@ -139,13 +132,11 @@ void add_mlp_bias(TensorList& list, std::uint64_t intermediate) {
   list.add("mlp.down_proj.bias", {list.size("hidden_size")});
 }
 
-enum class ExpertNames { apart, fused, stacked };  // as each container of the family has them
-
 /// As they are stored, in the order in which the loader looks for them; else as the config has it.
-ExpertNames expert_names(const TensorList& list, ExpertNames by_config) {
-  if (list.stored("mlp.experts.gate_up_proj") != nullptr) return ExpertNames::fused;
-  if (list.stored("mlp.switch_mlp.gate_proj.weight") != nullptr) return ExpertNames::stacked;
-  if (list.stored("mlp.experts.0.gate_proj.weight") != nullptr) return ExpertNames::apart;
+ExpertStorage expert_storage(const TensorList& list, ExpertStorage by_config) {
+  if (list.stored("mlp.experts.gate_up_proj") != nullptr) return ExpertStorage::fused;
+  if (list.stored("mlp.switch_mlp.gate_proj.weight") != nullptr) return ExpertStorage::stacked;
+  if (list.stored("mlp.experts.0.gate_proj.weight") != nullptr) return ExpertStorage::apart;
   return by_config;
 }
 
@@ -156,14 +147,14 @@ std::uint64_t expert_count(const TensorList& list) {
   return list.size(count == find_value(list.config(), "num_experts") ? "num_experts" : "num_local_experts");
 }
 
-void add_experts(TensorList& list, ExpertNames names) {
+void add_experts(TensorList& list, ExpertStorage storage) {
   const std::uint64_t hidden = list.size("hidden_size"), intermediate = list.size("moe_intermediate_size");
   const std::uint64_t experts = expert_count(list);
   list.add("mlp.gate.weight", {experts, hidden});
-  if (names == ExpertNames::fused) {
+  if (storage == ExpertStorage::fused) {
     list.add("mlp.experts.gate_up_proj", {experts, 2 * intermediate, hidden});
     list.add("mlp.experts.down_proj", {experts, hidden, intermediate});
-  } else if (names == ExpertNames::stacked) {
+  } else if (storage == ExpertStorage::stacked) {
     list.add("mlp.switch_mlp.gate_proj.weight", {experts, intermediate, hidden});
     list.add("mlp.switch_mlp.up_proj.weight", {experts, intermediate, hidden});
     list.add("mlp.switch_mlp.down_proj.weight", {experts, hidden, intermediate});
@@ -200,12 +191,12 @@ std::optional<std::string> stored_prefix(const Checkpoint* stored) {
 }
 
 /// Multimodal checkpoints keep the head under one of the prefixes, all others at the top.
-std::string head_name(const TensorList& list, bool under_language_model) {
+std::string head_name(const TensorList& list, std::string_view mlx_prefix) {
   for (const char* prefix :
        {"", "language_model.", "model.language_model.", "language_model.model.", "model."})
     if (std::string name = prefix + std::string("lm_head.weight"); list.stored_whole(name) != nullptr)
       return name;
-  return under_language_model ? "language_model.lm_head.weight" : "lm_head.weight";
+  return std::string(mlx_prefix) + "lm_head.weight";
 }
 
 }  // namespace
@@ -213,20 +204,15 @@ std::string head_name(const TensorList& list, bool under_language_model) {
 bool tell_expected_tensors(const Json& config, const TellTensor& tell, const Checkpoint* stored) {
   if (!config.is_object()) return false;
   const Json& text = text_config(config);
-  const auto type = json_get_or<std::string>(text, "model_type", "", "config.json");
-  const bool dense = type == "llama" || type == "qwen3";
-  const bool moe = type == "qwen3_moe", next = type == "qwen3_next";
-  const bool dense_hybrid = type == "qwen3_5_text" || type == "qwen3_5";
-  const bool fused_hybrid = type == "qwen3_5_moe_text" || type == "qwen3_5_moe";
-  const bool hybrid = next || dense_hybrid || fused_hybrid;
-  if (!dense && !moe && !hybrid) return false;
+  const Family* family = family_of(config, "config.json");
+  if (family == nullptr) return false;
 
-  // mlx-lm stacks the experts of a layer; it marks its folders with "quantization".
+  // mlx-lm marks its folders with "quantization".
   const bool mlx_names = config.contains("quantization");
-  const bool under_language_model = mlx_names && (dense_hybrid || fused_hybrid);
-  const std::string by_config = under_language_model ? "language_model.model."
-                                : &text == &config   ? "model."
-                                                     : "model.language_model.";
+  const std::string mlx_prefix(mlx_names ? family->mlx_prefix : "");
+  const std::string by_config = !mlx_prefix.empty() ? mlx_prefix + "model."
+                                : &text == &config  ? "model."
+                                                    : "model.language_model.";
   TensorList list(text, stored_prefix(stored).value_or(by_config), tell, stored);
   const std::uint64_t hidden = list.size("hidden_size"), vocabulary = list.size("vocab_size");
   const std::uint64_t layers = list.size("num_hidden_layers");
@@ -236,15 +222,13 @@ bool tell_expected_tensors(const Json& config, const TellTensor& tell, const Che
   for (std::uint64_t layer = 0; layer < layers && !list.done(); ++layer) {
     list.enter_layer(layer);
     list.add("input_layernorm.weight", {hidden});
-    if (hybrid && !is_full_attention_layer(list, layer))
-      add_delta_net(list, {.fused_projections = next, .mlx_names = mlx_names});
+    if (family->delta_net && !is_full_attention_layer(list, layer))
+      add_delta_net(list, *family->delta_net, mlx_names);
     else
-      add_attention(list, {.gated_query = hybrid, .head_norms = type != "llama"});
+      add_attention(list, *family);
     list.add("post_attention_layernorm.weight", {hidden});
-    if ((moe || next || fused_hybrid) && expert_count(list) > 0 && is_mixture_layer(list, layer)) {
-      add_experts(list, expert_names(list, mlx_names      ? ExpertNames::stacked
-                                           : fused_hybrid ? ExpertNames::fused
-                                                          : ExpertNames::apart));
+    if (family->mixture && expert_count(list) > 0 && is_mixture_layer(list, layer)) {
+      add_experts(list, expert_storage(list, mlx_names ? ExpertStorage::stacked : family->mixture->storage));
     } else {
       add_mlp(list, "mlp", list.size("intermediate_size"));
       if (list.flag("mlp_bias", false)) add_mlp_bias(list, list.size("intermediate_size"));
@@ -253,7 +237,7 @@ bool tell_expected_tensors(const Json& config, const TellTensor& tell, const Che
   list.add_global("norm.weight", {hidden});
   const bool nested_tie = list.flag("tie_word_embeddings", false);
   if (!json_get_or<bool>(config, "tie_word_embeddings", nested_tie, "config.json"))
-    list.tell(head_name(list, under_language_model), {vocabulary, hidden});
+    list.tell(head_name(list, mlx_prefix), {vocabulary, hidden});
   return true;
 }
 

@@ -10,6 +10,7 @@
 #include "assay/model/attention.h"
 #include "assay/model/block.h"
 #include "assay/model/checksums.h"
+#include "assay/model/config_spellings.h"
 #include "assay/model/delta_net.h"
 #include "assay/model/mixture.h"
 #include "assay/model/mlp.h"
@@ -195,10 +196,7 @@ bool norms_hold_their_gain(const Checkpoint& checkpoint) {
 }  // namespace
 
 ModelConfig model_config_of(const Checkpoint& checkpoint) {
-  std::optional<Json> generation;
-  if (const auto found = checkpoint.sidecars.find("generation_config.json");
-      found != checkpoint.sidecars.end())
-    generation = parse_json(found->second, checkpoint.path + "/generation_config.json");
+  const std::optional<Json> generation = generation_config_of(checkpoint);
   ModelConfig config =
       parse_model_config(checkpoint.config, generation ? &*generation : nullptr, checkpoint.path);
   if (norms_hold_their_gain(checkpoint)) config.shifted_norms = false;

@@ -9,6 +9,7 @@
 #include "assay/formats/table.h"
 #include "assay/model/config.h"
 #include "assay/model/config_spellings.h"
+#include "assay/model/families/families.h"
 #include "assay/model/roles.h"
 
 namespace assay {
@@ -56,15 +57,15 @@ Tensor slice_rows(const Tensor& tensor, std::uint64_t first, std::uint64_t rows)
 class Conventions {
  public:
   Conventions(const CheckpointPtr& source, bool exact)
-      : source_(source), exact_(exact), made_(std::make_shared<Checkpoint>(*source)) {
+      : source_(source),
+        exact_(exact),
+        family_(family_of(source->config, source->path)),
+        made_(std::make_shared<Checkpoint>(*source)) {
     made_->tensors.clear();
   }
 
   MlxConventions run() {
     spell_config();
-    const auto type = json_get_or<std::string>(text_config(source_->config), "model_type", "", source_->path);
-    renamed_ = type.starts_with("qwen3_5");
-    shifted_ = renamed_ || type == "qwen3_next";
     for (const Tensor& tensor : source_->tensors) add(tensor);
     for (auto& [name, experts] : stacks_) made_->tensors.push_back(stack(name, experts));
     std::ranges::sort(made_->tensors, {}, &Tensor::name);
@@ -96,8 +97,8 @@ class Conventions {
     settle("num_experts", find_expert_count(text));
     if (const auto types = text.find("layer_types"); types != text.end() && types->is_array())
       add_interval(*types, add_missing);
-    if (&text == &config && config.value("model_type", "").starts_with("qwen3_5"))
-      config["model_type"] = config["model_type"] == "qwen3_5_moe_text" ? "qwen3_5_moe" : "qwen3_5";
+    if (&text == &config && family_ != nullptr && !family_->composite_type.empty())
+      config["model_type"] = family_->composite_type;
     const auto sidecar = made_->sidecars.find("config.json");
     if (sidecar != made_->sidecars.end()) sidecar->second = config.dump(2) + "\n";
   }
@@ -134,16 +135,19 @@ class Conventions {
     if (role == Role::expert_down && tensor.name.ends_with(".mlp.experts.down_proj"))
       made.name = renamed(stack_name(tensor.name.substr(0, tensor.name.find(kExperts)), "down_proj"));
     if (role == Role::convolution && made.shape.size() == 3) std::swap(made.shape[1], made.shape[2]);
-    if (shifted_ && role == Role::norm && !tensor.name.ends_with(".linear_attn.norm.weight")) add_one(made);
+    if (family_ != nullptr && family_->shifted_norms && role == Role::norm &&
+        !tensor.name.ends_with(".linear_attn.norm.weight"))
+      add_one(made);
     made_->tensors.push_back(std::move(made));
   }
 
-  /// Qwen3.5 lies under language_model. in MLX folders.
+  /// The language part of a multimodal model lies elsewhere in MLX folders.
   std::string renamed(const std::string& name) const {
-    if (!renamed_) return name;
+    if (family_ == nullptr || family_->mlx_prefix.empty()) return name;
+    const std::string mlx_prefix(family_->mlx_prefix);
     for (const std::string_view prefix : {"model.language_model.", "model."})
-      if (name.starts_with(prefix)) return "language_model.model." + name.substr(prefix.size());
-    return "language_model." + name;
+      if (name.starts_with(prefix)) return mlx_prefix + "model." + name.substr(prefix.size());
+    return mlx_prefix + name;
   }
 
   /// gate_up_proj [E, 2I, H] as two stacks [E, I, H].
@@ -202,8 +206,8 @@ class Conventions {
 
   CheckpointPtr source_;
   bool exact_;
+  const Family* family_;  // null: not known, so nothing is done to names and norms
   std::shared_ptr<Checkpoint> made_;
-  bool renamed_ = false, shifted_ = false;
   std::map<std::string, std::map<std::uint64_t, const Tensor*>> stacks_;
   std::vector<std::string> notes_;
   std::size_t rounded_ = 0, dropped_ = 0;

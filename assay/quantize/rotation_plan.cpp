@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "assay/base/error.h"
+#include "assay/model/completeness.h"
 #include "assay/model/model.h"
 #include "assay/model/roles.h"
 #include "assay/parallel/threads.h"
@@ -13,7 +14,7 @@
 namespace assay {
 namespace {
 
-/// Lists the steps of a model of dense MLPs.
+/// Lists the steps of a model of dense MLPs: those of the tensors that its family has.
 class Planner {
  public:
   explicit Planner(const Checkpoint& source);
@@ -22,18 +23,14 @@ class Planner {
  private:
   using Action = RotationAction;
   void add(const std::string& name, Shape shape, Action action, const std::string& norm = "");
-  /// A matrix and its bias, if there is one.
-  void add_reader(const std::string& module, std::uint64_t rows, bool bias, const std::string& norm);
-  void add_writer(const std::string& module, std::uint64_t columns, bool bias);
-  void add_attention(const std::string& module, const std::string& norm);
-  void add_delta_net(const std::string& module, const std::string& norm);
-  void add_layer(const std::string& layer, MixerKind mixer);
-  void add_head(const std::string& embedding, const std::string& norm);
+  void add_expected(const ExpectedTensor& tensor);
+  void add_tied_head(const std::string& embedding);
+  [[noreturn]] void refuse(const std::string& file, const std::string& name) const;
   const Tensor* only(Role role) const;  // the one tensor of a role, or null
 
   const Checkpoint& source_;
   RotationPlan plan_;
-  std::uint64_t hidden_;
+  std::string residual_norm_;  // the last one told: its readers follow it
 };
 
 Planner::Planner(const Checkpoint& source) : source_(source) {
@@ -42,7 +39,6 @@ Planner::Planner(const Checkpoint& source) : source_(source) {
   for (const BlockConfig& block : plan_.config.blocks)
     if (block.feed_forward != FeedForwardKind::dense)
       fail("{}: a mixture of experts cannot be rotated, only models of dense MLPs", source.path);
-  hidden_ = static_cast<std::uint64_t>(plan_.config.hidden);
   for (const Json* level : {&source.config, &text_config(source.config)})
     for (const char* key : {kRotationKey, "quarot_rotation_seed"})
       if (level->contains(key))
@@ -70,100 +66,47 @@ void Planner::add(const std::string& name, Shape shape, Action action, const std
   plan_.steps.push_back({name, name, std::move(shape), action, norm});
 }
 
-void Planner::add_reader(const std::string& module, std::uint64_t rows, bool bias, const std::string& norm) {
-  add(module + ".weight", {rows, hidden_}, Action::rotate_rows, norm);
-  if (bias) add(module + ".bias", {rows}, Action::keep);
+void Planner::refuse(const std::string& file, const std::string& name) const {
+  fail(
+      "{}: tensor {}: it is not known how this tensor uses the residual stream, so the model cannot be "
+      "rotated; remove it or take no rotation",
+      file, name);
 }
 
-void Planner::add_writer(const std::string& module, std::uint64_t columns, bool bias) {
-  add(module + ".weight", {hidden_, columns}, Action::rotate_columns);
-  if (bias) add(module + ".bias", {hidden_}, Action::rotate_rows);
-}
-
-void Planner::add_attention(const std::string& module, const std::string& norm) {
-  const ModelConfig& config = plan_.config;
-  const auto head = static_cast<std::uint64_t>(config.head_dim);
-  const std::uint64_t mixed = static_cast<std::uint64_t>(config.heads) * head;
-  const std::uint64_t keys = static_cast<std::uint64_t>(config.kv_heads) * head;
-  add_reader(module + "q_proj", (config.gated_query ? 2 : 1) * mixed, config.attention_bias, norm);
-  add_reader(module + "k_proj", keys, config.attention_bias, norm);
-  add_reader(module + "v_proj", keys, config.attention_bias, norm);
-  add_writer(module + "o_proj", mixed, config.attention_bias);
-  if (config.query_key_norm)
-    for (const char* name : {"q_norm.weight", "k_norm.weight"}) add(module + name, {head}, Action::keep);
-}
-
-void Planner::add_delta_net(const std::string& module, const std::string& norm) {
-  const DeltaNetConfig& net = plan_.config.delta_net;
-  const auto channels = static_cast<std::uint64_t>(net.channels());
-  const auto heads = static_cast<std::uint64_t>(net.value_heads);
-  const std::uint64_t values = heads * static_cast<std::uint64_t>(net.value_dim);
-  if (net.fused_projections) {
-    add_reader(module + "in_proj_qkvz", channels + values, false, norm);
-    add_reader(module + "in_proj_ba", 2 * heads, false, norm);
-  } else {
-    add_reader(module + "in_proj_qkv", channels, false, norm);
-    add_reader(module + "in_proj_z", values, false, norm);
-    add_reader(module + "in_proj_b", heads, false, norm);
-    add_reader(module + "in_proj_a", heads, false, norm);
-  }
-  add_writer(module + "out_proj", values, false);
-  const std::string convolution = module + "conv1d.weight";
-  add(convolution, source_.at(convolution).shape, Action::keep);  // of either container's shape
-  for (const char* name : {"A_log", "dt_bias"}) add(module + name, {heads}, Action::keep);
-  add(module + "norm.weight", {static_cast<std::uint64_t>(net.value_dim)}, Action::keep);
-}
-
-void Planner::add_layer(const std::string& layer, MixerKind mixer) {
-  const ModelConfig& config = plan_.config;
-  const auto inner = static_cast<std::uint64_t>(config.intermediate);
-  const std::string mlp = layer + "mlp.";
-  const std::string mixer_norm = layer + "input_layernorm.weight";
-  const std::string feed_forward_norm = layer + "post_attention_layernorm.weight";
-  add(mixer_norm, {hidden_}, Action::neutral_norm);
-  if (mixer == MixerKind::attention)
-    add_attention(layer + "self_attn.", mixer_norm);
-  else
-    add_delta_net(layer + "linear_attn.", mixer_norm);
-  add(feed_forward_norm, {hidden_}, Action::neutral_norm);
-  add_reader(mlp + "gate_proj", inner, config.mlp_bias, feed_forward_norm);
-  add_reader(mlp + "up_proj", inner, config.mlp_bias, feed_forward_norm);
-  add_writer(mlp + "down_proj", inner, config.mlp_bias);
+void Planner::add_expected(const ExpectedTensor& tensor) {
+  const std::optional<Action> action = rotation_action(tensor.name);
+  if (!action) refuse(source_.path, tensor.name);
+  const bool reader = *action == Action::rotate_rows && classify_tensor(tensor.name) != Role::bias;
+  add(tensor.name, tensor.shape, *action, reader ? residual_norm_ : "");
+  if (*action == Action::neutral_norm) residual_norm_ = tensor.name;
 }
 
 /// The head of a tied model is made from the embedding, which keeps its own weights: the final norm goes into
 /// one of the two only.
-void Planner::add_head(const std::string& embedding, const std::string& norm) {
+void Planner::add_tied_head(const std::string& embedding) {
   const Tensor* head = only(Role::head);
   const Shape shape = source_.at(embedding).shape;
-  if (!plan_.config.tied_head) {
-    add(head == nullptr ? "lm_head.weight" : head->name, shape, Action::rotate_rows, norm);
-    return;
-  }
   if (head != nullptr && (head->shape != shape || decode_all(*head) != decode_all(source_.at(embedding))))
     fail("{}: tensor {}: differs from {}, but tie_word_embeddings is true", head->file, head->name,
          embedding);
-  plan_.steps.push_back(
-      {head == nullptr ? "lm_head.weight" : head->name, embedding, shape, Action::rotate_rows, norm});
+  plan_.steps.push_back({head == nullptr ? "lm_head.weight" : head->name, embedding, shape,
+                         Action::rotate_rows, residual_norm_});
 }
 
 RotationPlan Planner::plan() {
   const Tensor* embedding = only(Role::embedding);
   if (embedding == nullptr) fail("{}: tensor model.embed_tokens.weight is missing", source_.path);
-  const std::string prefix = embedding->name.substr(0, embedding->name.rfind("embed_tokens.weight"));
-  add(embedding->name, {static_cast<std::uint64_t>(plan_.config.vocabulary), hidden_}, Action::rotate_rows);
-  for (int layer = 0; layer < plan_.config.layers; ++layer)
-    add_layer(fmt::format("{}layers.{}.", prefix, layer),
-              plan_.config.blocks[static_cast<std::size_t>(layer)].mixer);
-  add(prefix + "norm.weight", {hidden_}, Action::neutral_norm);
-  add_head(embedding->name, prefix + "norm.weight");
+  only(Role::head);
+  const auto add_told = [this](const ExpectedTensor& tensor) {
+    add_expected(tensor);
+    return true;
+  };
+  tell_expected_tensors(source_.config, add_told, &source_);
+  if (plan_.config.tied_head) add_tied_head(embedding->name);
   std::ranges::sort(plan_.steps, {}, &RotationStep::name);
   for (const Tensor& tensor : source_.tensors)
     if (!std::ranges::binary_search(plan_.steps, tensor.name, {}, &RotationStep::name))
-      fail(
-          "{}: tensor {}: it is not known how this tensor uses the residual stream, so the model cannot be "
-          "rotated; remove it or take no rotation",
-          tensor.file, tensor.name);
+      refuse(tensor.file, tensor.name);
   return std::move(plan_);
 }
 
@@ -183,6 +126,47 @@ void fuse_norm(std::span<double> x, std::span<const float> norm, NormGain conven
   const double offset = convention == NormGain::plain ? 0 : 1;
   for (std::size_t j = 0; j < norm.size(); ++j)
     for (double& value : x.subspan(j * width, width)) value *= offset + static_cast<double>(norm[j]);
+}
+
+std::optional<RotationAction> rotation_action(std::string_view tensor) {
+  using Action = RotationAction;
+  switch (classify_tensor(tensor).value_or(Role::vision)) {
+    case Role::embedding:
+    case Role::head:
+    case Role::attention_q:
+    case Role::attention_k:
+    case Role::attention_v:
+    case Role::linear_attention_in:
+    case Role::linear_attention_gates:
+    case Role::mlp_gate:
+    case Role::mlp_up:
+      return Action::rotate_rows;
+    case Role::attention_o:
+    case Role::linear_attention_out:
+    case Role::mlp_down:
+      return Action::rotate_columns;
+    case Role::convolution:
+    case Role::decay:
+      return Action::keep;
+    case Role::bias: {
+      const std::string weight = std::string(tensor.substr(0, tensor.rfind('.'))) + ".weight";
+      const std::optional<Action> action = rotation_action(weight);
+      if (action == Action::rotate_columns) return Action::rotate_rows;
+      return action == Action::rotate_rows ? std::optional(Action::keep) : std::nullopt;
+    }
+    case Role::norm:
+      // Of the residual stream on its way into a layer's halves or the head; of heads and of a delta net's
+      // output. Of a norm anywhere else nothing is known.
+      if (layer_of(tensor) < 0 || tensor.ends_with(".input_layernorm.weight") ||
+          tensor.ends_with(".post_attention_layernorm.weight"))
+        return Action::neutral_norm;
+      if (tensor.ends_with(".self_attn.q_norm.weight") || tensor.ends_with(".self_attn.k_norm.weight") ||
+          tensor.ends_with(".linear_attn.norm.weight"))
+        return Action::keep;
+      return std::nullopt;
+    default:
+      return std::nullopt;
+  }
 }
 
 RotationPlan plan_rotation(const Checkpoint& source) {

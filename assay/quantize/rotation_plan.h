@@ -2,8 +2,10 @@
 // What a rotation of the residual stream does to each tensor of a model, and the pieces of doing it: norms
 // fused into their readers, and the rotated vectors of a matrix as panels in f64.
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "assay/model/config.h"
@@ -27,6 +29,9 @@ enum class RotationAction {
   rotate_rows,    // embedding, readers, head: every row <- R row; a writer's bias is one row
   rotate_columns  // writers: every column <- R column
 };
+
+/// By the whole name of a tensor; nothing where its use of the residual stream is not known.
+std::optional<RotationAction> rotation_action(std::string_view tensor);
 
 struct RotationStep {
   std::string name;    // of the tensor made

@@ -108,10 +108,11 @@ std::uint64_t head_dim_of(GgufMetadata& metadata, const std::string& prefix, std
 
 }  // namespace
 
-std::string gguf_architecture(GgufMetadata& metadata) {
-  std::string architecture = metadata.require(metadata.text("general.architecture"), "general.architecture");
-  if (architecture != "llama" && architecture != "qwen3")
-    fail("{}: architecture {} is not supported (llama and qwen3 are)", metadata.path(), architecture);
+const GgufArchitecture& gguf_architecture(GgufMetadata& metadata) {
+  const std::string name = metadata.require(metadata.text("general.architecture"), "general.architecture");
+  const GgufArchitecture* architecture = find_gguf_architecture(name);
+  if (architecture == nullptr)
+    fail("{}: architecture {} is not supported ({} are)", metadata.path(), name, gguf_architecture_names());
   const std::string type = metadata.text("general.type").value_or("model");
   if (type != "model") fail("{}: general.type is {}, a model expected", metadata.path(), type);
   const std::uint64_t parts = metadata.integer("split.count").value_or(1);
@@ -119,12 +120,12 @@ std::string gguf_architecture(GgufMetadata& metadata) {
     fail("{}: one of {} parts of a split model; join them first (gguf-split --merge)", metadata.path(),
          parts);
   for (const char* key : {"split.no", "split.tensors.count"}) metadata.ignore(key);
-  return architecture;
+  return *architecture;
 }
 
 Json gguf_config(const GgufFile& file, GgufMetadata& metadata) {
-  const std::string architecture = gguf_architecture(metadata);
-  const std::string prefix = architecture + ".";
+  const GgufArchitecture& architecture = gguf_architecture(metadata);
+  const std::string prefix = std::string(architecture.name) + ".";
   const auto count = [&](const char* name) {
     return metadata.require(metadata.integer(prefix + name), prefix + name);
   };
@@ -141,8 +142,8 @@ Json gguf_config(const GgufFile& file, GgufMetadata& metadata) {
     rope = rope_scaling_from(*factors, theta, head_dim, file.path);
   rope["rope_theta"] = theta;
 
-  return {{"architectures", Json::array({architecture == "llama" ? "LlamaForCausalLM" : "Qwen3ForCausalLM"})},
-          {"model_type", architecture},
+  return {{"architectures", Json::array({architecture.model_class})},
+          {"model_type", architecture.name},
           {"hidden_act", "silu"},
           {"hidden_size", hidden},
           {"intermediate_size", count("feed_forward_length")},

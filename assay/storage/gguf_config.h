@@ -4,12 +4,13 @@
 
 #include "assay/base/json.h"
 #include "assay/storage/gguf_metadata.h"
+#include "assay/storage/gguf_names.h"
 
 namespace assay {
 
-/// "llama" or "qwen3". Any other architecture, an adapter or one part of a split file is an Error that names
-/// it.
-std::string gguf_architecture(GgufMetadata& metadata);
+/// That of the file. One that is not in the table, an adapter or one part of a split file is an Error that
+/// names it.
+const GgufArchitecture& gguf_architecture(GgufMetadata& metadata);
 
 /// config.json of the file: sizes from the metadata, vocabulary, tied head and biases from the tensors. RoPE
 /// scaling other than Llama 3's, partial rotary embeddings and experts are Errors.

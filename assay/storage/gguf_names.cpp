@@ -1,10 +1,17 @@
 #include "assay/storage/gguf_names.h"
 
 #include <charconv>
+#include <iterator>
 #include <utility>
 
 namespace assay {
 namespace {
+
+constexpr GgufArchitecture kArchitectures[] = {
+    {.name = "llama", .model_class = "LlamaForCausalLM", .interleaved_rows = true},
+    {.name = "qwen2", .model_class = "Qwen2ForCausalLM"},
+    {.name = "qwen3", .model_class = "Qwen3ForCausalLM"},
+};
 
 using NamePair = std::pair<std::string_view, std::string_view>;
 
@@ -27,6 +34,20 @@ std::optional<std::string> translate(const NamePair (&names)[N], std::string_vie
 }
 
 }  // namespace
+
+const GgufArchitecture* find_gguf_architecture(std::string_view name) {
+  for (const GgufArchitecture& architecture : kArchitectures)
+    if (architecture.name == name) return &architecture;
+  return nullptr;
+}
+
+std::string gguf_architecture_names() {
+  std::string names;
+  const std::size_t count = std::size(kArchitectures);
+  for (std::size_t i = 0; i < count; ++i)
+    names += (i == 0 ? "" : i + 1 == count ? " and " : ", ") + std::string(kArchitectures[i].name);
+  return names;
+}
 
 std::optional<std::string> huggingface_name(std::string_view gguf_name, std::uint64_t layers) {
   const std::size_t dot = gguf_name.rfind('.');

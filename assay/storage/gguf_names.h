@@ -1,11 +1,21 @@
 #pragma once
-// llama.cpp's tensor names and Hugging Face's, for the architectures llama and qwen3.
+// llama.cpp's names and Hugging Face's: architectures and tensors. A new architecture is one row.
 #include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
 
 namespace assay {
+
+struct GgufArchitecture {
+  std::string_view name;          // general.architecture, and the model_type of config.json
+  std::string_view model_class;   // in "architectures" of config.json
+  bool interleaved_rows = false;  // of q and k: the two halves of each head (RowOrder)
+};
+/// Null: not read.
+const GgufArchitecture* find_gguf_architecture(std::string_view name);
+/// "llama, qwen2 and qwen3", for messages.
+std::string gguf_architecture_names();
 
 /// "blk.3.ffn_up.weight" is "model.layers.3.mlp.up_proj.weight"; nothing for a name that is not known, or
 /// whose layer is not below `layers`.

@@ -18,17 +18,17 @@ bool has_module(std::string_view name, std::string_view module) {
   return name.find(module) != std::string_view::npos;
 }
 
-/// llama.cpp's converter interleaves the two halves of each head's q and k rows, for the architecture llama
-/// alone.
-RowOrder row_order_of(const Tensor& tensor, const Json& config) {
-  if (config.at("model_type") != "llama") return {};
+/// llama.cpp's converter interleaves the two halves of each head's q and k rows in files of some
+/// architectures.
+RowOrder row_order_of(const Tensor& tensor, const Json& config, const GgufArchitecture& architecture) {
+  if (!architecture.interleaved_rows) return {};
   const bool query = has_module(tensor.name, ".self_attn.q_proj."),
              key = has_module(tensor.name, ".self_attn.k_proj.");
   if (!query && !key) return {};
   const std::string origin = tensor.file + ": tensor " + tensor.name;
   if (!tensor.name.ends_with(".weight"))
-    fail("{}: biases of q and k are not supported in files of the architecture llama, which permutes them",
-         origin);
+    fail("{}: biases of q and k are not supported in files of the architecture {}, which permutes them",
+         origin, architecture.name);
   const auto heads = config.at(query ? "num_attention_heads" : "num_key_value_heads").get<std::uint64_t>();
   const std::uint64_t rows = as_matrix(tensor.shape).rows;
   if (heads == 0 || rows % heads != 0 || rows / heads % 2 != 0)
@@ -48,6 +48,8 @@ void check_expected_shapes(const Checkpoint& checkpoint, const OpenOptions& opti
 
 void add_tensors(Checkpoint& checkpoint, const GgufFile& file, const std::shared_ptr<const void>& owner) {
   const auto layers = checkpoint.config.at("num_hidden_layers").get<std::uint64_t>();
+  const GgufArchitecture& architecture =
+      *find_gguf_architecture(checkpoint.config.at("model_type").get_ref<const std::string&>());
   for (const GgufTensor& stored : file.tensors) {
     if (stored.name == kGgufRopeFactors) continue;  // part of the config
     const auto name = huggingface_name(stored.name, layers);
@@ -62,7 +64,7 @@ void add_tensors(Checkpoint& checkpoint, const GgufFile& file, const std::shared
     tensor.planes = {stored.data};
     tensor.file = file.path;
     tensor.owners = {owner};
-    tensor.row_order = row_order_of(tensor, checkpoint.config);
+    tensor.row_order = row_order_of(tensor, checkpoint.config, architecture);
     checkpoint.tensors.push_back(std::move(tensor));
   }
   std::sort(checkpoint.tensors.begin(), checkpoint.tensors.end(),

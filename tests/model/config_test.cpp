@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "assay/base/error.h"
+#include "assay/model/families/families.h"
 #include "tests/support.h"
 
 namespace assay {
@@ -43,7 +44,7 @@ Json without(Json config, const char* key) {
 
 TEST(ModelConfig, ReadsQwen3) {
   const ModelConfig config = parse_config(qwen3());
-  EXPECT_EQ(config.architecture, Architecture::qwen3);
+  EXPECT_EQ(config.family->model_type, "qwen3");
   EXPECT_EQ(config.layers, 4);
   EXPECT_EQ(config.hidden, 256);
   EXPECT_EQ(config.intermediate, 768);
@@ -63,7 +64,7 @@ TEST(ModelConfig, ReadsQwen3) {
 
 TEST(ModelConfig, FillsWhatOldLlamaFilesLeaveOut) {
   const ModelConfig config = parse_config(old_llama());
-  EXPECT_EQ(config.architecture, Architecture::llama);
+  EXPECT_EQ(config.family->model_type, "llama");
   EXPECT_EQ(config.kv_heads, 5);
   EXPECT_EQ(config.head_dim, 64);
   EXPECT_EQ(config.rope_theta, 10000);
@@ -206,7 +207,31 @@ TEST(ModelConfig, ReadsBiases) {
   const ModelConfig config =
       parse_config(config_with(config_with(old_llama(), "attention_bias", true), "mlp_bias", true));
   EXPECT_TRUE(config.attention_bias);
+  EXPECT_TRUE(config.output_bias);
   EXPECT_TRUE(config.mlp_bias);
+}
+
+// As Qwen2.5's folders have it.
+TEST(ModelConfig, ReadsQwen2) {
+  const Json qwen2 = Json::parse(
+      R"({"model_type": "qwen2", "hidden_size": 96, "intermediate_size": 160, "num_hidden_layers": 4,
+          "num_attention_heads": 6, "num_key_value_heads": 2, "vocab_size": 500, "rms_norm_eps": 1e-6,
+          "max_position_embeddings": 256, "rope_theta": 1000000.0, "sliding_window": 32,
+          "use_sliding_window": false, "max_window_layers": 2, "tie_word_embeddings": true})");
+  const ModelConfig config = parse_config(qwen2);
+  EXPECT_EQ(config.head_dim, 16);
+  EXPECT_EQ(config.rotary_dim, 16);
+  EXPECT_TRUE(config.tied_head);
+  EXPECT_FALSE(config.query_key_norm);
+  // Its biases are no matter of the config.
+  for (const bool told : {false, true}) {
+    const ModelConfig biased = parse_config(config_with(qwen2, "attention_bias", told));
+    EXPECT_TRUE(biased.attention_bias);
+    EXPECT_FALSE(biased.output_bias);
+  }
+  EXPECT_ERROR(parse_config(config_with(qwen2, "mlp_bias", true)), "mlp_bias", "'qwen2'");
+  EXPECT_ERROR(parse_config(config_with(qwen2, "use_sliding_window", true)), "sliding_window 32");
+  EXPECT_ERROR(parse_config(without(qwen2, "rope_theta")), "rope_theta");
 }
 
 }  // namespace

@@ -87,6 +87,25 @@ TEST(Rotation, TurnsWhatTouchesTheResidualStreamAndNothingElse) {
   for (const Tensor& tensor : rotated->tensors) EXPECT_EQ(tensor.format->name(), "f32");
 }
 
+// Norms behind a layer's halves, routers and biases of norms have no place in a rotation.
+TEST(Rotation, KnowsEachTensorsUseOfTheResidualStreamOrRefuses) {
+  const std::string layer = "model.layers.3.";
+  const std::pair<std::string, RotationAction> known[] = {
+      {"model.norm.weight", RotationAction::neutral_norm},
+      {layer + "input_layernorm.weight", RotationAction::neutral_norm},
+      {layer + "self_attn.k_norm.weight", RotationAction::keep},
+      {layer + "linear_attn.norm.weight", RotationAction::keep},
+      {layer + "self_attn.v_proj.bias", RotationAction::keep},
+      {layer + "self_attn.o_proj.bias", RotationAction::rotate_rows},
+      {layer + "linear_attn.out_proj.weight", RotationAction::rotate_columns}};
+  for (const auto& [name, action] : known) EXPECT_EQ(rotation_action(name), action) << name;
+  for (const char* name :
+       {"pre_feedforward_layernorm.weight", "post_feedforward_layernorm.weight", "input_layernorm.bias",
+        "mlp.gate.weight", "mlp.experts.0.up_proj.weight", "self_attn.sinks"})
+    EXPECT_EQ(rotation_action(layer + name), std::nullopt) << name;
+  EXPECT_EQ(rotation_action("mtp.fc.weight"), std::nullopt);
+}
+
 TEST(Rotation, UntiesTheHeadWhereverTheConfigStatesIt) {
   Json config = {{"tie_word_embeddings", true}, {"dtype", "bfloat16"}, {"text_config", tied_qwen()}};
   config["text_config"]["hidden_size"] = 64;

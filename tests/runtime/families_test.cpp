@@ -1,14 +1,17 @@
-// One small random checkpoint of each family against transformers' logits, which lie beside it
-// (tests/reference/family_checkpoints.py wrote both). No model of this size is in anybody's way.
+// One small random checkpoint of each family against transformers' logits and greedy continuations, which lie
+// beside it (tests/reference/family_checkpoints.py wrote all). No model of this size is in anybody's way.
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <cmath>
 
+#include "assay/base/error.h"
 #include "assay/base/file.h"
 #include "assay/model/completeness.h"
+#include "assay/model/families/families.h"
 #include "assay/model/roles.h"
 #include "assay/runtime/session.h"
+#include "tests/storage/gguf_builder.h"
 #include "tests/support.h"
 
 namespace assay::test {
@@ -16,9 +19,13 @@ namespace {
 
 constexpr double kTolerance = 5e-5;  // of logits of a deviation near 1; transformers computes in float32 too
 
+constexpr const char* kFolders[] = {"llama",     "qwen2",      "qwen2_untied", "qwen3",
+                                    "qwen3_moe", "qwen3_next", "qwen3_5",      "qwen3_5_moe"};
+
 struct Case {
   std::vector<TokenId> prompt;
-  std::vector<float> logits;  // of every position
+  std::vector<float> logits;    // of every position
+  std::vector<TokenId> greedy;  // what follows; no choice is near a tie
 };
 
 class Families : public testing::TestWithParam<const char*> {
@@ -29,7 +36,8 @@ class Families : public testing::TestWithParam<const char*> {
     std::vector<Case> list;
     const Json reference = read_json_file(path_ + "/reference.json");
     for (const Json& entry : reference.at("cases")) {
-      Case made{entry.at("prompt").get<std::vector<TokenId>>(), {}};
+      Case made{
+          entry.at("prompt").get<std::vector<TokenId>>(), {}, entry.at("greedy").get<std::vector<TokenId>>()};
       for (const Json& row : entry.at("logits"))
         for (const Json& value : row) made.logits.push_back(value.get<float>());
       list.push_back(std::move(made));
@@ -88,6 +96,19 @@ TEST_P(Families, SeveralSequencesAtOnce) {
   EXPECT_LT(largest_difference(logits, expected), kTolerance);
 }
 
+TEST_P(Families, GreedyContinuationsAreThoseOfTransformers) {
+  const ModelPtr model = Model::load(open_model(path_));
+  for (const Case& reference : cases()) {
+    GenerateOptions options;
+    options.max_tokens = static_cast<int>(reference.greedy.size());
+    options.stop_at_end_token = false;
+    std::vector<TokenId> made;
+    for (const GeneratedToken& token : generate(*model, reference.prompt, options)) made.push_back(token.id);
+    EXPECT_EQ(made, reference.greedy);
+    EXPECT_FALSE(made.empty());
+  }
+}
+
 TEST_P(Families, EveryTensorIsExpectedAndEveryExpectedTensorIsThere) {
   const CheckpointPtr checkpoint = open_model(path_);
   const Completeness state = check_completeness(*checkpoint);
@@ -103,10 +124,78 @@ TEST_P(Families, EveryTensorIsExpectedAndEveryExpectedTensorIsThere) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(All, Families,
-                         testing::Values("llama", "qwen3", "qwen3_moe", "qwen3_next", "qwen3_5",
-                                         "qwen3_5_moe"),
+INSTANTIATE_TEST_SUITE_P(All, Families, testing::ValuesIn(kFolders),
                          [](const auto& family) { return std::string(family.param); });
+
+/// The checkpoint as llama.cpp's converter would write it, in f32: `architecture` has no rows moved.
+std::string as_gguf(const Checkpoint& source, const std::string& architecture) {
+  const Json& config = source.config;
+  GgufBuilder file = tiny_gguf();
+  std::erase_if(file.keys, [](const auto& key) { return key.first.starts_with("llama."); });
+  file.tensors.clear();
+  const auto size = [&](const char* key) { return u32_value(config.at(key).get<std::uint32_t>()); };
+  const std::string prefix = architecture + ".";
+  file.set("general.architecture", string_value(architecture))
+      .set(prefix + "block_count", size("num_hidden_layers"))
+      .set(prefix + "context_length", size("max_position_embeddings"))
+      .set(prefix + "embedding_length", size("hidden_size"))
+      .set(prefix + "feed_forward_length", size("intermediate_size"))
+      .set(prefix + "attention.head_count", size("num_attention_heads"))
+      .set(prefix + "attention.head_count_kv", size("num_key_value_heads"))
+      .set(prefix + "attention.key_length", size("head_dim"))
+      .set(prefix + "attention.layer_norm_rms_epsilon", f32_value(config.at("rms_norm_eps").get<float>()))
+      .set(prefix + "rope.freq_base", f32_value(config.at("rope_parameters").at("rope_theta").get<float>()))
+      .set("tokenizer.ggml.pre", string_value("qwen2"));
+  std::vector<std::string> tokens = {"<|end|>", "<|user|>", "a", "b", "ab"};
+  while (tokens.size() < config.at("vocab_size")) tokens.push_back("a" + std::to_string(tokens.size()));
+  std::vector<std::int32_t> types(tokens.size(), 1);
+  types[0] = types[1] = 3;
+  file.set("tokenizer.ggml.tokens", strings_value(tokens))
+      .set("tokenizer.ggml.token_type", numbers_value(GgufType::i32, types))
+      .set("tokenizer.ggml.merges", strings_value({"a b"}));
+  const std::pair<std::string, std::string> renamed[] = {
+      {"model.layers.", "blk."},           {"model.embed_tokens", "token_embd"},
+      {"model.norm", "output_norm"},       {"lm_head", "output"},
+      {"self_attn.o_proj", "attn_output"}, {"self_attn.q_proj", "attn_q"},
+      {"self_attn.k_proj", "attn_k"},      {"self_attn.v_proj", "attn_v"},
+      {"mlp.gate_proj", "ffn_gate"},       {"mlp.up_proj", "ffn_up"},
+      {"mlp.down_proj", "ffn_down"},       {"post_attention_layernorm", "ffn_norm"},
+      {"input_layernorm", "attn_norm"}};
+  for (const Tensor& tensor : source.tensors) {
+    std::string name = tensor.name;
+    for (const auto& [from, to] : renamed)
+      if (const auto at = name.find(from); at != std::string::npos) name.replace(at, from.size(), to);
+    BuiltTensor built{name, {tensor.shape.rbegin(), tensor.shape.rend()}, 0, {}, {}};
+    for (const float value : decode_all(tensor)) built.data += raw(value);
+    file.add(std::move(built));
+  }
+  return file.build();
+}
+
+TEST(FamiliesInGguf, Qwen2IsTheSameModelToTheBit) {
+  const CheckpointPtr source = open_model(project("tests/data/families/qwen2_untied"));
+  const TemporaryFolder folder;
+  const std::string path = folder.file("qwen2.gguf");
+  write_bytes(path, as_gguf(*source, "qwen2"));
+  const CheckpointPtr gguf = open_model(path);
+  EXPECT_EQ(gguf->container, Container::gguf);
+  const std::vector<TokenId> prompt = {50, 1, 2, 2, 9, 33, 47, 12, 0, 26, 40, 5, 31};
+  EXPECT_EQ(compute_logits(*Model::load(gguf), prompt, 0), compute_logits(*Model::load(source), prompt, 0));
+  Checkpoint less = *source;
+  std::erase_if(less.tensors, [](const Tensor& tensor) { return tensor.name.ends_with("v_proj.bias"); });
+  write_bytes(path, as_gguf(less, "qwen2"));
+  EXPECT_ERROR(open_model(path), "v_proj.bias", "missing");
+}
+
+TEST(FamilyTable, EveryRowHasACheckpointHere) {
+  for (const Family* family : all_families()) {
+    const auto is_of_family = [&](const char* folder) {
+      const std::string config = project("tests/data/families/") + folder + "/config.json";
+      return family_of(read_json_file(config), config) == family;
+    };
+    EXPECT_TRUE(std::ranges::any_of(kFolders, is_of_family)) << family->model_type;
+  }
+}
 
 }  // namespace
 }  // namespace assay::test

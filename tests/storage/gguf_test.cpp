@@ -88,6 +88,23 @@ TEST(Gguf, ReadsQwen3) {
   for (const Tensor& tensor : model->tensors) EXPECT_EQ(tensor.row_order.heads, 0u) << tensor.name;
 }
 
+TEST(Gguf, ReadsQwen2WithItsBiasesInOrder) {
+  GgufBuilder file = tiny_gguf();
+  for (auto& [key, value] : file.keys)
+    if (key.starts_with("llama.")) key = "qwen2" + key.substr(5);
+  file.set("general.architecture", string_value("qwen2")).set("tokenizer.ggml.pre", string_value("qwen2"));
+  file.add({"blk.0.attn_q.bias", {32}, 0, f32_ramp(32), {}})
+      .add({"blk.0.attn_k.bias", {16}, 0, f32_ramp(16), {}})
+      .add({"blk.0.attn_v.bias", {16}, 0, f32_ramp(16), {}});
+  const CheckpointPtr model = read(file);
+  EXPECT_EQ(model->config.at("model_type"), "qwen2");
+  EXPECT_EQ(model->config.at("architectures"), Json::array({"Qwen2ForCausalLM"}));
+  EXPECT_EQ(model->at("model.layers.0.self_attn.k_proj.bias").shape, (Shape{16}));
+  for (const Tensor& tensor : model->tensors) EXPECT_EQ(tensor.row_order.heads, 0u) << tensor.name;
+  EXPECT_ERROR(read(tiny_gguf().set("general.architecture", string_value("gpt2"))),
+               "architecture gpt2 is not supported (llama, qwen2 and qwen3 are)");
+}
+
 // The converter of Llama files moves row [h, p, j] of q and k, p one of two halves, to [h, j, p].
 TEST(Gguf, LlamaRowsOfQAndKComeBackInOrder) {
   const std::uint64_t head_dim = 16, columns = 32;
