@@ -44,11 +44,11 @@ class EveryFamily : public testing::TestWithParam<const Family*> {
 
 std::vector<double> family_logits(const CheckpointPtr& checkpoint) {
   const auto model = Model::load(checkpoint);
-  PlainState state(model->config());
+  PlainState state(*model);
   const Chunk chunk{&state, kTokens};
   std::vector<float> hidden, logits;
-  model->forward({&chunk, 1}, hidden);
-  model->logits(hidden, logits);
+  forward(*model, {&chunk, 1}, hidden);
+  assay::logits(*model, hidden, logits);
   return {logits.begin(), logits.end()};
 }
 
