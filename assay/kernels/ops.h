@@ -50,7 +50,7 @@ struct DeltaShape {
 /// One expert that a token visits, and how much it counts.
 struct Visit {
   std::uint32_t expert;
-  float weight;
+  double weight;  // of the backend's precision
 };
 
 struct RouteOptions {
@@ -68,7 +68,7 @@ struct Routing {
 /// Some rows of a batch, and where each one's result lies among those of all visits.
 struct GatheredRow {
   std::uint32_t token, slot;
-  float weight;
+  double weight;
 };
 
 class Ops {

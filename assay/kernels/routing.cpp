@@ -6,9 +6,10 @@
 #include <vector>
 
 namespace assay {
+namespace {
 
-void choose_experts(std::span<const float> probabilities, const RouteOptions& options,
-                    std::span<Visit> visits) {
+template <class T>
+void choose(std::span<const T> probabilities, const RouteOptions& options, std::span<Visit> visits) {
   assert(visits.size() == options.active);
   thread_local std::vector<std::uint32_t> order;  // kept between calls
   order.resize(probabilities.size());
@@ -18,18 +19,29 @@ void choose_experts(std::span<const float> probabilities, const RouteOptions& op
     return probabilities[a] != probabilities[b] ? probabilities[a] > probabilities[b] : a < b;
   });
   const auto total = [&](std::size_t count) {
-    float sum = 0;
+    T sum = 0;
     for (std::size_t i = 0; i < count; ++i) sum += probabilities[order[i]];
     return sum;
   };
-  for (std::size_t i = 0; i < options.active; ++i) visits[i] = {order[i], probabilities[order[i]]};
-  if (options.normalise) {
-    const float sum = total(options.active);
-    for (Visit& visit : visits) visit.weight /= sum;
-  } else if (options.active != options.trained_active) {
-    const float share = total(options.trained_active) / total(options.active);
-    for (Visit& visit : visits) visit.weight *= share;
-  }
+  T divisor = 1, factor = 1;
+  if (options.normalise)
+    divisor = total(options.active);
+  else if (options.active != options.trained_active)
+    factor = total(options.trained_active) / total(options.active);
+  for (std::size_t i = 0; i < options.active; ++i)
+    visits[i] = {order[i], static_cast<double>(probabilities[order[i]] / divisor * factor)};
+}
+
+}  // namespace
+
+void choose_experts(std::span<const float> probabilities, const RouteOptions& options,
+                    std::span<Visit> visits) {
+  choose(probabilities, options, visits);
+}
+
+void choose_experts(std::span<const double> probabilities, const RouteOptions& options,
+                    std::span<Visit> visits) {
+  choose(probabilities, options, visits);
 }
 
 }  // namespace assay

@@ -12,6 +12,7 @@
 #include "assay/base/error.h"
 #include "assay/base/file.h"
 #include "assay/base/interruption.h"
+#include "assay/base/mapping_guard.h"
 #include "tests/support.h"
 
 namespace assay {
@@ -201,6 +202,7 @@ TEST(InterruptionDeathTest, AFileThatShrinksLeavesNothingEither) {
   test::write_bytes(source.file("weights"), std::string(1 << 20, 'x'));
   const auto shrink = [&] {
     make_and(folder, [&] {
+      end_with_message_on_lost_pages();
       const auto mapped = MappedFile::open(source.file("weights"));
       fs::resize_file(source.file("weights"), 10);
       volatile std::byte last = mapped->bytes().back();

@@ -9,6 +9,7 @@
 
 #include "assay/base/error.h"
 #include "assay/base/file.h"
+#include "assay/base/mapping_guard.h"
 #include "tests/support.h"
 
 namespace assay::test {
@@ -124,6 +125,7 @@ TEST(MappedFileDeathTest, AFileThatShrinksEndsTheProcessWithItsName) {
   EXPECT_EQ(mapped_file_of(std::as_bytes(std::span(path))), nullptr);
   EXPECT_EXIT(
       {
+        end_with_message_on_lost_pages();
         std::filesystem::resize_file(path, 10);
         volatile std::byte last = file->bytes().back();
         (void)last;

@@ -225,11 +225,10 @@ TEST(Ops, RoutesGathersAndScatters) {
       std::vector<float> all = routing.probabilities;
       for (const Visit& visit : routing.visits) {
         all.push_back(static_cast<float>(visit.expert));
-        all.push_back(visit.weight);
+        all.push_back(static_cast<float>(visit.weight));
       }
       std::vector<GatheredRow> rows;
-      for (std::uint32_t i = 0; i < 20; ++i)
-        rows.push_back({(i * 7) % 37, 19 - i, 0.25f * static_cast<float>(i)});
+      for (std::uint32_t i = 0; i < 20; ++i) rows.push_back({(i * 7) % 37, 19 - i, 0.25 * i});
       const Rows gathered = side.empty(20, 6), sum = side.rows(std::vector<float>(kTokens * 6, 1.0f), 6);
       side.ops.gather(side.rows(x, 6), rows, gathered);
       side.ops.scatter_add(gathered, rows, sum);

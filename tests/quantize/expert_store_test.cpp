@@ -335,7 +335,7 @@ TEST(ActiveExperts, AreRenormalised) {
     return routing.visits;
   };
   const auto total = [](const std::vector<Visit>& visits) {
-    float sum = 0;
+    double sum = 0;
     for (const Visit& visit : visits) sum += visit.weight;
     return sum;
   };
@@ -343,8 +343,8 @@ TEST(ActiveExperts, AreRenormalised) {
   EXPECT_NEAR(total(choose(1, 2, true)), 1, 1e-6);
   EXPECT_NEAR(total(choose(3, 2, true)), 1, 1e-6);
   // Not normalised: what two of them would have weighed, whoever carries it.
-  const float two = total(choose(2, 2, false));
-  EXPECT_LT(two, 0.95f);
+  const double two = total(choose(2, 2, false));
+  EXPECT_LT(two, 0.95);
   EXPECT_NEAR(total(choose(1, 2, false)), two, 1e-6);
   EXPECT_NEAR(total(choose(3, 2, false)), two, 1e-6);
   EXPECT_EQ(choose(1, 2, false)[0].expert, 1u);

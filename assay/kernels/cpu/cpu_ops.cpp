@@ -169,7 +169,8 @@ class CpuOps final : public Ops {
     for (std::size_t token = 0; token < logits.count(); ++token) {
       const std::span<float> row = host_values<float>(logits.range(token, 1));
       scaled_softmax(row, 1.0f);
-      choose_experts(row, options, std::span(routing.visits).subspan(token * options.active, options.active));
+      choose_experts(std::span<const float>(row), options,
+                     std::span(routing.visits).subspan(token * options.active, options.active));
     }
     const std::span<const float> all = host_values<float>(logits);
     routing.probabilities.assign(all.begin(), all.end());
@@ -184,7 +185,8 @@ class CpuOps final : public Ops {
     for (const GatheredRow& row : rows) {
       const float* from = host_values<float>(x).data() + row.slot * width;
       float* to = host_values<float>(out).data() + row.token * width;
-      for (std::size_t j = 0; j < width; ++j) to[j] += row.weight * from[j];
+      const auto weight = static_cast<float>(row.weight);
+      for (std::size_t j = 0; j < width; ++j) to[j] += weight * from[j];
     }
   }
 };

@@ -261,10 +261,9 @@ class ReferenceOps final : public Ops {
       for (double& value : row) value = std::exp(value - highest);
       const double total = std::accumulate(row.begin(), row.end(), 0.0);
       for (double& value : row) value /= total;
-      const std::vector<float> probabilities(row.begin(), row.end());
-      choose_experts(probabilities, options,
+      choose_experts(std::span<const double>(row), options,
                      std::span(routing.visits).subspan(t * options.active, options.active));
-      routing.probabilities.insert(routing.probabilities.end(), probabilities.begin(), probabilities.end());
+      for (const double value : row) routing.probabilities.push_back(static_cast<float>(value));
     }
   }
   void gather(const Rows& x, std::span<const GatheredRow> rows, const Rows& out) const override {
@@ -274,7 +273,7 @@ class ReferenceOps final : public Ops {
   void scatter_add(const Rows& x, std::span<const GatheredRow> rows, const Rows& out) const override {
     for (const GatheredRow& row : rows)
       for (std::size_t j = 0; j < x.width(); ++j)
-        row_of(out, row.token)[j] += static_cast<double>(row.weight) * row_of(x, row.slot)[j];
+        row_of(out, row.token)[j] += row.weight * row_of(x, row.slot)[j];
   }
 };
 
