@@ -10,6 +10,7 @@
 #include "assay/model/config.h"
 #include "assay/model/config_spellings.h"
 #include "assay/model/roles.h"
+#include "assay/storage/containers.h"
 
 namespace assay {
 namespace {
@@ -221,7 +222,7 @@ bool follows_already(const Checkpoint& source) {
 }  // namespace
 
 MlxConventions with_mlx_conventions(const CheckpointPtr& source, bool exact) {
-  if (source->container == Container::mlx || follows_already(*source)) return {source, {}};
+  if (source->container->mlx_conventions || follows_already(*source)) return {source, {}};
   return Conventions(source, exact).run();
 }
 

@@ -1,8 +1,38 @@
 #include "assay/storage/huggingface.h"
 
 #include "assay/base/error.h"
+#include "assay/storage/safetensors_writer.h"
+#include "assay/storage/tensor_planes.h"
 
 namespace assay {
+namespace {
+
+bool is_huggingface(ModelPath& path) {
+  return path.has_safetensors();
+}
+
+CheckpointPtr open_plain(ModelPath& path, const OpenOptions& /*options*/) {
+  return open_huggingface(path.path(), path.weights(), path.sidecars(), path.config());
+}
+
+std::optional<std::string> huggingface_misfit(const PlannedTensor& tensor) {
+  if (is_plain_float(*tensor.format)) return std::nullopt;
+  return fmt::format("a plain Hugging Face directory holds f32, f16 and bf16, not {}", tensor.format->name());
+}
+
+std::unique_ptr<CheckpointWriter> make_huggingface_writer(const std::filesystem::path& directory,
+                                                          WriterInput input) {
+  return std::make_unique<SafetensorsWriter>(directory, std::move(input), SafetensorsStyle{});
+}
+
+}  // namespace
+
+constinit const ContainerRow kHuggingFaceContainer = {.name = "huggingface",
+                                                      .detect = is_huggingface,
+                                                      .open = open_plain,
+                                                      .misfit = huggingface_misfit,
+                                                      .write = make_huggingface_writer,
+                                                      .has_manifest = true};
 
 CheckpointPtr open_huggingface(const std::string& directory, SafetensorsDirectory weights, Sidecars sidecars,
                                Json config) {

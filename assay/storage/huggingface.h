@@ -3,10 +3,12 @@
 // floats.
 #include <string>
 
-#include "assay/storage/checkpoint.h"
+#include "assay/storage/containers.h"
 #include "assay/storage/safetensors.h"
 
 namespace assay {
+
+extern const ContainerRow kHuggingFaceContainer;
 
 /// The checkpoint of a directory whose arrays are plain: each is a tensor of its own. Refuses a directory
 /// quantised by some other scheme ("quantization_config" with "quant_method").
