@@ -20,6 +20,8 @@ std::string group_text(const Layout& layout) {
       return "row";
     case Share::run_in_row:
       return fmt::format("{} row", layout.run);
+    case Share::block:
+      return fmt::format("{}x{} block", layout.block.rows, layout.block.columns);
     case Share::run_flat:
       return fmt::format("{} flat", layout.run);
   }

@@ -39,7 +39,7 @@ std::optional<ExpertName> parse_expert(const std::string& name) {
 Tensor slice_rows(const Tensor& tensor, std::uint64_t first, std::uint64_t rows) {
   const MatrixShape shape = as_matrix(tensor.shape);
   const Layout layout = tensor.format->layout(shape.columns);
-  if (tensor.row_order.heads != 0 || first * shape.columns % layout.run != 0 ||
+  if (!is_plainly_stored(tensor) || first * shape.columns % layout.run != 0 ||
       rows * shape.columns % layout.run != 0)
     fail("{}: tensor {}: rows {} to {} are no whole blocks of {}", tensor.file, tensor.name, first,
          first + rows, tensor.format->name());

@@ -137,6 +137,13 @@ Plan make_plan(CheckpointPtr source, const Recipe& recipe, const PlanOptions& op
       planned.method = "copy";
     else if (planned.method == "copy")
       planned.method = "rtn";  // a float kept under the container's own float format
+    if (planned.method == "copy" && tensor.stored.columns)
+      fail(
+          "{}: tensor {}: its groups are of columns that do not lie together (g_idx), so it cannot be kept "
+          "as "
+          "{}; "
+          "give it a format",
+          checkpoint.path, tensor.name, tensor.format->name());
     decide_method(planned, options);
     if (const auto problem = container_misfit(options.container, {tensor.name, tensor.shape, planned.format}))
       fail("{}: tensor {}: format {} cannot be stored in a {} directory: {}", checkpoint.path, tensor.name,

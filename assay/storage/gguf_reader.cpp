@@ -23,7 +23,7 @@ bool has_module(std::string_view name, std::string_view module) {
 
 /// llama.cpp's converter interleaves the two halves of each head's q and k rows, for the architecture llama
 /// alone.
-RowOrder row_order_of(const Tensor& tensor, const Json& config) {
+StoredLayout layout_of(const Tensor& tensor, const Json& config) {
   if (config.at("model_type") != "llama") return {};
   const bool query = has_module(tensor.name, ".self_attn.q_proj."),
              key = has_module(tensor.name, ".self_attn.k_proj.");
@@ -36,7 +36,7 @@ RowOrder row_order_of(const Tensor& tensor, const Json& config) {
   const std::uint64_t rows = as_matrix(tensor.shape).rows;
   if (heads == 0 || rows % heads != 0 || rows / heads % 2 != 0)
     fail("{}: {} rows are not {} heads of an even dimension", origin, rows, heads);
-  return {heads};
+  return {.heads = heads, .planes = {}, .columns = nullptr};
 }
 
 void check_expected_shapes(const Checkpoint& checkpoint, const OpenOptions& options) {
@@ -65,7 +65,7 @@ void add_tensors(Checkpoint& checkpoint, const GgufFile& file, const std::shared
     tensor.planes = {stored.data};
     tensor.file = file.path;
     tensor.owners = {owner};
-    tensor.row_order = row_order_of(tensor, checkpoint.config);
+    tensor.stored = layout_of(tensor, checkpoint.config);
     checkpoint.tensors.push_back(std::move(tensor));
   }
   std::sort(checkpoint.tensors.begin(), checkpoint.tensors.end(),

@@ -79,6 +79,30 @@ class UnitDecoder {
   std::vector<float> partial_;
 };
 
+/// Rows from `first` on of a tensor whose planes lie in another order than its units: gathered a few at a
+/// time.
+void decode_gathered_rows(const Tensor& tensor, const MatrixShape& matrix, std::uint64_t first,
+                          std::span<float> out) {
+  const Layout layout = tensor.format->layout(matrix.columns);
+  const std::uint64_t rows = out.size() / matrix.columns;
+  const std::uint64_t step = std::max<std::uint64_t>(1, kWeightsPerStep / matrix.columns);
+  std::vector<std::vector<std::byte>> scratch(layout.planes.size());
+  std::vector<Params> params;
+  std::vector<Code> codes;
+  for (std::uint64_t done = 0; done < rows; done += step) {
+    const RowRange range{matrix.rows, matrix.columns, first + done, std::min(step, rows - done)};
+    const std::uint64_t units = range.count * range.units_in_row(layout);
+    params.resize(layout.has_params ? units : 0);
+    codes.resize(units * layout.run);
+    unpack_units(tensor, layout, range.first * range.units_in_row(layout),
+                 gather_planes(tensor.stored, layout, range, tensor.planes, scratch), params, codes);
+    order_codes(tensor.stored, codes);
+    const auto target = out.subspan(done * matrix.columns, range.count * matrix.columns);
+    tensor.format->decode(params, codes, target);
+    order_weights(tensor.stored, target);
+  }
+}
+
 }  // namespace
 
 MatrixShape as_matrix(const Shape& shape) {
@@ -90,14 +114,6 @@ MatrixShape as_matrix(const Shape& shape) {
 
 std::string shape_text(const Shape& shape) {
   return fmt::format("[{}]", fmt::join(shape, ", "));
-}
-
-std::uint64_t RowOrder::stored_row(std::uint64_t logical_row, std::uint64_t rows) const {
-  if (heads == 0) return logical_row;
-  const std::uint64_t half = rows / heads / 2;
-  assert(half > 0 && rows % (2 * heads) == 0);
-  const std::uint64_t in_head = logical_row % (2 * half);
-  return logical_row - in_head + in_head % half * 2 + in_head / half;
 }
 
 std::uint64_t Tensor::elements() const {
@@ -130,7 +146,7 @@ Tensor row_slice(const Tensor& tensor, std::uint64_t first, std::uint64_t rows, 
   const Layout layout = tensor.format->layout(matrix.columns);
   const std::uint64_t begin = first * matrix.columns, end = begin + rows * matrix.columns;
   if (begin % layout.run != 0 || (end % layout.run != 0 && end != tensor.elements()) ||
-      tensor.row_order.heads != 0)
+      !is_plainly_stored(tensor))
     fail("{}: tensor {}: rows {} to {} share blocks of {} with others", tensor.file, tensor.name, first,
          first + rows, layout.run);
   Tensor slice;
@@ -184,14 +200,14 @@ void decode_rows(const Tensor& tensor, std::uint64_t first, std::uint64_t rows, 
     start = end;
   }
   if (!tensor.parts.empty()) return;
-  UnitDecoder decoder(tensor, matrix);
-  if (tensor.row_order.heads == 0) {
-    decoder.decode(first * matrix.columns, out);
-    return;
-  }
-  for (std::uint64_t i = 0; i < rows; ++i)
-    decoder.decode(tensor.row_order.stored_row(first + i, matrix.rows) * matrix.columns,
-                   out.subspan(i * matrix.columns, matrix.columns));
+  if (is_plainly_stored(tensor))
+    UnitDecoder(tensor, matrix).decode(first * matrix.columns, out);
+  else
+    decode_gathered_rows(tensor, matrix, first, out);
+}
+
+bool is_plainly_stored(const Tensor& tensor) {
+  return is_plain(tensor.stored, tensor.format->layout(as_matrix(tensor.shape).columns));
 }
 
 std::vector<float> decode_all(const Tensor& tensor) {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "assay/formats/format.h"
+#include "assay/formats/plane_layout.h"
 
 namespace assay {
 
@@ -20,20 +21,13 @@ struct MatrixShape {
 MatrixShape as_matrix(const Shape& shape);
 std::string shape_text(const Shape& shape);  // "[512, 1536]"
 
-/// How stored rows map to logical rows. GGUF keeps q and k rows of Llama models in interleaved RoPE order.
-struct RowOrder {
-  std::uint64_t heads = 0;  // 0: rows are stored in logical order
-  /// Stored row of a logical row: within each head, half-split row [h, p, j] is stored at [h, j, p].
-  std::uint64_t stored_row(std::uint64_t logical_row, std::uint64_t rows) const;
-};
-
 struct Tensor {
   std::string name;           // Hugging Face name: "model.layers.0.mlp.gate_proj.weight"
   Shape shape;                // logical
   FormatPtr format;           // null for a stored dtype that is no weight format (I64 buffers, ...)
   DType dtype = DType::F32;   // of the first plane as stored
   std::vector<Bytes> planes;  // any alignment; views into `file`
-  RowOrder row_order;
+  StoredLayout stored;        // how the planes lie there
   /// In place of planes: tensors of the same format whose rows follow one another (experts stacked on
   /// reading), each of whole units in logical order.
   std::vector<Tensor> parts;
@@ -58,6 +52,10 @@ Tensor row_slice(const Tensor& tensor, std::uint64_t first, std::uint64_t rows, 
 /// checked. A bad one is an Error with path, tensor and unit.
 void unpack_units(const Tensor& tensor, const Layout& layout, std::uint64_t first,
                   std::span<const Bytes> planes, std::span<Params> params, std::span<Code> codes);
+
+/// Is the tensor stored exactly as the records of its format's planes, so that its bytes may be cut and
+/// copied?
+bool is_plainly_stored(const Tensor& tensor);
 
 /// Decodes `rows` logical rows from `first` on into out (rows * K floats). Every unit's parameters and codes
 /// are checked; a bad one is an Error with path, tensor, unit index, found and expected.

@@ -57,28 +57,23 @@ std::vector<Bytes> read_units(const Tensor& tensor, const RowBlock& block, UnitB
   const MatrixShape shape = as_matrix(tensor.shape);
   const Layout layout = tensor.format->layout(shape.columns);
   std::vector<Bytes> views;
-  for (std::size_t p = 0; p < layout.planes.size(); ++p) {
-    const std::size_t bytes = layout.planes[p].bytes_per_unit;
-    if (!tensor.parts.empty()) {
+  if (tensor.parts.empty() && !is_plainly_stored(tensor)) {
+    const RowRange range{shape.rows, shape.columns, block.first_row, block.rows};
+    views = gather_planes(tensor.stored, layout, range, tensor.planes, buffer.planes);
+  } else {
+    for (std::size_t p = 0; p < layout.planes.size(); ++p) {
+      const std::size_t bytes = layout.planes[p].bytes_per_unit;
+      if (tensor.parts.empty()) {
+        views.push_back(tensor.planes[p].subspan(block.first_unit * bytes, block.units * bytes));
+        continue;
+      }
       const MutableBytes room = MutableBytes(buffer.planes[p]).first(block.units * bytes);
       gather_plane(tensor, p, block.first_unit * bytes, room);
       views.emplace_back(room);
-      continue;
     }
-    if (tensor.row_order.heads == 0) {
-      views.push_back(tensor.planes[p].subspan(block.first_unit * bytes, block.units * bytes));
-      continue;
-    }
-    // Reordered rows occur only in row formats, so a row is a whole number of units.
-    const std::size_t row_bytes = shape.columns / layout.run * bytes;
-    for (std::uint64_t i = 0; i < block.rows; ++i) {
-      const std::uint64_t stored = tensor.row_order.stored_row(block.first_row + i, shape.rows);
-      std::memcpy(buffer.planes[p].data() + i * row_bytes, tensor.planes[p].data() + stored * row_bytes,
-                  row_bytes);
-    }
-    views.emplace_back(buffer.planes[p]);
   }
   unpack_units(tensor, layout, block.first_unit, views, buffer.params, buffer.codes);
+  order_codes(tensor.stored, buffer.codes);
   return views;
 }
 
