@@ -4,6 +4,7 @@
 
 #include "assay/base/error.h"
 #include "assay/formats/block_affine.h"
+#include "assay/formats/compressed_tensors.h"
 #include "assay/formats/floats.h"
 #include "assay/formats/gf16.h"
 #include "assay/formats/gguf_blocks.h"
@@ -31,6 +32,7 @@ std::vector<FormatPtr> build_table() {
   table.push_back(int8_golf_format());
   for (FormatPtr& format : block_affine_formats()) table.push_back(std::move(format));
   for (FormatPtr& format : gptq_formats()) table.push_back(std::move(format));
+  for (FormatPtr& format : compressed_tensors_formats()) table.push_back(std::move(format));
   return table;
 }
 

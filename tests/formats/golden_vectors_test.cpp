@@ -250,5 +250,12 @@ TEST(GoldenVectors, GptqGroupsDecode) {
                  {-1.0f, -0.75f, -0.5f, -0.25f, 0.0f});
 }
 
+TEST(GoldenVectors, CompressedTensorsGroupsDecode) {
+  const char* codes = "1032547698badcfe1032547698badcfe";
+  expect_decoded("ct4-g32-bf16", {codes, "803e"}, {-2.0f, -1.75f, -1.5f});
+  expect_decoded("ct4-zp-g32-bf16", {codes, "803e", "01"}, {-0.25f, 0.0f, 0.25f});
+  expect_decoded("ct2-row-f32", {"e4e4e4e4e4e4e4e4", "0000003f"}, {-1.0f, -0.5f, 0.0f, 0.5f, -1.0f});
+}
+
 }  // namespace
 }  // namespace assay::test
