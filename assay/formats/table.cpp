@@ -6,6 +6,7 @@
 #include "assay/formats/block_affine.h"
 #include "assay/formats/compressed_tensors.h"
 #include "assay/formats/floats.h"
+#include "assay/formats/fp8_block.h"
 #include "assay/formats/gf16.h"
 #include "assay/formats/gguf_blocks.h"
 #include "assay/formats/gguf_superblocks.h"
@@ -33,6 +34,7 @@ std::vector<FormatPtr> build_table() {
   for (FormatPtr& format : block_affine_formats()) table.push_back(std::move(format));
   for (FormatPtr& format : gptq_formats()) table.push_back(std::move(format));
   for (FormatPtr& format : compressed_tensors_formats()) table.push_back(std::move(format));
+  for (FormatPtr& format : fp8_block_formats()) table.push_back(std::move(format));
   return table;
 }
 

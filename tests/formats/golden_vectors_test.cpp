@@ -257,5 +257,14 @@ TEST(GoldenVectors, CompressedTensorsGroupsDecode) {
   expect_decoded("ct2-row-f32", {"e4e4e4e4e4e4e4e4", "0000003f"}, {-1.0f, -0.5f, 0.0f, 0.5f, -1.0f});
 }
 
+TEST(GoldenVectors, Fp8BlocksDecode) {
+  const char* codes = "f9f1007179fbf5e76b777cf8ef5e737afaf3e06e78fcf7ec66757bf9f2c87179";
+  expect_decoded("fp8-b128-f32", {codes, "0000003f"}, {-144, -72, 0, 72, 144, -176});
+  expect_decoded("fp8-b128-bf16", {codes, "003f"}, {-144, -72, 0, 72, 144, -176});
+  std::string why;
+  EXPECT_FALSE(find_format("fp8-b128-f32")->valid({1.0f, 0.0f}, std::vector<Code>{0x7F}, &why));
+  EXPECT_FALSE(find_format("fp8-b128-f32")->valid({INFINITY, 0.0f}, std::vector<Code>{0}, &why));
+}
+
 }  // namespace
 }  // namespace assay::test
