@@ -93,7 +93,7 @@ int bits_of(const Json& config, const SchemeArrays& arrays, std::uint64_t words)
 
 std::size_t group_of(const Json& config, std::uint64_t columns, std::uint64_t groups) {
   if (columns % groups != 0) fail("{} groups do not divide {} columns", groups, columns);
-  const auto configured = json_get_or<int>(config, "group_size", 128, "quantization_config");
+  const auto configured = json_get<int>(config, "group_size", "quantization_config");
   const std::uint64_t group = columns / groups;
   const bool agrees = configured == -1 ? groups == 1 : group == static_cast<std::uint64_t>(configured);
   if (!agrees && exceptions_of(config) == nullptr)

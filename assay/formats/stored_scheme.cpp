@@ -46,7 +46,7 @@ std::vector<const StoredScheme*> all_schemes() {
 
 bool is_projection(std::string_view module) {
   return module.find("layers.") != std::string_view::npos && module.ends_with("_proj") &&
-         module.find("vis") == std::string_view::npos;
+         module.find("visual") == std::string_view::npos && module.find("vision") == std::string_view::npos;
 }
 
 bool names_module(std::string_view entry, std::string_view module) {

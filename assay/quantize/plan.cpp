@@ -137,7 +137,7 @@ Plan make_plan(CheckpointPtr source, const Recipe& recipe, const PlanOptions& op
       planned.method = "copy";
     else if (planned.method == "copy")
       planned.method = "rtn";  // a float kept under the container's own float format
-    if (planned.method == "copy" && tensor.stored.columns)
+    if (planned.method == "copy" && has_permuted_columns(tensor))
       fail(
           "{}: tensor {}: its groups are of columns that do not lie together (g_idx), so it cannot be kept "
           "as "

@@ -116,7 +116,7 @@ bool transcode_units(const Format& from, std::span<const Params> params_from,
 
 std::optional<std::string> transcode_misfit(const Tensor& tensor, const Format& to) {
   const MatrixShape shape = as_matrix(tensor.shape);
-  if (tensor.stored.columns) return kPermuted;
+  if (has_permuted_columns(tensor)) return kPermuted;
   if (auto problem = to.misfit(shape.rows, shape.columns)) return problem;
   const Format& from = *tensor.format;
   const Layout from_layout = from.layout(shape.columns), to_layout = to.layout(shape.columns);
@@ -144,7 +144,7 @@ FormatPtr lossless_format(const Tensor& tensor, Container container, const std::
   if (!tensor.format)
     fail("{}: tensor {}: stored as {}, which no weight format reads", origin, tensor.name,
          dtype_name(tensor.dtype));
-  if (tensor.stored.columns)
+  if (has_permuted_columns(tensor))
     fail(
         "{}: tensor {}: {}, which no container that Assay writes can say; quantize instead, and measure the "
         "loss",

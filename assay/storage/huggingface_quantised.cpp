@@ -11,11 +11,11 @@ namespace {
 
 constexpr std::string_view kWeight = "weight";
 
-struct NamePair {
+struct ArrayName {
   std::string module, suffix;
 };
 
-NamePair split_name(const std::string& name) {
+ArrayName split_name(const std::string& name) {
   const std::size_t dot = name.rfind('.');
   if (dot == std::string::npos) return {"", name};
   return {name.substr(0, dot), name.substr(dot + 1)};
@@ -117,13 +117,13 @@ std::vector<Tensor> quantised_tensors(const Json& quantization, const StoredArra
   const StoredScheme& scheme = find_scheme(quantization, directory);
   std::map<std::string, ModuleArrays> packed;
   for (const auto& [name, array] : arrays) {
-    const NamePair parts = split_name(name);
+    const ArrayName parts = split_name(name);
     if (!parts.module.empty() && parts.suffix == scheme.marker) packed[parts.module];
   }
   std::vector<Tensor> tensors;
   try {
     for (const auto& [name, array] : arrays) {
-      const NamePair parts = split_name(name);
+      const ArrayName parts = split_name(name);
       const auto module = packed.find(parts.module);
       if (module != packed.end() && is_suffix_of(scheme, parts.suffix))
         module->second.emplace(parts.suffix, &array);

@@ -210,6 +210,10 @@ bool is_plainly_stored(const Tensor& tensor) {
   return is_plain(tensor.stored, tensor.format->layout(as_matrix(tensor.shape).columns));
 }
 
+bool has_permuted_columns(const Tensor& tensor) {
+  return tensor.stored.columns != nullptr || std::ranges::any_of(tensor.parts, has_permuted_columns);
+}
+
 std::vector<float> decode_all(const Tensor& tensor) {
   const MatrixShape matrix = as_matrix(tensor.shape);
   std::vector<float> weights(tensor.elements());

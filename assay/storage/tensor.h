@@ -56,6 +56,9 @@ void unpack_units(const Tensor& tensor, const Layout& layout, std::uint64_t firs
 /// Is the tensor stored exactly as the records of its format's planes, so that its bytes may be cut and
 /// copied?
 bool is_plainly_stored(const Tensor& tensor);
+/// Do the groups of it, or of one of its parts, hold columns that do not lie together? Such codes mean
+/// nothing without their permutation, which no container that is written can say.
+bool has_permuted_columns(const Tensor& tensor);
 
 /// Decodes `rows` logical rows from `first` on into out (rows * K floats). Every unit's parameters and codes
 /// are checked; a bad one is an Error with path, tensor, unit index, found and expected.

@@ -51,12 +51,38 @@ void gather_plane(const Tensor& tensor, std::size_t plane, std::uint64_t begin, 
   }
 }
 
+/// A block of a tensor in parts that are not stored plainly: each part read by itself, and put together.
+std::vector<Bytes> read_parts(const Tensor& tensor, const RowBlock& block, UnitBuffer& buffer) {
+  const std::uint64_t columns = as_matrix(tensor.shape).columns;
+  const Layout layout = tensor.format->layout(columns);
+  std::uint64_t start = 0;  // row of the part
+  for (const Tensor& part : tensor.parts) {
+    const std::uint64_t rows = as_matrix(part.shape).rows;
+    const std::uint64_t from = std::max(block.first_row, start),
+                        to = std::min(block.first_row + block.rows, start + rows);
+    start += rows;
+    if (from >= to) continue;
+    const std::uint64_t in_row = columns / layout.run, at = (from - block.first_row) * in_row,
+                        first = from + rows - start;
+    const RowBlock mine{first, to - from, first * in_row, (to - from) * in_row};
+    UnitBuffer read(layout, mine.units);
+    const std::vector<Bytes> views = read_units(part, mine, read);
+    std::ranges::copy(read.params, buffer.params.begin() + static_cast<std::ptrdiff_t>(at));
+    std::ranges::copy(read.codes, buffer.codes.begin() + static_cast<std::ptrdiff_t>(at * layout.run));
+    for (std::size_t p = 0; p < views.size(); ++p)
+      std::memcpy(buffer.planes[p].data() + at * layout.planes[p].bytes_per_unit, views[p].data(),
+                  views[p].size());
+  }
+  return {buffer.planes.begin(), buffer.planes.end()};
+}
+
 }  // namespace
 
 std::vector<Bytes> read_units(const Tensor& tensor, const RowBlock& block, UnitBuffer& buffer) {
   const MatrixShape shape = as_matrix(tensor.shape);
   const Layout layout = tensor.format->layout(shape.columns);
   std::vector<Bytes> views;
+  if (!std::ranges::all_of(tensor.parts, is_plainly_stored)) return read_parts(tensor, block, buffer);
   if (tensor.parts.empty() && !is_plainly_stored(tensor)) {
     const RowRange range{shape.rows, shape.columns, block.first_row, block.rows};
     views = gather_planes(tensor.stored, layout, range, tensor.planes, buffer.planes);
