@@ -6,6 +6,7 @@
 #include "app/say.h"
 #include "assay/base/error.h"
 #include "assay/base/interruption.h"
+#include "assay/base/mapping_guard.h"
 #include "assay/base/temporary.h"
 #include "assay/kernels/blas_core.h"
 #include "assay/version.h"
@@ -43,6 +44,7 @@ int dispatch(int argc, char** argv) {
   CLI::App app("Assay: quantise language-model weights, run them, and measure what it cost.", "assay");
   try {
     watch_interruptions();
+    end_with_message_on_lost_pages();
     add_commands(app);
     app.parse(argc, argv);
     return exit_code();

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Every test that a page names (`Suite.Test`) is there, and so is every script and source file that one names.
+# Every test that a page names (`Suite.Test`) is there, and so is every script and source file that one names, and every
+# section of docs/formats.md that a comment cites.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 status=0
@@ -10,4 +11,10 @@ done
 for path in $(grep -ohE '\b(bench|scripts|docs|tests|proofs)/[A-Za-z0-9_/.-]+\.(sh|py|md|json|h|cpp)\b' "${pages[@]}" | sort -u); do
   [ -e "$path" ] || { echo "no such file: $path" >&2; status=1; }
 done
+# Comments joined into one line, for a citation may go over two.
+cited=$(find assay app tests fuzz \( -name '*.h' -o -name '*.cpp' \) -print0 | xargs -0 sed -E 's@^ *///? ?@@' | tr '\n' ' ' |
+  grep -oE 'docs/formats\.md, "[^"]+"( and "[^"]+")?' | grep -oE '"[^"]+"' | tr -d '"' | sort -u)
+while IFS= read -r section; do
+  grep -qxE "#+ $section" docs/formats.md || { echo "docs/formats.md has no section \"$section\"" >&2; status=1; }
+done <<< "$cited"
 exit $status

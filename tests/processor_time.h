@@ -5,24 +5,15 @@
 
 #include <ctime>
 
-namespace assay::test {
+#include "tests/sanitized.h"
 
-#if defined(__SANITIZE_ADDRESS__)
-inline constexpr double kSlowdown = 10;
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-inline constexpr double kSlowdown = 10;
-#else
-inline constexpr double kSlowdown = 1;
-#endif
-#else
-inline constexpr double kSlowdown = 1;
-#endif
+namespace assay::test {
 
 /// Runs it and expects it to need no more processor time than so many seconds, ten times as much under
 /// sanitizers.
 template <class Function>
 void expect_quick(const Function& function, double seconds = 3) {
+  constexpr double kSlowdown = kSanitized ? 10 : 1;
   const std::clock_t start = std::clock();
   function();
   EXPECT_LT(static_cast<double>(std::clock() - start), kSlowdown * seconds * CLOCKS_PER_SEC);

@@ -17,7 +17,6 @@
 #include "assay/model/roles.h"
 #include "assay/quantize/block_run.h"
 #include "assay/quantize/candidate_formats.h"
-#include "assay/quantize/decoded_rows.h"
 #include "assay/quantize/effective_tokens.h"
 #include "assay/quantize/manifest.h"
 #include "assay/quantize/visitors.h"
@@ -55,7 +54,7 @@ struct Variant {
 
 /// One matrix inside the blocks.
 struct Subject {
-  std::shared_ptr<const RowSource> rows;
+  std::optional<PackedMatrix> matrix;
   std::shared_ptr<const Linear> linear;
   std::vector<FormatPtr> formats;
   bool expert = false;
@@ -120,15 +119,15 @@ void add_matrix(Variant& variant, const std::string& tensor, const Format& forma
   cell.tokens_per_column =
       variant.matrices.empty() ? per_column : std::min(cell.tokens_per_column, per_column);
   variant.matrices[tensor] = make_linear(
-      std::make_shared<DecodedRows>(std::move(stored), shape.rows, shape.columns), {Residency::decoded});
+      PackedMatrix::of_floats(std::move(stored), shape.rows, shape.columns), {Residency::decoded});
 }
 
 /// Every variant of a matrix, by its inputs; without any, an expert that no token visits.
 void make_variants(Draw& draw, const std::string& tensor, Subject& subject, std::span<const float> x,
                    std::size_t tokens) try {
-  const MatrixShape shape{subject.rows->rows(), subject.rows->columns()};
+  const MatrixShape shape{subject.matrix->rows(), subject.matrix->columns()};
   std::vector<float> weights(shape.rows * shape.columns);
-  subject.rows->decode(0, shape.rows, weights);
+  subject.matrix->decode(0, shape.rows, weights);
   const AblationOptions& options = draw.options;
   // An expert sees its visitors only; the windows that calibrate come first.
   const std::size_t seen = draw.visitors.among(tensor, draw.calibration_tokens);
@@ -258,16 +257,15 @@ class Ablation {
                           subjects.size() * options_.formats.size() * options_.batches.size(), "matrices");
     LoadOptions load;
     load.watch_routing = draw.visitors.watcher();
-    load.factory = [&](const MatrixPlace& place,
-                       std::shared_ptr<const RowSource> rows) -> std::shared_ptr<const Linear> {
-      std::shared_ptr<const Linear> linear = make_linear(rows, {Residency::decoded});
+    load.factory = [&](const MatrixPlace& place, PackedMatrix matrix) -> std::shared_ptr<const Linear> {
+      std::shared_ptr<const Linear> linear = make_linear(matrix, {Residency::decoded});
       const std::string& name = place.tensor;
       const auto found = subjects.find(name);
       if (found == subjects.end()) return others_[name] = linear;
       if (!place.whole)
         fail("{}: tensor {}: the ablation does not take stacked experts apart", model_.checkpoint->path,
              name);
-      found->second.rows = std::move(rows);
+      found->second.matrix = std::move(matrix);
       found->second.linear = std::move(linear);
       return std::make_shared<WatchedLinear>(
           found->second.linear, [&draw, name, &subject = found->second](auto x, std::size_t tokens) {
@@ -296,8 +294,7 @@ class Ablation {
     std::vector<EvaluatedModel> evaluated;
     for (const Variant* variant : variants) {
       LoadOptions load;
-      load.factory = [&](const MatrixPlace& place,
-                         const std::shared_ptr<const RowSource>&) -> std::shared_ptr<const Linear> {
+      load.factory = [&](const MatrixPlace& place, const PackedMatrix&) -> std::shared_ptr<const Linear> {
         const auto found = variant->matrices.find(place.tensor);
         return found == variant->matrices.end() ? others_.at(place.tensor) : found->second;
       };

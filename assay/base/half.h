@@ -1,6 +1,6 @@
 #pragma once
-// IEEE binary16 and bfloat16 <-> binary32, round to nearest even, subnormals kept. Source: FORMATS rules.
-// Values at or beyond 65520 become f16 infinity; callers that store scales must check.
+// IEEE binary16 and bfloat16 <-> binary32, round to nearest even, subnormals kept: docs/formats.md,
+// "Narrow floats". Values at or beyond 65520 become f16 infinity; callers that store scales must check.
 #include <bit>
 #include <cstdint>
 #include <span>

@@ -56,7 +56,9 @@ void end_with_message(int signal, siginfo_t* info, void*) {
   end_from_handler(1);
 }
 
-void install_handler() {
+}  // namespace
+
+void end_with_message_on_lost_pages() {
   struct sigaction action {};
   action.sa_sigaction = end_with_message;
   action.sa_flags = SA_SIGINFO;
@@ -64,11 +66,7 @@ void install_handler() {
   ::sigaction(SIGBUS, &action, nullptr);
 }
 
-}  // namespace
-
 void guard_mapping(const MappedFile* file) {
-  static std::once_flag installed;
-  std::call_once(installed, install_handler);
   const std::lock_guard lock(slots);
   const std::size_t count = used.load();
   std::size_t slot = 0;

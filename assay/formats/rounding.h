@@ -1,5 +1,5 @@
 #pragma once
-// Rounding as the formats' rules name it (FORMATS "Rounding names"), written so that loops over it become
+// Rounding as the formats' rules name it (docs/formats.md, "Rounding"), written so that loops over it become
 // vectors. All take values already clamped to the code range: "clamp in float, then cast".
 #include <cmath>
 

@@ -59,22 +59,22 @@ void multiply(const float* x, std::size_t tokens, const MatrixView& w, float* y,
   for_each_task(row_tiles * token_tiles, std::uint64_t{tokens} * w.rows * w.columns, body);
 }
 
-/// Rows [first, first + count) of a source into out, on all threads.
-void decode(const RowSource& source, std::size_t first, std::size_t count, float* out) {
-  const auto columns = static_cast<std::size_t>(source.columns());
+/// Rows [first, first + count) of a matrix into out, on all threads.
+void decode(const PackedMatrix& matrix, std::size_t first, std::size_t count, float* out) {
+  const auto columns = static_cast<std::size_t>(matrix.columns());
   for_each_task(ceil_divide(count, kDecodeRows), std::uint64_t{count} * columns, [&](std::size_t task) {
     const std::size_t row = task * kDecodeRows, rows = std::min(kDecodeRows, count - row);
-    source.decode(first + row, rows, {out + row * columns, rows * columns});
+    matrix.decode(first + row, rows, {out + row * columns, rows * columns});
   });
 }
 
 class DecodedLinear final : public Linear {
  public:
-  explicit DecodedLinear(const std::shared_ptr<const RowSource>& source)
-      : rows_(static_cast<std::size_t>(source->rows())),
-        columns_(static_cast<std::size_t>(source->columns())),
+  explicit DecodedLinear(const PackedMatrix& matrix)
+      : rows_(static_cast<std::size_t>(matrix.rows())),
+        columns_(static_cast<std::size_t>(matrix.columns())),
         weights_(std::make_unique_for_overwrite<float[]>(rows_ * columns_)) {
-    decode(*source, 0, rows_, weights_.get());
+    decode(matrix, 0, rows_, weights_.get());
   }
 
   std::uint64_t rows() const override { return rows_; }
@@ -98,10 +98,10 @@ class DecodedLinear final : public Linear {
 
 class PackedLinear final : public Linear {
  public:
-  explicit PackedLinear(std::shared_ptr<const RowSource> source)
-      : source_(std::move(source)),
-        rows_(static_cast<std::size_t>(source_->rows())),
-        columns_(static_cast<std::size_t>(source_->columns())) {}
+  explicit PackedLinear(PackedMatrix matrix)
+      : matrix_(std::move(matrix)),
+        rows_(static_cast<std::size_t>(matrix_.rows())),
+        columns_(static_cast<std::size_t>(matrix_.columns())) {}
 
   std::uint64_t rows() const override { return rows_; }
   std::uint64_t columns() const override { return columns_; }
@@ -114,15 +114,15 @@ class PackedLinear final : public Linear {
     scratch.resize(std::min(panel, rows_) * columns_);
     for (std::size_t first = 0; first < rows_; first += panel) {
       const std::size_t count = std::min(panel, rows_ - first);
-      decode(*source_, first, count, scratch.data());
+      decode(matrix_, first, count, scratch.data());
       multiply(x.data(), tokens, {scratch.data(), count, columns_}, y.data() + first, rows_);
     }
   }
 
-  void row(std::uint64_t index, std::span<float> out) const override { source_->decode(index, 1, out); }
+  void row(std::uint64_t index, std::span<float> out) const override { matrix_.decode(index, 1, out); }
 
  private:
-  std::shared_ptr<const RowSource> source_;
+  PackedMatrix matrix_;
   std::size_t rows_, columns_;
 };
 
@@ -133,7 +133,7 @@ struct LinearKernel {
   std::string_view format;
   Residency residency;
   bool (*runs_here)();  // has the machine the instruction set?
-  std::unique_ptr<Linear> (*make)(const std::shared_ptr<const RowSource>&);
+  std::unique_ptr<Linear> (*make)(PackedMatrix);
 };
 
 bool any_machine() {
@@ -141,8 +141,8 @@ bool any_machine() {
 }
 
 template <class Kernel>
-std::unique_ptr<Linear> make_kernel(const std::shared_ptr<const RowSource>& source) {
-  return std::make_unique<Kernel>(source);
+std::unique_ptr<Linear> make_kernel(PackedMatrix matrix) {
+  return std::make_unique<Kernel>(std::move(matrix));
 }
 
 constexpr LinearKernel kDecoded{"decoded to f32, OpenBLAS", "", Residency::decoded, any_machine,
@@ -174,13 +174,13 @@ const LinearKernel& choose_kernel(const Format& format, const LinearOptions& opt
 
 }  // namespace
 
-std::unique_ptr<Linear> make_linear(const std::shared_ptr<const RowSource>& source,
-                                    const LinearOptions& options) {
+std::unique_ptr<Linear> make_linear(PackedMatrix matrix, const LinearOptions& options) {
   // BLAS counts in int: refuse here, before an index could wrap.
   constexpr std::uint64_t kMaxDimension = 1u << 30;
-  if (source->rows() > kMaxDimension || source->columns() > kMaxDimension)
-    fail("a matrix of {} x {} is larger than BLAS can index", source->rows(), source->columns());
-  return choose_kernel(source->format(), options).make(source);
+  if (matrix.rows() > kMaxDimension || matrix.columns() > kMaxDimension)
+    fail("a matrix of {} x {} is larger than BLAS can index", matrix.rows(), matrix.columns());
+  const LinearKernel& kernel = choose_kernel(*matrix.format(), options);
+  return kernel.make(std::move(matrix));
 }
 
 std::string linear_kernel_name(const Format& format, const LinearOptions& options) {

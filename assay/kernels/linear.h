@@ -6,20 +6,9 @@
 #include <span>
 #include <string>
 
-#include "assay/formats/format.h"
+#include "assay/formats/packed_matrix.h"
 
 namespace assay {
-
-/// A matrix that can give its rows decoded to f32 (checked): what a kernel is built from.
-class RowSource {
- public:
-  virtual ~RowSource() = default;
-  virtual std::uint64_t rows() const = 0;
-  virtual std::uint64_t columns() const = 0;
-  virtual const Format& format() const = 0;
-  virtual void decode(std::uint64_t first, std::uint64_t count,
-                      std::span<float> out) const = 0;  // any thread
-};
 
 enum class Residency {
   automatic,  // decoded when the model's f32 matrices fit a quarter of the machine's memory, else packed
@@ -44,8 +33,7 @@ class Linear {
 };
 
 /// Builds the kernel that options ask for.
-std::unique_ptr<Linear> make_linear(const std::shared_ptr<const RowSource>& source,
-                                    const LinearOptions& options);
+std::unique_ptr<Linear> make_linear(PackedMatrix matrix, const LinearOptions& options);
 /// The kernel that make_linear would choose, without building it.
 std::string linear_kernel_name(const Format& format, const LinearOptions& options);
 

@@ -1,7 +1,8 @@
 #pragma once
-// Grouped-query causal attention with rotary positions (FORMATS.md section 7): query head h reads key/value
-// head h / (heads / kv_heads), scores are scaled by head_dim^-1/2, softmax in f32. Gated (Qwen3-Next): q_proj
-// gives each head its query and behind it a gate, and what the head mixed is multiplied by sigmoid(gate).
+// Grouped-query causal attention with rotary positions (docs/formats.md, "Attention"): query head h reads
+// key/value head h / (heads / kv_heads), scores are scaled by head_dim^-1/2, softmax in f32. Gated
+// (Qwen3-Next): q_proj gives each head its query and behind it a gate, and what the head mixed is multiplied
+// by sigmoid(gate).
 #include "assay/base/float_buffer.h"
 #include "assay/model/block.h"
 #include "assay/model/config.h"

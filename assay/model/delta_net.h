@@ -1,7 +1,8 @@
 #pragma once
-// Gated delta net, the linear attention of Qwen3-Next and Qwen3.5 (FORMATS.md section 7; Yang et al. 2024,
-// "Gated Delta Networks"): a causal convolution over q, k and v, and a matrix S for each value head that
-// decays by g and takes up what the key does not yet give: S <- g S + beta (v - g S k) k^T, output S q.
+// Gated delta net, the linear attention of Qwen3-Next and Qwen3.5 (docs/formats.md, "Gated delta net"; Yang
+// et al. 2024, "Gated Delta Networks"): a causal convolution over q, k and v, and a matrix S for each value
+// head that decays by g and takes up what the key does not yet give: S <- g S + beta (v - g S k) k^T, output
+// S q.
 #include "assay/base/float_buffer.h"
 #include "assay/model/block.h"
 #include "assay/model/config.h"

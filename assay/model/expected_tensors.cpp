@@ -1,5 +1,5 @@
-// Names and shapes of the tensors of each architecture (FORMATS.md sections 4 and 7), told one by one: what a
-// config asks for may be millions, whatever the file beside it holds.
+// Names and shapes of the tensors of each architecture (docs/formats.md, "Tensor names"), told one by one:
+// what a config asks for may be millions, whatever the file beside it holds.
 #include <fmt/core.h>
 
 #include <algorithm>

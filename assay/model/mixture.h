@@ -1,6 +1,6 @@
 #pragma once
-// Mixture of experts (FORMATS.md section 7): a router's softmax over all experts, of which a token visits the
-// most probable few, weighted; Qwen3-Next and Qwen3.5 add a shared expert behind a gate of its own.
+// A router's softmax over all experts, of which a token visits the most probable few, weighted; Qwen3-Next
+// and Qwen3.5 add a shared expert behind a gate of its own: docs/formats.md, "Mixture of experts".
 #include <functional>
 #include <memory>
 #include <vector>

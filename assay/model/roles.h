@@ -1,6 +1,6 @@
 #pragma once
-// The one classifier of tensor names (FORMATS.md section 4): what a tensor is, from its whole name. Fails
-// closed.
+// The one classifier of tensor names (docs/formats.md, "Tensor names"): what a tensor is, from its whole
+// name. Fails closed.
 #include <optional>
 #include <string>
 #include <string_view>
@@ -53,8 +53,8 @@ Role require_role(std::string_view name, const std::string& origin);
 bool is_block_matrix(Role role);
 /// Matrices of the experts that a router chooses among.
 bool is_expert_matrix(Role role);
-/// May this role be low-bit at all, and from how many bits on (the floors of FORMATS.md)? 0 = any; 16 =
-/// never.
+/// May this role be low-bit at all, and from how many bits on (docs/formats.md, "Tensor names")? 0 = any;
+/// 16 = never.
 int floor_bits(Role role);
 /// Layer number in "...layers.{n}....", or -1.
 int layer_of(std::string_view name);

@@ -1,6 +1,6 @@
 #pragma once
-// Rotary position embedding, half-split: dimension j of a head turns with dimension j + d/2 (FORMATS.md
-// section 7).
+// Rotary position embedding, half-split: dimension j of a head turns with dimension j + d/2
+// (docs/formats.md, "RoPE").
 #include <cstddef>
 #include <optional>
 #include <span>

@@ -15,24 +15,6 @@ namespace assay {
 
 namespace {
 
-/// Some rows of a tensor, as kernels take them.
-class TensorRows final : public RowSource {
- public:
-  TensorRows(std::shared_ptr<const Tensor> tensor, std::uint64_t first, std::uint64_t rows)
-      : tensor_(std::move(tensor)), first_(first), rows_(rows), columns_(as_matrix(tensor_->shape).columns) {}
-
-  std::uint64_t rows() const override { return rows_; }
-  std::uint64_t columns() const override { return columns_; }
-  const Format& format() const override { return *tensor_->format; }
-  void decode(std::uint64_t first, std::uint64_t count, std::span<float> out) const override {
-    decode_rows(*tensor_, first_ + first, count, out);
-  }
-
- private:
-  std::shared_ptr<const Tensor> tensor_;
-  std::uint64_t first_, rows_, columns_;
-};
-
 /// What stands before "embed_tokens.weight".
 std::string find_prefix(const Checkpoint& checkpoint) {
   constexpr std::string_view kEmbeddingName = "embed_tokens.weight";
@@ -48,11 +30,6 @@ std::string find_prefix(const Checkpoint& checkpoint) {
 }
 
 }  // namespace
-
-std::shared_ptr<const RowSource> make_row_source(std::shared_ptr<const Tensor> tensor,
-                                                 std::uint64_t first_row, std::uint64_t rows) {
-  return std::make_shared<TensorRows>(std::move(tensor), first_row, rows);
-}
 
 void Projection::forward(std::span<const float> x, std::size_t tokens, std::span<float> out) const {
   weight->forward(x, tokens, out);
@@ -119,10 +96,9 @@ Tensor WeightLoader::left_on_disk(const Tensor& tensor, std::uint64_t first_row,
 
 std::shared_ptr<const Linear> WeightLoader::build(const MatrixPlace& place, const Tensor& tensor,
                                                   std::uint64_t rows) {
-  // The checkpoint owns the tensor.
-  auto source = make_row_source(std::shared_ptr<const Tensor>(checkpoint_, &tensor), place.first_row, rows);
+  PackedMatrix matrix = packed_matrix(tensor).slice(place.first_row, rows);
   std::shared_ptr<const Linear> linear =
-      factory_ ? factory_(place, std::move(source)) : make_linear(source, options_);
+      factory_ ? factory_(place, std::move(matrix)) : make_linear(std::move(matrix), options_);
   ++kernels_[tensor.format->name() + ": " + linear->kernel()];
   return linear;
 }

@@ -26,12 +26,8 @@ struct MatrixPlace {
 };
 
 /// Makes what multiplies by one matrix of the model: calibration puts its own in the kernels' place.
-using LinearFactory = std::function<std::shared_ptr<const Linear>(const MatrixPlace& place,
-                                                                  std::shared_ptr<const RowSource> rows)>;
-
-/// Rows of a tensor as kernels take them. The tensor is kept.
-std::shared_ptr<const RowSource> make_row_source(std::shared_ptr<const Tensor> tensor,
-                                                 std::uint64_t first_row, std::uint64_t rows);
+using LinearFactory =
+    std::function<std::shared_ptr<const Linear>(const MatrixPlace& place, PackedMatrix matrix)>;
 
 /// A matrix and, where the architecture has one, its bias.
 struct Projection {

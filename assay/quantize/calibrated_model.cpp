@@ -9,9 +9,8 @@
 #include "assay/base/progress.h"
 #include "assay/model/model.h"
 #include "assay/quantize/block_run.h"
-#include "assay/quantize/decoded_rows.h"
 #include "assay/quantize/effective_tokens.h"
-#include "assay/quantize/plainly_rounded_rows.h"
+#include "assay/quantize/rounded_plainly.h"
 #include "assay/storage/tensor_blocks.h"
 
 namespace assay {
@@ -89,7 +88,7 @@ class CalibratedLinear final : public Linear {
  public:
   /// `number`: its own in the store; `tensor`: in the plan.
   CalibratedLinear(Run& run, std::size_t number, std::size_t tensor, std::uint64_t first_row,
-                   std::shared_ptr<const RowSource> source)
+                   PackedMatrix source)
       : run_(run), number_(number), tensor_(tensor), first_row_(first_row), source_(std::move(source)) {}
 
   void forward(std::span<const float> x, std::size_t tokens, std::span<float> y) const override {
@@ -99,8 +98,8 @@ class CalibratedLinear final : public Linear {
   std::size_t number() const { return number_; }
   std::size_t tensor() const { return tensor_; }
   std::uint64_t first_row() const { return first_row_; }
-  std::uint64_t rows() const override { return source_->rows(); }
-  std::uint64_t columns() const override { return source_->columns(); }
+  std::uint64_t rows() const override { return source_.rows(); }
+  std::uint64_t columns() const override { return source_.columns(); }
   void row(std::uint64_t, std::span<float>) const override { assert(false && "no embedding is calibrated"); }
   std::string kernel() const override { return "calibration"; }
 
@@ -116,7 +115,7 @@ class CalibratedLinear final : public Linear {
     const MatrixShape shape{rows(), columns()};
     std::string why = why_without_inputs(tokens, shape.columns, is_expert_matrix(planned.role));
     std::vector<float> weights(shape.rows * shape.columns), stored(weights.size());
-    source_->decode(0, shape.rows, weights);
+    source_.decode(0, shape.rows, weights);
     CalibratedTensor done;
     done.first_row = first_row_;
     RoundedMatrix matrix;
@@ -141,14 +140,14 @@ class CalibratedLinear final : public Linear {
     if (run_.store) run_.store->put_tensor(number_, done.planes, stored_report(done));
     run_.finished(tensor_, done);
     run_.progress.advance(1);
-    rounded_ = make_linear(std::make_shared<DecodedRows>(std::move(stored), shape.rows, shape.columns),
+    rounded_ = make_linear(PackedMatrix::of_floats(std::move(stored), shape.rows, shape.columns),
                            {Residency::decoded});
   }
 
   Run& run_;
   std::size_t number_, tensor_;
   std::uint64_t first_row_;
-  std::shared_ptr<const RowSource> source_;
+  PackedMatrix source_;
   mutable std::shared_ptr<const Linear> rounded_;
 };
 
@@ -165,26 +164,26 @@ void calibrate_tensors(const Plan& plan, const CalibrationText& text,
   run.options.distinct_share = distinct_share(text.windows);
   std::map<int, std::vector<std::shared_ptr<const CalibratedLinear>>> blocks;
   std::map<std::size_t, std::size_t> matrices;  // of each tensor: several of a stack
+  const std::string scratch_folder = store ? store->folder() : "";
   LoadOptions load;
-  load.factory = [&](const MatrixPlace& place,
-                     std::shared_ptr<const RowSource> rows) -> std::shared_ptr<const Linear> {
+  load.factory = [&](const MatrixPlace& place, PackedMatrix matrix) -> std::shared_ptr<const Linear> {
     const std::string& name = place.tensor;
     const auto found =
         std::ranges::find_if(plan.tensors, [&](const auto& t) { return t.source->name == name; });
     assert(found != plan.tensors.end());
     const auto index = static_cast<std::size_t>(found - plan.tensors.begin());
     if (found->calibrated) {
-      if (place.first_row % found->format->row_granule(rows->columns()) != 0)
+      if (place.first_row % found->format->row_granule(matrix.columns()) != 0)
         fail("{}: tensor {}: an expert begins inside a block of {}; choose a format whose blocks lie in rows",
              found->source->file, name, found->format->name());
       auto linear = std::make_shared<const CalibratedLinear>(
-          run, index + plan.tensors.size() * matrices[index]++, index, place.first_row, std::move(rows));
+          run, index + plan.tensors.size() * matrices[index]++, index, place.first_row, std::move(matrix));
       blocks[layer_of(name)].push_back(linear);
       return linear;
     }
     if (found->method != "copy" && found->method != "transcode" && found->format->can_encode())
-      rows = std::make_shared<PlainlyRoundedRows>(std::move(rows), found->format);
-    return make_linear(rows, {Residency::packed});
+      matrix = as_rounded_plainly(matrix, found->format, scratch_folder);
+    return make_linear(std::move(matrix), {Residency::packed});
   };
   const auto model = Model::load(plan.source, load);
   const ModelConfig& config = model->config();

@@ -1,10 +1,6 @@
 #include "assay/quantize/rotation.h"
 
-#include <sys/mman.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
 #include <cmath>
 #include <cstdlib>
 #include <filesystem>
@@ -15,7 +11,7 @@
 #include "assay/base/checked.h"
 #include "assay/base/error.h"
 #include "assay/base/progress.h"
-#include "assay/base/temporary.h"
+#include "assay/base/scratch_file.h"
 #include "assay/formats/table.h"
 #include "assay/model/checksums.h"
 #include "assay/parallel/threads.h"
@@ -24,49 +20,6 @@
 
 namespace assay {
 namespace {
-
-/// A file without a name, mapped: a rotated model fills the page cache and a disk, not anonymous memory.
-/// Written by offset, because a full disk is then an Error and no signal.
-class ScratchFile {
- public:
-  ScratchFile(const std::string& directory, std::uint64_t size) : ScratchFile() {
-    std::error_code ignored;  // without a usable TMPDIR the next call says so
-    folder_ = directory.empty() ? std::filesystem::temp_directory_path(ignored).string() : directory;
-    descriptor_ = open_unnamed_file(folder_);
-    if (descriptor_ < 0) refuse("create");
-    if (::ftruncate(descriptor_, static_cast<off_t>(size)) != 0) refuse("grow");
-    void* data = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, descriptor_, 0);
-    if (data == MAP_FAILED) refuse("map");
-    bytes_ = {static_cast<const std::byte*>(data), size};
-  }
-  ~ScratchFile() {
-    if (!bytes_.empty()) ::munmap(const_cast<std::byte*>(bytes_.data()), bytes_.size());
-    if (descriptor_ >= 0) ::close(descriptor_);
-  }
-  ScratchFile(const ScratchFile&) = delete;
-  ScratchFile& operator=(const ScratchFile&) = delete;
-
-  Bytes bytes() const { return bytes_; }
-  void write_at(std::uint64_t offset, std::span<const float> values) const {
-    for (Bytes left = std::as_bytes(values); !left.empty();) {
-      const ssize_t put = ::pwrite(descriptor_, left.data(), left.size(), static_cast<off_t>(offset));
-      if (put < 0 && errno == EINTR) continue;
-      if (put <= 0) refuse("write");
-      offset += static_cast<std::uint64_t>(put);
-      left = left.subspan(static_cast<std::size_t>(put));
-    }
-  }
-
- private:
-  ScratchFile() = default;
-  [[noreturn]] void refuse(const char* what) const {
-    fail("{}: cannot {} a temporary file in it: {}", folder_, what, std::generic_category().message(errno));
-  }
-
-  std::string folder_;
-  int descriptor_ = -1;
-  Bytes bytes_;
-};
 
 /// Sums of Symmetry over some rows.
 class SymmetrySums {
@@ -159,7 +112,7 @@ RotatedTensor rotate_rows(const RotationJob& job, const std::vector<float>& norm
     job.rotation.apply(panel, width);
     const std::vector<float> rows = rows_of_panel(panel, width);
     rotated[p] = sums_of(rows, shape.columns);
-    job.file.write_at(job.offset + first * shape.columns * sizeof(float), rows);
+    job.file.write_at(job.offset + first * shape.columns * sizeof(float), std::as_bytes(std::span(rows)));
   });
   return {job.step.name, total(fused), total(rotated)};
 }
@@ -177,7 +130,7 @@ RotatedTensor rotate_columns(const RotationJob& job) {
       for (std::uint64_t c = 0; c < width; ++c)
         matrix[i * shape.columns + first + c] = static_cast<float>(panel[i * width + c]);
   });
-  job.file.write_at(job.offset, matrix);
+  job.file.write_at(job.offset, std::as_bytes(std::span(matrix)));
   return {job.step.name, fused, symmetry_of(matrix, shape.columns)};
 }
 
@@ -255,9 +208,10 @@ CheckpointPtr apply_rotation(const CheckpointPtr& source, const RotationPlan& pl
     tensor.owners = {file};
     const RotationJob job{origin, step, plan, rotation, *file, offset};
     std::optional<RotatedTensor> report;
-    if (step.action == RotationAction::neutral_norm)
-      file->write_at(offset, std::vector<float>(tensor.elements(), neutral_norm(plan.convention)));
-    else if (step.action == RotationAction::rotate_rows)
+    if (step.action == RotationAction::neutral_norm) {
+      const std::vector<float> neutral(tensor.elements(), neutral_norm(plan.convention));
+      file->write_at(offset, std::as_bytes(std::span(neutral)));
+    } else if (step.action == RotationAction::rotate_rows)
       report = rotate_rows(job, step.norm.empty() ? std::vector<float>{} : decode_all(source->at(step.norm)));
     else
       report = rotate_columns(job);

@@ -12,7 +12,7 @@
 #include "assay/quantize/candidate_formats.h"
 #include "assay/quantize/effective_tokens.h"
 #include "assay/quantize/manifest.h"
-#include "assay/quantize/plainly_rounded_rows.h"
+#include "assay/quantize/rounded_plainly.h"
 #include "assay/quantize/rounding_error.h"
 #include "assay/quantize/watched_linear.h"
 #include "assay/version.h"
@@ -26,7 +26,7 @@ constexpr std::size_t kModelsTogether = 6;  // with one matrix rounded each; the
 struct Subject {
   std::string tensor;
   Role role = {};
-  std::shared_ptr<const RowSource> rows = {};
+  std::optional<PackedMatrix> matrix = {};
   std::shared_ptr<const Linear> linear = {};
   std::vector<FormatPtr> formats = {};
   std::uint64_t tokens = 0;         // that it saw
@@ -53,9 +53,9 @@ std::vector<float> decoded(const Format& format, const RoundedMatrix& matrix, st
 /// came by.
 void weigh(Subject& subject, const Hessian& hessian, const CalibratedRoundingOptions& options,
            Progress& progress) {
-  const std::uint64_t rows = subject.rows->rows(), columns = subject.rows->columns();
+  const std::uint64_t rows = subject.matrix->rows(), columns = subject.matrix->columns();
   std::vector<float> weights(rows * columns);
-  subject.rows->decode(0, rows, weights);
+  subject.matrix->decode(0, rows, weights);
   subject.tokens = hessian.tokens;
   const std::string why = why_without_inputs(hessian.tokens, columns, is_expert_matrix(subject.role));
   const auto loss_of = [&](std::span<const float> stored) {
@@ -83,8 +83,8 @@ void weigh(Subject& subject, const Hessian& hessian, const CalibratedRoundingOpt
   }
 }
 
-std::uint64_t bytes_of(const Format& format, const RowSource& rows) {
-  return packed_bytes(format, rows.rows(), rows.columns()).value();
+std::uint64_t bytes_of(const Format& format, const PackedMatrix& matrix) {
+  return packed_bytes(format, matrix.rows(), matrix.columns()).value();
 }
 
 double mean(const std::vector<double>& values) {
@@ -120,9 +120,8 @@ Sensitivities measure_sensitivities(const LoadedModel& model, const CalibrationT
     Progress progress("weigh formats", trials, "matrices");
     HessianCache hessians;
     LoadOptions load;
-    load.factory = [&](const MatrixPlace& place,
-                       std::shared_ptr<const RowSource> rows) -> std::shared_ptr<const Linear> {
-      std::shared_ptr<const Linear> linear = make_linear(rows, {Residency::decoded});
+    load.factory = [&](const MatrixPlace& place, PackedMatrix matrix) -> std::shared_ptr<const Linear> {
+      std::shared_ptr<const Linear> linear = make_linear(matrix, {Residency::decoded});
       const auto found = by_name.find(place.tensor);
       if (found == by_name.end()) return others[place.tensor] = linear;
       if (!place.whole)
@@ -132,16 +131,16 @@ Sensitivities measure_sensitivities(const LoadedModel& model, const CalibrationT
             "apart",
             checkpoint.path, place.tensor);
       Subject& subject = *found->second;
-      subject.rows = std::move(rows);
+      subject.matrix = std::move(matrix);
       subject.linear = std::move(linear);
       for (std::size_t f = 1; f < subject.formats.size(); ++f)
-        if (bytes_of(*subject.formats[f], *subject.rows) <
-            bytes_of(*subject.formats[subject.probe], *subject.rows))
+        if (bytes_of(*subject.formats[f], *subject.matrix) <
+            bytes_of(*subject.formats[subject.probe], *subject.matrix))
           subject.probe = f;
       return std::make_shared<WatchedLinear>(
           subject.linear, [&](std::span<const float> x, std::size_t tokens) {
             try {
-              weigh(subject, hessians.of(x, tokens, subject.rows->columns()), rounding, progress);
+              weigh(subject, hessians.of(x, tokens, subject.matrix->columns()), rounding, progress);
             } catch (const Error& problem) {
               fail("{}: tensor {}: {}", checkpoint.path, subject.tensor, problem.what());
             }
@@ -152,7 +151,8 @@ Sensitivities measure_sensitivities(const LoadedModel& model, const CalibrationT
     run.start();
     for (int block = 0; block < weighed->config().layers; ++block) run.forward(block);
     for (Subject& subject : subjects)
-      if (subject.losses.empty()) weigh(subject, Hessian{subject.rows->columns(), 0, {}}, rounding, progress);
+      if (subject.losses.empty())
+        weigh(subject, Hessian{subject.matrix->columns(), 0, {}}, rounding, progress);
   }
 
   std::vector<TokenId> tokens;
@@ -167,12 +167,11 @@ Sensitivities measure_sensitivities(const LoadedModel& model, const CalibrationT
     std::vector<EvaluatedModel> evaluated;
     for (std::size_t i = first; i < first + count; ++i) {
       LoadOptions load;
-      load.factory = [&](const MatrixPlace& place,
-                         const std::shared_ptr<const RowSource>& rows) -> std::shared_ptr<const Linear> {
+      load.factory = [&](const MatrixPlace& place, PackedMatrix matrix) -> std::shared_ptr<const Linear> {
         const auto found = by_name.find(place.tensor);
         if (found == by_name.end()) return others.at(place.tensor);
         if (place.tensor != subjects[i].tensor) return found->second->linear;
-        return make_linear(std::make_shared<PlainlyRoundedRows>(rows, subjects[i].formats[subjects[i].probe]),
+        return make_linear(as_rounded_plainly(matrix, subjects[i].formats[subjects[i].probe]),
                            {Residency::decoded});
       };
       models.push_back(Model::load(model.checkpoint, load));
@@ -196,7 +195,7 @@ Sensitivities measure_sensitivities(const LoadedModel& model, const CalibrationT
     }
   Sensitivities sensitivities;
   for (const Subject& subject : subjects) {
-    TensorSensitivity tensor{subject.tensor, subject.rows->rows() * subject.rows->columns(), {}, {}};
+    TensorSensitivity tensor{subject.tensor, subject.matrix->rows() * subject.matrix->columns(), {}, {}};
     tensor.unseen = subject.tokens == 0;
     const double per_loss = tensor.unseen ? least_price[subject.role]
                             : subject.plain_loss_of_probe > 0
@@ -205,7 +204,7 @@ Sensitivities measure_sensitivities(const LoadedModel& model, const CalibrationT
     for (std::size_t f = 0; f < subject.formats.size(); ++f) {
       tensor.formats.emplace_back(subject.formats[f]->name());
       tensor.choices.push_back(
-          {bytes_of(*subject.formats[f], *subject.rows), std::max(0.0, subject.losses[f] * per_loss)});
+          {bytes_of(*subject.formats[f], *subject.matrix), std::max(0.0, subject.losses[f] * per_loss)});
     }
     sensitivities.tensors.push_back(std::move(tensor));
   }

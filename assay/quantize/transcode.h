@@ -11,9 +11,9 @@
 
 namespace assay {
 
-/// Re-expresses units of `from` in `to`: the same grid, shifted or mirrored codes (FORMATS.md 2.11), or the
-/// same float. False, with the reason, when any unit decodes to other values. codes_to holds as many codes as
-/// codes_from.
+/// Re-expresses units of `from` in `to`: the same grid, shifted or mirrored codes (docs/formats.md, "Lossless
+/// changes"), or the same float. False, with the reason, when any unit decodes to other values. codes_to
+/// holds as many codes as codes_from.
 bool transcode_units(const Format& from, std::span<const Params> params_from,
                      std::span<const Code> codes_from, const Format& to, std::span<Params> params_to,
                      std::span<Code> codes_to, std::string* why);

@@ -238,10 +238,8 @@ std::shared_ptr<const DenseMlp> ExpertStore::assemble(const Record& record,
   }
   const std::array matrices = all_of(tensors);
   parallel_for(matrices.size(), [&](std::size_t i) { require_checksum(*matrices[i]); });
-  const auto projection = [](Tensor& tensor) {
-    const std::uint64_t rows = tensor.shape.front();
-    const auto owned = std::make_shared<const Tensor>(std::move(tensor));
-    return Projection{make_linear(make_row_source(owned, 0, rows), {Residency::packed}), {}};
+  const auto projection = [](const Tensor& tensor) {
+    return Projection{make_linear(packed_matrix(tensor), {Residency::packed}), {}};
   };
   return std::make_shared<const DenseMlp>(projection(tensors.gate), projection(tensors.up),
                                           projection(tensors.down));

@@ -1,6 +1,6 @@
 #pragma once
-// GGUF, read only: version 3, little-endian, tensors F32, F16, BF16, Q8_0, Q4_0, Q4_1 of the architectures
-// llama and qwen3. Layout: FORMATS.md 2.9 and 3.6; origin: ggml-org/llama.cpp. The file's metadata is
+// GGUF, read only: version 3, little-endian, plain floats, blocks and superblocks, of the architectures llama
+// and qwen3. Layout: docs/formats.md, "GGUF files"; origin: ggml-org/llama.cpp. The file's metadata is
 // presented as the small files of a Hugging Face folder: config.json, generation_config.json, tokenizer.json
 // or tokenizer.model, tokenizer_config.json. Whatever would change the model and is not understood is an
 // Error that names it.

@@ -1,8 +1,8 @@
 #pragma once
 // Lattice directories: one file per tensor (KHQ4, KHW3, KHQ3, KHF1) beside quantize_index.json and
-// config.json. Layout and guards: FORMATS.md 2.1 to 2.4, 3.3 and 5; origin: ohdearquant/lattice. Written
-// files are byte for byte what lattice's own converters write; its W3 loader's refusals apply to reading and
-// to writing.
+// config.json. Layout and guards: docs/formats.md, "Lattice directories" and "Reader guards"; origin:
+// ohdearquant/lattice. Written files are byte for byte what lattice's own converters write; its W3 loader's
+// refusals apply to reading and to writing.
 #include <filesystem>
 #include <memory>
 #include <optional>

@@ -1,7 +1,8 @@
 #pragma once
 // Names in a lattice directory: how a tensor's name becomes a file name, and quantize_index.json in its three
-// forms (bare array; the same with "format"; QuaRot's object), FORMATS.md 3.3. Tensors are found by computed
-// file name; the index supplies the names that file names cannot be turned back into, and is cross-checked.
+// forms (bare array; the same with "format"; QuaRot's object): docs/formats.md, "Lattice directories".
+// Tensors are found by computed file name; the index supplies the names that file names cannot be turned back
+// into, and is cross-checked.
 #include <cstddef>
 #include <optional>
 #include <string>

@@ -1,6 +1,7 @@
 #pragma once
-// What must hold between the config and the files of a lattice directory (FORMATS.md 3.3): tied heads, and
-// the refusals of lattice's mixed W3/Q4 loader. One set of rules for reading and for writing.
+// What must hold between the config and the files of a lattice directory (docs/formats.md, "Lattice
+// directories"): tied heads, and the refusals of lattice's mixed W3/Q4 loader. One set of rules for reading
+// and for writing.
 #include <string>
 #include <string_view>
 #include <vector>

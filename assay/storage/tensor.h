@@ -7,8 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "assay/formats/format.h"
-#include "assay/formats/plane_layout.h"
+#include "assay/formats/packed_matrix.h"
 
 namespace assay {
 
@@ -48,10 +47,9 @@ void require_checksum(const Tensor& tensor);
 /// rows of it share blocks with others.
 Tensor row_slice(const Tensor& tensor, std::uint64_t first, std::uint64_t rows, std::string name);
 
-/// Parameters and codes of the units from `first` on, whose plane bytes are given: unpacked, and every unit
-/// checked. A bad one is an Error with path, tensor and unit.
-void unpack_units(const Tensor& tensor, const Layout& layout, std::uint64_t first,
-                  std::span<const Bytes> planes, std::span<Params> params, std::span<Code> codes);
+/// The tensor as kernels take it: views of the same bytes. Throws Error for a stored dtype that is no weight
+/// format.
+PackedMatrix packed_matrix(const Tensor& tensor);
 
 /// Is the tensor stored exactly as the records of its format's planes, so that its bytes may be cut and
 /// copied?

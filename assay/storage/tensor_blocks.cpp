@@ -98,7 +98,8 @@ std::vector<Bytes> read_units(const Tensor& tensor, const RowBlock& block, UnitB
       views.emplace_back(room);
     }
   }
-  unpack_units(tensor, layout, block.first_unit, views, buffer.params, buffer.codes);
+  unpack_units(*tensor.format, layout, {tensor.file, tensor.name}, block.first_unit, views, buffer.params,
+               buffer.codes);
   order_codes(tensor.stored, buffer.codes);
   return views;
 }

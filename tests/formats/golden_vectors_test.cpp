@@ -1,5 +1,5 @@
-// Published bytes of every format that has them: FORMATS.md's vectors, most of them reproduced against the
-// original implementations.
+// Published bytes of every format that has them, most of them reproduced against the original
+// implementations: docs/formats.md, "Weight formats".
 #include "tests/formats/format_helpers.h"
 
 namespace assay::test {

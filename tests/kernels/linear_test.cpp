@@ -24,50 +24,24 @@ std::vector<float> normal_values(std::size_t count, unsigned seed) {
   return values;
 }
 
-/// A matrix packed in memory by the format's own reference rule, decoded through its planes.
-class PackedMatrix final : public RowSource {
- public:
-  PackedMatrix(FormatPtr format, std::size_t rows, std::size_t columns)
-      : format_(std::move(format)), layout_(format_->layout(columns)), rows_(rows), columns_(columns) {
-    const std::size_t units = unit_count(layout_, rows, columns);
-    params_.resize(layout_.has_params ? units : 0);
-    codes_.resize(units * layout_.run);
-    const auto weights = normal_values(rows * columns, 42);
-    format_->reference(weights, params_, codes_);
-    std::vector<MutableBytes> views;
-    for (const Plane& plane : layout_.planes) planes_.emplace_back(units * plane.bytes_per_unit);
-    for (auto& plane : planes_) views.emplace_back(plane);
-    format_->pack(params_, codes_, views);
-  }
+/// A matrix packed in memory by the format's own reference rule.
+PackedMatrix packed_values(const FormatPtr& format, std::size_t rows, std::size_t columns) {
+  const Layout layout = format->layout(columns);
+  const std::size_t units = unit_count(layout, rows, columns);
+  std::vector<Params> params(layout.has_params ? units : 0);
+  std::vector<Code> codes(units * layout.run);
+  format->reference(normal_values(rows * columns, 42), params, codes);
+  const auto planes = std::make_shared<std::vector<std::vector<std::byte>>>();
+  for (const Plane& plane : layout.planes) planes->emplace_back(units * plane.bytes_per_unit);
+  format->pack(params, codes, std::vector<MutableBytes>(planes->begin(), planes->end()));
+  return {format, columns, {{rows, {planes->begin(), planes->end()}, {"here", "w"}}}, {planes}};
+}
 
-  std::uint64_t rows() const override { return rows_; }
-  std::uint64_t columns() const override { return columns_; }
-  const Format& format() const override { return *format_; }
-  void decode(std::uint64_t first, std::uint64_t count, std::span<float> out) const override {
-    const auto all = decode_all();
-    std::copy_n(all.begin() + static_cast<std::ptrdiff_t>(first * columns_), count * columns_, out.begin());
-    decoded_rows_ += count;
-  }
-  std::vector<float> decode_all() const {
-    std::vector<Params> params(params_.size());
-    std::vector<Code> codes(codes_.size());
-    const std::vector<Bytes> views(planes_.begin(), planes_.end());
-    format_->unpack(views, params, codes);
-    std::vector<float> out(rows_ * columns_);
-    format_->decode(params, codes, out);
-    return out;
-  }
-  std::uint64_t decoded_rows() const { return decoded_rows_; }
-
- private:
-  FormatPtr format_;
-  Layout layout_;
-  std::size_t rows_, columns_;
-  std::vector<Params> params_;
-  std::vector<Code> codes_;
-  std::vector<std::vector<std::byte>> planes_;
-  mutable std::atomic<std::uint64_t> decoded_rows_ = 0;
-};
+std::vector<float> all_rows(const PackedMatrix& matrix) {
+  std::vector<float> out(matrix.rows() * matrix.columns());
+  matrix.decode(0, matrix.rows(), out);
+  return out;
+}
 
 /// Largest |y - truth| over the bound eps * sum |w||x| that f32 summation must respect.
 double worst_error(const std::vector<float>& weights, std::size_t rows, std::size_t columns,
@@ -97,11 +71,11 @@ TEST(Linear, EveryFormatEqualsUnpackThenMultiplyInFloat64) {
   for (const FormatPtr& format : all_formats()) {
     if (!format->can_encode()) continue;
     const std::size_t rows = 37, columns = 256, tokens = 3;
-    const auto source = std::make_shared<PackedMatrix>(format, rows, columns);
+    const PackedMatrix source = packed_values(format, rows, columns);
     const auto x = normal_values(tokens * columns, 5);
     for (const Residency residency : {Residency::decoded, Residency::packed}) {
       const auto y = run(*make_linear(source, {residency}), x, tokens);
-      EXPECT_LT(worst_error(source->decode_all(), rows, columns, x, tokens, y), 1e-6) << format->name();
+      EXPECT_LT(worst_error(all_rows(source), rows, columns, x, tokens, y), 1e-6) << format->name();
     }
   }
 }
@@ -110,8 +84,8 @@ TEST(Linear, EveryFormatEqualsUnpackThenMultiplyInFloat64) {
 TEST(Linear, EverySizeEqualsTheFloat64Product) {
   for (const std::size_t rows : {1u, 255u, 256u, 257u, 600u}) {
     const std::size_t columns = 96;
-    const auto source = std::make_shared<PackedMatrix>(find_format("q8_0"), rows, columns);
-    const auto weights = source->decode_all();
+    const PackedMatrix source = packed_values(find_format("q8_0"), rows, columns);
+    const auto weights = all_rows(source);
     const auto decoded = make_linear(source, {Residency::decoded});
     const auto packed = make_linear(source, {Residency::packed});
     for (const std::size_t tokens : {1u, 2u, 5u, 511u, 513u, 1100u}) {
@@ -125,17 +99,9 @@ TEST(Linear, EverySizeEqualsTheFloat64Product) {
 
 // Wider than what a packed matrix holds decoded at once: several panels, the last one short.
 TEST(Linear, MatricesLargerThanTheScratchEqualTheDecodedOnes) {
-  class Wide final : public RowSource {
-   public:
-    std::uint64_t rows() const override { return 700; }
-    std::uint64_t columns() const override { return 16384; }
-    const Format& format() const override { return *find_format("f32"); }
-    void decode(std::uint64_t first, std::uint64_t count, std::span<float> out) const override {
-      for (std::uint64_t i = 0; i < count * columns(); ++i)
-        out[i] = static_cast<float>((first * columns() + i) % 251);
-    }
-  };
-  const auto source = std::make_shared<Wide>();
+  std::vector<float> values(700 * 16384);
+  for (std::size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(i % 251);
+  const PackedMatrix source = PackedMatrix::of_floats(std::move(values), 700, 16384);
   const auto x = normal_values(2 * 16384, 1);
   const auto y = run(*make_linear(source, {Residency::packed}), x, 2);
   EXPECT_EQ(y, run(*make_linear(source, {Residency::decoded}), x, 2));
@@ -143,7 +109,7 @@ TEST(Linear, MatricesLargerThanTheScratchEqualTheDecodedOnes) {
 }
 
 TEST(Linear, GivesTheSameBitsOnOneThreadAndOnMany) {
-  const auto source = std::make_shared<PackedMatrix>(find_format("q8_0"), 700, 128);
+  const PackedMatrix source = packed_values(find_format("q8_0"), 700, 128);
   const auto linear = make_linear(source, {Residency::packed});
   const auto x = normal_values(40 * 128, 3);
   set_thread_count(1);
@@ -155,8 +121,8 @@ TEST(Linear, GivesTheSameBitsOnOneThreadAndOnMany) {
 }
 
 TEST(Linear, RowsAreTheDecodedOnes) {
-  const auto source = std::make_shared<PackedMatrix>(find_format("q4_1"), 300, 64);
-  const auto weights = source->decode_all();
+  const PackedMatrix source = packed_values(find_format("q4_1"), 300, 64);
+  const auto weights = all_rows(source);
   for (const Residency residency : {Residency::decoded, Residency::packed}) {
     const auto linear = make_linear(source, {residency});
     for (const std::size_t row : {0u, 17u, 299u}) {
@@ -168,54 +134,45 @@ TEST(Linear, RowsAreTheDecodedOnes) {
   }
 }
 
+// A packed matrix is read where it lies at every call; a decoded one is a copy.
 TEST(Linear, DecodedDecodesOnceAndPackedAtEveryCall) {
-  const auto source = std::make_shared<PackedMatrix>(find_format("q8_0"), 300, 64);
+  std::vector<float> values = normal_values(300 * 64, 4);
+  const PackedMatrix source(find_format("f32"), 64, {{300, {std::as_bytes(std::span(values))}, {}}}, {});
   const auto x = normal_values(2 * 64, 3);
   const auto decoded = make_linear(source, {Residency::decoded});
-  EXPECT_EQ(source->decoded_rows(), 300u);
-  run(*decoded, x, 2);
-  EXPECT_EQ(source->decoded_rows(), 300u);
   const auto packed = make_linear(source, {Residency::packed});
-  EXPECT_EQ(source->decoded_rows(), 300u);
-  run(*packed, x, 2);
-  EXPECT_EQ(source->decoded_rows(), 600u);
+  const auto before = run(*decoded, x, 2);
+  EXPECT_EQ(run(*packed, x, 2), before);
+  for (float& value : values) value *= 2;
+  EXPECT_EQ(run(*decoded, x, 2), before);
+  const auto after = run(*packed, x, 2);
+  for (std::size_t i = 0; i < after.size(); ++i) EXPECT_EQ(after[i], 2 * before[i]);
 }
 
 TEST(Linear, SaysWhichKernelRuns) {
-  const auto source = std::make_shared<PackedMatrix>(find_format("q8_0"), 4, 64);
+  const PackedMatrix source = packed_values(find_format("q8_0"), 4, 64);
   for (const Residency residency : {Residency::decoded, Residency::packed})
-    EXPECT_EQ(make_linear(source, {residency})->kernel(), linear_kernel_name(source->format(), {residency}));
-  EXPECT_EQ(linear_kernel_name(source->format(), {Residency::decoded}),
+    EXPECT_EQ(make_linear(source, {residency})->kernel(), linear_kernel_name(*source.format(), {residency}));
+  EXPECT_EQ(linear_kernel_name(*source.format(), {Residency::decoded}),
             "decoded to f32, OpenBLAS (" + blas_core() + ")");
-  EXPECT_EQ(linear_kernel_name(source->format(), {Residency::packed}),
+  EXPECT_EQ(linear_kernel_name(*source.format(), {Residency::packed}),
             "packed, decoded by panels, OpenBLAS (" + blas_core() + ")");
 }
 
 TEST(Linear, AnErrorInARowReachesTheCaller) {
-  class Damaged final : public RowSource {
-   public:
-    std::uint64_t rows() const override { return 600; }
-    std::uint64_t columns() const override { return 64; }
-    const Format& format() const override { return *find_format("f32"); }
-    void decode(std::uint64_t first, std::uint64_t, std::span<float>) const override {
-      fail("row {} is damaged", first);
-    }
-  };
-  EXPECT_ERROR(make_linear(std::make_shared<Damaged>(), {Residency::decoded}), "is damaged");
-  const auto packed = make_linear(std::make_shared<Damaged>(), {Residency::packed});
+  std::vector<float> values(600 * 64);
+  values[500 * 64 + 3] = std::nanf("");
+  const PackedMatrix damaged(find_format("f32"), 64,
+                             {{600, {std::as_bytes(std::span(values))}, {"here", "w"}}}, {});
+  EXPECT_ERROR(make_linear(damaged, {Residency::decoded}), "here", "tensor w", "element 32003");
+  const auto packed = make_linear(damaged, {Residency::packed});
   const std::vector<float> x(64);
-  EXPECT_ERROR(run(*packed, x, 1), "is damaged");
+  EXPECT_ERROR(run(*packed, x, 1), "here", "tensor w", "element 32003");
 }
 
 TEST(Linear, RefusesMatricesThatBlasCannotIndex) {
-  class Huge final : public RowSource {
-   public:
-    std::uint64_t rows() const override { return std::uint64_t{1} << 31; }
-    std::uint64_t columns() const override { return 2; }
-    const Format& format() const override { return *find_format("f32"); }
-    void decode(std::uint64_t, std::uint64_t, std::span<float>) const override {}
-  };
-  EXPECT_ERROR(make_linear(std::make_shared<Huge>(), {Residency::packed}), "2147483648", "BLAS");
+  const PackedMatrix huge(find_format("f32"), 2, {{std::uint64_t{1} << 31, {Bytes()}, {}}}, {});
+  EXPECT_ERROR(make_linear(huge, {Residency::packed}), "2147483648", "BLAS");
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 #pragma once
 // A small random model in memory, and its forward pass written a second time: float64, one token at a time,
-// straight from the formulas of FORMATS.md section 7, sharing no code with the program.
+// straight from the formulas of docs/formats.md, "Arithmetic of the blocks", sharing no code with the
+// program.
 #include <algorithm>
 #include <cmath>
 #include <cstring>

@@ -161,8 +161,8 @@ TEST_F(CalibratedModelTest, EveryMatrixOfTheBlocksLosesLessThanPlainRounding) {
 /// A layer that keeps what it was given.
 class Watched final : public Linear {
  public:
-  Watched(std::shared_ptr<const RowSource> rows, std::vector<float>& seen)
-      : inner_(make_linear(rows, {Residency::decoded})), seen_(seen) {}
+  Watched(PackedMatrix matrix, std::vector<float>& seen)
+      : inner_(make_linear(std::move(matrix), {Residency::decoded})), seen_(seen) {}
   void forward(std::span<const float> x, std::size_t tokens, std::span<float> y) const override {
     seen_.assign(x.begin(), x.end());
     inner_->forward(x, tokens, y);
@@ -181,8 +181,8 @@ class Watched final : public Linear {
 std::map<std::string, std::vector<float>> inputs_of(const std::string& path, const CalibrationText& text) {
   std::map<std::string, std::vector<float>> seen;
   LoadOptions load;
-  load.factory = [&](const MatrixPlace& place, std::shared_ptr<const RowSource> rows) {
-    return std::make_shared<const Watched>(std::move(rows), seen[place.tensor]);
+  load.factory = [&](const MatrixPlace& place, PackedMatrix matrix) {
+    return std::make_shared<const Watched>(std::move(matrix), seen[place.tensor]);
   };
   const ModelPtr model = Model::load(open_model(path), load);
   std::vector<std::unique_ptr<SequenceState>> states;

@@ -284,7 +284,7 @@ TEST_F(Quantize, ConvertKeepsEveryWeightOrRefuses) {
   EXPECT_FALSE(std::filesystem::exists(folder.file("no")));
 }
 
-/// The pairs of FORMATS.md 2.11 on the published seed-2 block and on random ones.
+/// The pairs of docs/formats.md, "Lossless changes", on the published seed-2 block and on random ones.
 struct Pair {
   const char *from, *to;
 };

@@ -206,7 +206,7 @@ TEST(Gguf, RefusesRopeScalingInTheMetadata) {
                            .set("llama.rope.scaling.factor", f32_value(1))));
 }
 
-// Llama 3's rule (FORMATS 7) as its converter stores it: what each frequency is divided by.
+// Llama 3's rule (docs/formats.md, "RoPE") as its converter stores it: what each frequency is divided by.
 std::string llama3_factors(double theta, double factor) {
   std::string bytes;
   for (int j = 0; j < 8; ++j) {

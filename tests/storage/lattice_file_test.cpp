@@ -1,4 +1,5 @@
-// Lattice tensor files: golden files, and the guards of FORMATS.md section 5, each on its own branch.
+// Lattice tensor files: golden files, and the guards of docs/formats.md, "Reader guards", each on its own
+// branch.
 #include "assay/storage/lattice_file.h"
 
 #include <gtest/gtest.h>

@@ -1,0 +1,201 @@
+#include "assay/formats/packed_matrix.h"
+
+#include <algorithm>
+#include <cassert>
+#include <utility>
+
+#include "assay/base/checked.h"
+#include "assay/base/error.h"
+#include "assay/formats/table.h"
+
+namespace assay {
+namespace {
+
+constexpr std::size_t kWeightsPerStep =
+    8192;  // decoded between two virtual calls; keeps the scratch in cache
+
+const char* unit_word(const Layout& layout) {
+  if (layout.share == Share::row) return "row";
+  return layout.run == 1 ? "element" : "block";
+}
+
+/// Decodes runs of units of one part, checking every unit on the way.
+class UnitDecoder {
+ public:
+  UnitDecoder(const Format& format, const Layout& layout, const PackedPart& part, std::uint64_t columns)
+      : format_(format), layout_(layout), part_(part), elements_(part.rows * columns) {
+    assert(part.planes.size() == layout_.planes.size());
+    const std::size_t units = std::max<std::size_t>(1, kWeightsPerStep / layout_.run);
+    codes_.resize(units * layout_.run);
+    params_.resize(layout_.has_params ? units : 0);
+    planes_.resize(layout_.planes.size());
+  }
+
+  /// Elements [begin, begin + out.size()) of the flattened part.
+  void decode(std::uint64_t begin, std::span<float> out) {
+    const std::uint64_t run = layout_.run;
+    const std::uint64_t step = codes_.size() / run;
+    const std::uint64_t end = begin + out.size();
+    const std::uint64_t last_unit = ceil_divide(end, run);
+    for (std::uint64_t unit = begin / run; unit < last_unit; unit += step) {
+      const std::uint64_t units = std::min(step, last_unit - unit);
+      const std::uint64_t decoded_begin = unit * run;
+      const std::uint64_t decoded_end = std::min((unit + units) * run, elements_);
+      const std::uint64_t wanted_begin = std::max(begin, decoded_begin);
+      const std::uint64_t wanted_end = std::min(end, decoded_end);
+      const auto target = out.subspan(wanted_begin - begin, wanted_end - wanted_begin);
+      if (target.size() == decoded_end - decoded_begin) {
+        decode_units(unit, units, target);
+      } else {  // rows that begin or end inside a block
+        partial_.resize(decoded_end - decoded_begin);
+        decode_units(unit, units, partial_);
+        std::copy_n(partial_.begin() + static_cast<std::ptrdiff_t>(wanted_begin - decoded_begin),
+                    target.size(), target.begin());
+      }
+    }
+  }
+
+ private:
+  void decode_units(std::uint64_t first, std::size_t units, std::span<float> out) {
+    const std::span codes = std::span(codes_).first(units * layout_.run);
+    const std::span params = std::span(params_).first(layout_.has_params ? units : 0);
+    for (std::size_t i = 0; i < planes_.size(); ++i) {
+      const std::size_t bytes = layout_.planes[i].bytes_per_unit;
+      planes_[i] = part_.planes[i].subspan(first * bytes, units * bytes);
+    }
+    unpack_units(format_, layout_, part_.origin, first, planes_, params, codes);
+    format_.decode(params, codes, out);
+  }
+
+  const Format& format_;
+  const Layout& layout_;
+  const PackedPart& part_;
+  std::uint64_t elements_;
+  std::vector<Code> codes_;
+  std::vector<Params> params_;
+  std::vector<Bytes> planes_;
+  std::vector<float> partial_;
+};
+
+/// Rows of a part whose planes lie in another order than its units: gathered a few at a time.
+void decode_gathered_rows(const Format& format, const Layout& layout, const PackedPart& part,
+                          const RowRange& wanted, std::span<float> out) {
+  const std::uint64_t columns = wanted.columns;
+  const std::uint64_t step = std::max<std::uint64_t>(1, kWeightsPerStep / columns);
+  std::vector<std::vector<std::byte>> scratch(layout.planes.size());
+  std::vector<Params> params;
+  std::vector<Code> codes;
+  for (std::uint64_t done = 0; done < wanted.count; done += step) {
+    const RowRange range{wanted.rows, columns, wanted.first + done, std::min(step, wanted.count - done)};
+    const std::uint64_t units = range.count * range.units_in_row(layout);
+    params.resize(layout.has_params ? units : 0);
+    codes.resize(units * layout.run);
+    unpack_units(format, layout, part.origin, range.first * range.units_in_row(layout),
+                 gather_planes(part.stored, layout, range, part.planes, scratch), params, codes);
+    order_codes(part.stored, codes);
+    const auto target = out.subspan(done * columns, range.count * columns);
+    format.decode(params, codes, target);
+    order_weights(part.stored, target);
+  }
+}
+
+}  // namespace
+
+PackedMatrix::PackedMatrix(FormatPtr format, std::uint64_t columns, std::vector<PackedPart> parts,
+                           Owners owners)
+    : format_(std::move(format)),
+      layout_(format_->layout(columns)),
+      columns_(columns),
+      parts_(std::move(parts)),
+      owners_(std::move(owners)) {
+  assert(!parts_.empty());
+  for (const PackedPart& part : parts_) rows_ += part.rows;
+}
+
+PackedMatrix PackedMatrix::of_floats(std::vector<float> values, std::uint64_t rows, std::uint64_t columns) {
+  assert(values.size() == rows * columns);
+  const auto owner = std::make_shared<const std::vector<float>>(std::move(values));
+  return {find_format("f32"), columns, {{rows, {std::as_bytes(std::span(*owner))}, {}}}, {owner}};
+}
+
+PackedMatrix PackedMatrix::slice(std::uint64_t first, std::uint64_t rows) const {
+  assert(first <= rows_ && rows <= rows_ - first);
+  PackedMatrix made = *this;
+  made.first_ += first;
+  made.rows_ = rows;
+  return made;
+}
+
+const PackedOrigin& PackedMatrix::origin() const {
+  return parts_.front().origin;
+}
+
+std::uint64_t PackedMatrix::packed_bytes() const {
+  if (rows_ == 0 || columns_ == 0) return 0;
+  if (!std::ranges::all_of(parts_, [&](const PackedPart& part) { return is_plain(part.stored, layout_); })) {
+    std::uint64_t all = 0, rows = 0;
+    for (const PackedPart& part : parts_) {
+      rows += part.rows;
+      for (const Bytes& plane : part.planes) all += plane.size();
+    }
+    return all / rows * rows_ + all % rows * rows_ / rows;
+  }
+  const std::uint64_t first = first_ * columns_ / layout_.run,
+                      end = ceil_divide((first_ + rows_) * columns_, layout_.run);
+  std::uint64_t bytes = 0;
+  for (const Plane& plane : layout_.planes) bytes += (end - first) * plane.bytes_per_unit;
+  return bytes;
+}
+
+std::optional<std::vector<Bytes>> PackedMatrix::planes() const {
+  if (parts_.size() != 1 || !is_plain(parts_.front().stored, layout_)) return std::nullopt;
+  const std::uint64_t begin = first_ * columns_, end = begin + rows_ * columns_;
+  const bool at_the_end = first_ + rows_ == parts_.front().rows;
+  if (begin % layout_.run != 0 || (end % layout_.run != 0 && !at_the_end)) return std::nullopt;
+  const std::uint64_t unit = begin / layout_.run, units = ceil_divide(end, layout_.run) - unit;
+  std::vector<Bytes> views;
+  for (std::size_t i = 0; i < layout_.planes.size(); ++i) {
+    const std::size_t bytes = layout_.planes[i].bytes_per_unit;
+    views.push_back(parts_.front().planes[i].subspan(unit * bytes, units * bytes));
+  }
+  return views;
+}
+
+void PackedMatrix::decode(std::uint64_t first, std::uint64_t count, std::span<float> out) const {
+  assert(first <= rows_ && count <= rows_ - first && out.size() == count * columns_);
+  if (out.empty()) return;
+  first += first_;
+  std::uint64_t start = 0;  // of a part
+  for (const PackedPart& part : parts_) {
+    const std::uint64_t end = start + part.rows;
+    const std::uint64_t from = std::max(first, start), to = std::min(first + count, end);
+    if (from < to) {
+      const auto target = out.subspan((from - first) * columns_, (to - from) * columns_);
+      if (is_plain(part.stored, layout_))
+        UnitDecoder(*format_, layout_, part, columns_).decode((from - start) * columns_, target);
+      else
+        decode_gathered_rows(*format_, layout_, part, {part.rows, columns_, from - start, to - from}, target);
+    }
+    start = end;
+  }
+}
+
+void unpack_units(const Format& format, const Layout& layout, const PackedOrigin& origin, std::uint64_t first,
+                  std::span<const Bytes> planes, std::span<Params> params, std::span<Code> codes) {
+  try {
+    format.unpack(planes, params, codes);
+  } catch (const Error& problem) {
+    fail("{}: tensor {}: from {} {} on: {}", origin.file, origin.tensor, unit_word(layout), first,
+         problem.what());
+  }
+  // Without parameters a unit is one weight: ask for all at once, and one by one only to name the culprit.
+  std::string why;
+  if (!layout.has_params && format.valid({}, codes, &why)) return;
+  for (std::size_t i = 0; i * layout.run < codes.size(); ++i) {
+    const Params unit = layout.has_params ? params[i] : Params{};
+    if (!format.valid(unit, codes.subspan(i * layout.run, layout.run), &why))
+      fail("{}: tensor {}: {} {}: {}", origin.file, origin.tensor, unit_word(layout), first + i, why);
+  }
+}
+
+}  // namespace assay
