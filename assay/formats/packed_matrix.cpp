@@ -12,7 +12,8 @@ namespace assay {
 namespace {
 
 constexpr std::size_t kWeightsPerStep =
-    8192;  // decoded between two virtual calls; keeps the scratch in cache
+    8192;                                     // decoded between two virtual calls; keeps the scratch in cache
+constexpr std::uint64_t kRowsPerGather = 16;  // words of so many rows fill a cache line where transposed
 
 const char* unit_word(const Layout& layout) {
   if (layout.share == Share::row) return "row";
@@ -81,7 +82,7 @@ class UnitDecoder {
 void decode_gathered_rows(const Format& format, const Layout& layout, const PackedPart& part,
                           const RowRange& wanted, std::span<float> out) {
   const std::uint64_t columns = wanted.columns;
-  const std::uint64_t step = std::max<std::uint64_t>(1, kWeightsPerStep / columns);
+  const std::uint64_t step = std::max<std::uint64_t>(kRowsPerGather, kWeightsPerStep / columns);
   std::vector<std::vector<std::byte>> scratch(layout.planes.size());
   std::vector<Params> params;
   std::vector<Code> codes;

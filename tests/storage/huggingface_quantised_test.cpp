@@ -76,6 +76,12 @@ TEST(ForeignCheckpoints, DecodeToWhatNumpySays) {
       std::vector<float> some(columns * 2);
       decode_rows(tensor, first, 2, some);
       EXPECT_TRUE(std::equal(some.begin(), some.end(), weights.begin() + first * columns));
+      const PackedMatrix matrix = packed_matrix(tensor);
+      EXPECT_EQ(matrix.packed_bytes(), tensor.stored_bytes());
+      EXPECT_EQ(matrix.planes().has_value(), is_plainly_stored(tensor));
+      std::vector<float> sliced(columns);
+      matrix.slice(first, 2).decode(1, 1, sliced);
+      EXPECT_TRUE(std::equal(sliced.begin(), sliced.end(), some.begin() + columns));
     }
     EXPECT_EQ(model->at("lm_head.weight").format->name(), "f16");
   }
@@ -83,6 +89,30 @@ TEST(ForeignCheckpoints, DecodeToWhatNumpySays) {
             (std::set<std::string>{"gptq4-g32-f16", "gptq3-g64-f16", "gptq8-row-f16", "gptq2-g32-f16",
                                    "gptq4-v2-g32-bf16", "ct4-g32-bf16", "ct4-zp-g32-f16", "ct8-row-f32",
                                    "ct2-zp-g64-bf16", "fp8-b128-f32", "fp8-b128-bf16"}));
+}
+
+/// Experts stacked on reading: two matrices as the parts of one.
+TEST(ForeignCheckpoints, PartsAreReadAsTheyLie) {
+  const CheckpointPtr model = open_checkpoint(foreign_folder("gptq"));
+  const Tensor& part = model->at("model.layers.0.self_attn.k_proj.weight");  // act-order
+  Tensor stack;
+  stack.name = "stack.weight";
+  stack.shape = {2, part.shape[0], part.shape[1]};
+  stack.format = part.format;
+  stack.parts = {part, part};
+  const std::vector<float> once = decode_all(part);
+  std::vector<float> twice = once;
+  twice.insert(twice.end(), once.begin(), once.end());
+  EXPECT_EQ(decode_all(stack), twice);
+  EXPECT_TRUE(has_permuted_columns(stack));
+  const MatrixShape shape = as_matrix(stack.shape);
+  const RowBlock block{10, 12, 10 * 3, 12 * 3};  // of both parts, rows of three units
+  UnitBuffer buffer(stack.format->layout(shape.columns), block.units);
+  read_units(stack, block, buffer);
+  std::vector<float> rows(block.rows * shape.columns);
+  stack.format->decode(buffer.params, buffer.codes, rows);
+  order_weights(part.stored, rows);
+  EXPECT_TRUE(std::equal(rows.begin(), rows.end(), twice.begin() + 10 * 96));
 }
 
 /// A copy of a stored folder to change.
