@@ -10,6 +10,7 @@
 #include "assay/model/completeness.h"
 #include "assay/model/roles.h"
 #include "assay/quantize/mlx_conventions.h"
+#include "assay/storage/containers.h"
 
 namespace assay::app {
 namespace {
@@ -46,7 +47,7 @@ void run_audit(const AuditOptions& options) {
   AuditReport report;
   if (const CheckpointPtr model = open_or_find(options.model, options, report)) {
     // An MLX folder is held against its original under the names and shapes of mlx-lm.
-    if (original && model->container == Container::mlx)
+    if (original && model->container->mlx_conventions)
       original = with_mlx_conventions(original, true).checkpoint;
     report = audit_checkpoint(*model, original.get());
     if (original && has_experts(*model)) add_router_agreement(report, model, original);

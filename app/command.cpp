@@ -4,6 +4,7 @@
 #include "assay/base/error.h"
 #include "assay/base/progress.h"
 #include "assay/parallel/threads.h"
+#include "assay/storage/containers.h"
 
 namespace assay::app {
 
@@ -25,10 +26,13 @@ int& exit_code() {
   return code;
 }
 
+std::string offered_containers() {
+  return container_names([](const ContainerRow& row) { return row.offered; });
+}
+
 Container parse_writable_container(const std::string& name) {
-  for (const Container container : {Container::assay, Container::lattice, Container::mlx})
-    if (container_name(container) == name) return container;
-  fail("--container is \"{}\"; assay, lattice or mlx expected", name);
+  if (const auto container = find_offered_container(name)) return *container;
+  fail("--container is \"{}\"; {} expected", name, offered_containers());
 }
 
 void add_common(CLI::App* command, Common* common, const std::string& examples) {

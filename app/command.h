@@ -18,8 +18,9 @@ struct Common {
 /// Adds --json and --threads, and `examples` to the help's end; applies them before the command runs.
 void add_common(CLI::App* command, Common* common, const std::string& examples);
 
-/// --container's value: "assay", "lattice" or "mlx".
+/// --container's value, one of offered_containers().
 Container parse_writable_container(const std::string& name);
+std::string offered_containers();  // "assay, mlx or lattice"
 
 /// Exit code of the command that ran; main returns it.
 int& exit_code();

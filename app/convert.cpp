@@ -17,7 +17,7 @@ void add_convert(CLI::App& app) {
   auto options = std::make_shared<Options>();
   command->add_option("IN", options->in, "Model: a folder or a GGUF file")->required();
   command->add_option("OUT", options->out, "Folder to write; must not exist")->required();
-  command->add_option("--container", options->container, "assay, lattice or mlx")
+  command->add_option("--container", options->container, offered_containers())
       ->required()
       ->check(CLI::IsMember({"assay", "lattice", "mlx"}));
   command->add_option("--config-dir", options->config_directory,

@@ -5,7 +5,7 @@
 #include "assay/base/json.h"
 #include "assay/formats/table.h"
 #include "assay/kernels/linear.h"
-#include "assay/storage/writer.h"
+#include "assay/storage/containers.h"
 
 namespace assay::app {
 namespace {
@@ -20,6 +20,8 @@ std::string group_text(const Layout& layout) {
       return "row";
     case Share::run_in_row:
       return fmt::format("{} row", layout.run);
+    case Share::block:
+      return fmt::format("{}x{} block", layout.block.rows, layout.block.columns);
     case Share::run_flat:
       return fmt::format("{} flat", layout.run);
   }
@@ -37,9 +39,11 @@ std::string plane_text(const Layout& layout) {
 /// Which containers can hold a matrix of this format.
 std::string reader_text(const FormatPtr& format) {
   std::string text;
-  for (const Container container : {Container::assay, Container::mlx, Container::lattice})
-    if (!container_misfit(container, {"model.layers.0.mlp.up_proj.weight", {kColumns, kColumns}, format}))
-      text += fmt::format("{}{}", text.empty() ? "" : ", ", container_name(container));
+  for (const ContainerRow* row : all_containers())
+    if (row->offered &&
+        !container_misfit(Container(*row),
+                          {"model.layers.0.mlp.up_proj.weight", {kColumns, kColumns}, format}))
+      text += fmt::format("{}{}", text.empty() ? "" : ", ", row->name);
   return text;
 }
 

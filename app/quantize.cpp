@@ -254,7 +254,7 @@ void add_quantize(CLI::App& app) {
   command->add_option("--recipe", options->recipe, "Built-in recipe (`assay recipes`) or a .json file");
   add_budget_options(command, &options->budget);
   command->add_option("--embed", options->embed, "Format for embedding and head, over the recipe");
-  command->add_option("--container", options->container, "assay, lattice or mlx")
+  command->add_option("--container", options->container, offered_containers())
       ->check(CLI::IsMember({"assay", "lattice", "mlx"}))
       ->capture_default_str();
   command

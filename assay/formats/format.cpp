@@ -42,6 +42,7 @@ std::pair<float, float> Format::range(const Params& /*params*/) const {
 
 std::uint64_t Format::row_granule(std::uint64_t columns) const {
   const Layout shape = layout(columns);
+  if (shape.share == Share::block) return shape.block.rows;
   if (shape.share != Share::run_flat || columns == 0) return 1;
   return shape.run / std::gcd<std::uint64_t, std::uint64_t>(shape.run, columns);
 }
@@ -51,6 +52,7 @@ std::uint64_t unit_count(const Layout& layout, std::uint64_t rows, std::uint64_t
     case Share::row:
       return rows;
     case Share::run_in_row:
+    case Share::block:
       return rows * ceil_divide(columns, layout.run);
     case Share::run_flat:
       return ceil_divide(rows * columns, layout.run);
@@ -59,13 +61,18 @@ std::uint64_t unit_count(const Layout& layout, std::uint64_t rows, std::uint64_t
   return 0;
 }
 
+std::uint64_t record_count(const Layout& layout, const Plane& plane, std::uint64_t rows,
+                           std::uint64_t columns) {
+  if (!plane.per_block) return unit_count(layout, rows, columns);
+  return ceil_divide(rows, layout.block.rows) * ceil_divide(columns, layout.block.columns);
+}
+
 std::optional<std::uint64_t> packed_bytes(const Format& format, std::uint64_t rows, std::uint64_t columns) {
   if (!checked_multiply(rows, columns)) return std::nullopt;
   const Layout layout = format.layout(columns);
-  const std::uint64_t units = unit_count(layout, rows, columns);
   std::optional<std::uint64_t> total = 0;
   for (const Plane& plane : layout.planes) {
-    const auto bytes = checked_multiply(units, plane.bytes_per_unit);
+    const auto bytes = checked_multiply(record_count(layout, plane, rows, columns), plane.bytes_per_unit);
     if (bytes) total = checked_add(*total, *bytes);
     if (!bytes || !total) return std::nullopt;
   }

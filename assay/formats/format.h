@@ -28,22 +28,31 @@ struct Params {
 /// What is stored for one weight. Float formats store their bit pattern.
 using Code = std::int32_t;
 
-/// Which weights share parameters: a whole row; a run of `Layout::run` within a row (K % run == 0); or a run
-/// of the flattened row-major tensor, which may straddle rows and whose last unit may be short (a tail).
-enum class Share { row, run_in_row, run_flat };
+/// Which weights share parameters: a whole row; a run of `Layout::run` within a row (K % run == 0); a run
+/// of the flattened row-major tensor, which may straddle rows and whose last unit may be short (a tail); or a
+/// block of rows and columns (`Layout::block`; those at the right and lower edges may be smaller). The units
+/// of a block are the parts of its rows, all with the same parameters, which are stored once.
+enum class Share { row, run_in_row, run_flat, block };
 
 struct Plane {
   std::string suffix;  // "weight", "scales", "biases": the tensor's module path plus "." plus this
   DType dtype;         // element type under which safetensors stores the plane
   std::size_t bytes_per_unit;
+  bool per_block = false;  // Share::block: one record a block, in row-major order of blocks
+};
+
+/// Rows and columns of Share::block.
+struct BlockShape {
+  std::size_t rows = 1, columns = 1;
 };
 
 struct Layout {
   Share share = Share::run_flat;
-  std::size_t run = 1;     // weights per unit (K for Share::row)
+  std::size_t run = 1;     // weights per unit (K for Share::row; divides K and the columns of a block)
   bool has_params = true;  // false for plain floats: Params are ignored and may be empty spans
   int width = 1;           // weights rounded together: 1 for scalar grids
   std::vector<Plane> planes;
+  BlockShape block = {};  // of Share::block
 };
 
 /// decode(q) = (q - zero) * scale + bias, q in 0..codes-1 shifted by first_code. What scale search needs to
@@ -58,6 +67,8 @@ struct AffineView {
   float bias_per_scale =
       0.0f;  // free_bias == false: the bias is this multiple of the scale (-8 for khq4-sym)
 };
+
+struct StoredScheme;  // formats/stored_scheme.h
 
 class Format {
  public:
@@ -102,13 +113,16 @@ class Format {
 
   // ---- Capabilities: callers ask for them, never for a name.
   virtual std::optional<AffineView> affine() const { return std::nullopt; }
+  /// How others store it in Hugging Face folders; null for a format that only its own containers hold.
+  virtual const StoredScheme* scheme() const { return nullptr; }
   /// Nearest legal stored parameters to (scale, bias), or nothing when there are none (zero, non-finite,
   /// ...).
   virtual std::optional<Params> store(float scale, float bias) const;
   /// Smallest and largest weight that codes under these parameters stand for.
   /// All of f32 for a format that knows no bound.
   virtual std::pair<float, float> range(const Params& params) const;
-  /// The smallest denomination of rows that fills whole units: 4 for flat runs of 32 and K = 1000; else 1.
+  /// The smallest denomination of rows that fills whole units and blocks: 4 for flat runs of 32 and K = 1000,
+  /// the rows of a block; else 1.
   std::uint64_t row_granule(std::uint64_t columns) const;
 };
 
@@ -117,6 +131,9 @@ using FormatPtr = std::shared_ptr<const Format>;
 /// Units of a rows x columns tensor (ceil for flat formats). The product must fit 64 bits: callers have
 /// checked it.
 std::uint64_t unit_count(const Layout& layout, std::uint64_t rows, std::uint64_t columns);
+/// Records of a plane: units, or blocks. As above.
+std::uint64_t record_count(const Layout& layout, const Plane& plane, std::uint64_t rows,
+                           std::uint64_t columns);
 /// Bytes of all planes, or nothing on overflow.
 std::optional<std::uint64_t> packed_bytes(const Format& format, std::uint64_t rows, std::uint64_t columns);
 /// Bits per weight, scales and biases and tail padding included.

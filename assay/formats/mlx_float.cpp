@@ -1,13 +1,13 @@
 #include "assay/formats/mlx_float.h"
 
 #include <array>
-#include <bit>
 #include <cassert>
 #include <cmath>
 #include <limits>
 
 #include "assay/base/bit_stream.h"
 #include "assay/base/error.h"
+#include "assay/formats/e4m3.h"
 
 namespace assay {
 namespace {
@@ -15,13 +15,6 @@ namespace {
 // 1 sign, 2 exponent, 1 mantissa bit.
 constexpr std::array<float, 16> kE2M1 = {0.0f,  0.5f,  1.0f,  1.5f,  2.0f,  3.0f,  4.0f,  6.0f,
                                          -0.0f, -0.5f, -1.0f, -1.5f, -2.0f, -3.0f, -4.0f, -6.0f};
-
-// 1 sign, 4 exponent, 3 mantissa bits, bias 7, no infinities: only 0x7F and 0xFF are not finite.
-float e4m3_to_f32(unsigned byte) {
-  if ((byte & 0x7Fu) == 0x7Fu) return std::numeric_limits<float>::quiet_NaN();
-  const float magnitude = std::bit_cast<float>((byte & 0x7Fu) << 20) * 0x1p120f;
-  return (byte & 0x80u) != 0 ? -magnitude : magnitude;
-}
 
 // 2^(byte - 127); 255 is NaN.
 float e8m0_to_f32(unsigned byte) {
@@ -33,11 +26,6 @@ template <std::size_t N>
 std::array<float, N> tabulate(float (*value)(unsigned)) {
   std::array<float, N> table{};
   for (unsigned i = 0; i < N; ++i) table[i] = value(i);
-  return table;
-}
-
-const std::array<float, 256>& e4m3_table() {
-  static const auto table = tabulate<256>(e4m3_to_f32);
   return table;
 }
 
@@ -119,7 +107,7 @@ class MlxFloatFormat final : public Format {
 Traits nvfp4_traits() {
   return {"nvfp4", "E2M1 in groups of 16 in a row, E4M3 scale, 4.5 bits; MLX, read only",
           4,       16,
-          kE2M1,   e4m3_table(),
+          kE2M1,   e4m3_values(),
           6.0f};
 }
 
@@ -133,7 +121,7 @@ FormatPtr mxfp4_format() {
 FormatPtr mxfp8_format() {
   return std::make_shared<MlxFloatFormat>(
       Traits{"mxfp8", "E4M3 in groups of 32 in a row, E8M0 scale, 8.25 bits; MLX, read only", 8, 32,
-             e4m3_table(), e8m0_table(), 448.0f});
+             e4m3_values(), e8m0_table(), 448.0f});
 }
 FormatPtr nvfp4_format() {
   return std::make_shared<MlxFloatFormat>(nvfp4_traits());

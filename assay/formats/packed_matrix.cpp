@@ -12,7 +12,8 @@ namespace assay {
 namespace {
 
 constexpr std::size_t kWeightsPerStep =
-    8192;  // decoded between two virtual calls; keeps the scratch in cache
+    8192;                                     // decoded between two virtual calls; keeps the scratch in cache
+constexpr std::uint64_t kRowsPerGather = 16;  // words of so many rows fill a cache line where transposed
 
 const char* unit_word(const Layout& layout) {
   if (layout.share == Share::row) return "row";
@@ -77,25 +78,38 @@ class UnitDecoder {
   std::vector<float> partial_;
 };
 
-}  // namespace
-
-std::uint64_t RowOrder::stored_row(std::uint64_t logical_row, std::uint64_t rows) const {
-  if (heads == 0) return logical_row;
-  const std::uint64_t half = rows / heads / 2;
-  assert(half > 0 && rows % (2 * heads) == 0);
-  const std::uint64_t in_head = logical_row % (2 * half);
-  return logical_row - in_head + in_head % half * 2 + in_head / half;
+/// Rows of a part whose planes lie in another order than its units: gathered a few at a time.
+void decode_gathered_rows(const Format& format, const Layout& layout, const PackedPart& part,
+                          const RowRange& wanted, std::span<float> out) {
+  const std::uint64_t columns = wanted.columns;
+  const std::uint64_t step = std::max<std::uint64_t>(kRowsPerGather, kWeightsPerStep / columns);
+  std::vector<std::vector<std::byte>> scratch(layout.planes.size());
+  std::vector<Params> params;
+  std::vector<Code> codes;
+  for (std::uint64_t done = 0; done < wanted.count; done += step) {
+    const RowRange range{wanted.rows, columns, wanted.first + done, std::min(step, wanted.count - done)};
+    const std::uint64_t units = range.count * range.units_in_row(layout);
+    params.resize(layout.has_params ? units : 0);
+    codes.resize(units * layout.run);
+    unpack_units(format, layout, part.origin, range.first * range.units_in_row(layout),
+                 gather_planes(part.stored, layout, range, part.planes, scratch), params, codes);
+    order_codes(part.stored, codes);
+    const auto target = out.subspan(done * columns, range.count * columns);
+    format.decode(params, codes, target);
+    order_weights(part.stored, target);
+  }
 }
 
+}  // namespace
+
 PackedMatrix::PackedMatrix(FormatPtr format, std::uint64_t columns, std::vector<PackedPart> parts,
-                           Owners owners, RowOrder order)
+                           Owners owners)
     : format_(std::move(format)),
       layout_(format_->layout(columns)),
       columns_(columns),
       parts_(std::move(parts)),
-      owners_(std::move(owners)),
-      order_(order) {
-  assert(!parts_.empty() && (order_.heads == 0 || parts_.size() == 1));
+      owners_(std::move(owners)) {
+  assert(!parts_.empty());
   for (const PackedPart& part : parts_) rows_ += part.rows;
 }
 
@@ -119,6 +133,14 @@ const PackedOrigin& PackedMatrix::origin() const {
 
 std::uint64_t PackedMatrix::packed_bytes() const {
   if (rows_ == 0 || columns_ == 0) return 0;
+  if (!std::ranges::all_of(parts_, [&](const PackedPart& part) { return is_plain(part.stored, layout_); })) {
+    std::uint64_t all = 0, rows = 0;
+    for (const PackedPart& part : parts_) {
+      rows += part.rows;
+      for (const Bytes& plane : part.planes) all += plane.size();
+    }
+    return all / rows * rows_ + all % rows * rows_ / rows;
+  }
   const std::uint64_t first = first_ * columns_ / layout_.run,
                       end = ceil_divide((first_ + rows_) * columns_, layout_.run);
   std::uint64_t bytes = 0;
@@ -127,7 +149,7 @@ std::uint64_t PackedMatrix::packed_bytes() const {
 }
 
 std::optional<std::vector<Bytes>> PackedMatrix::planes() const {
-  if (parts_.size() != 1 || order_.heads != 0) return std::nullopt;
+  if (parts_.size() != 1 || !is_plain(parts_.front().stored, layout_)) return std::nullopt;
   const std::uint64_t begin = first_ * columns_, end = begin + rows_ * columns_;
   const bool at_the_end = first_ + rows_ == parts_.front().rows;
   if (begin % layout_.run != 0 || (end % layout_.run != 0 && !at_the_end)) return std::nullopt;
@@ -149,14 +171,11 @@ void PackedMatrix::decode(std::uint64_t first, std::uint64_t count, std::span<fl
     const std::uint64_t end = start + part.rows;
     const std::uint64_t from = std::max(first, start), to = std::min(first + count, end);
     if (from < to) {
-      UnitDecoder decoder(*format_, layout_, part, columns_);
       const auto target = out.subspan((from - first) * columns_, (to - from) * columns_);
-      if (order_.heads == 0)
-        decoder.decode((from - start) * columns_, target);
+      if (is_plain(part.stored, layout_))
+        UnitDecoder(*format_, layout_, part, columns_).decode((from - start) * columns_, target);
       else
-        for (std::uint64_t i = 0; i < to - from; ++i)
-          decoder.decode(order_.stored_row(from + i, part.rows) * columns_,
-                         target.subspan(i * columns_, columns_));
+        decode_gathered_rows(*format_, layout_, part, {part.rows, columns_, from - start, to - from}, target);
     }
     start = end;
   }

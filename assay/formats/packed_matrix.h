@@ -8,36 +8,30 @@
 #include <string>
 #include <vector>
 
-#include "assay/formats/format.h"
+#include "assay/formats/plane_layout.h"
 
 namespace assay {
-
-/// How stored rows map to logical rows. GGUF keeps q and k rows of Llama models in interleaved RoPE order.
-struct RowOrder {
-  std::uint64_t heads = 0;  // 0: rows are stored in logical order
-  /// Stored row of a logical row: within each head, half-split row [h, p, j] is stored at [h, j, p].
-  std::uint64_t stored_row(std::uint64_t logical_row, std::uint64_t rows) const;
-};
 
 /// Where bytes come from, for messages.
 struct PackedOrigin {
   std::string file, tensor;
 };
 
-/// Rows that lie together: whole units, planes in the order of the format's layout, of any alignment.
+/// Rows that lie together: whole units, planes in the order of the format's layout, of any alignment, their
+/// bytes as `stored` says.
 struct PackedPart {
   std::uint64_t rows = 0;
   std::vector<Bytes> planes;
   PackedOrigin origin;
+  StoredLayout stored = {};
 };
 
 class PackedMatrix {
  public:
   using Owners = std::vector<std::shared_ptr<const void>>;
 
-  /// The rows of all parts, one part after the other. Several parts lie in logical order.
-  PackedMatrix(FormatPtr format, std::uint64_t columns, std::vector<PackedPart> parts, Owners owners,
-               RowOrder order = {});
+  /// The rows of all parts, one part after the other.
+  PackedMatrix(FormatPtr format, std::uint64_t columns, std::vector<PackedPart> parts, Owners owners);
   /// Values in memory, row-major, as a matrix of format f32.
   static PackedMatrix of_floats(std::vector<float> values, std::uint64_t rows, std::uint64_t columns);
   /// Rows [first, first + rows): the same bytes, also where rows share units with others.
@@ -48,10 +42,11 @@ class PackedMatrix {
   std::uint64_t rows() const { return rows_; }
   std::uint64_t columns() const { return columns_; }
   const PackedOrigin& origin() const;
-  /// Bytes of these rows' planes; units shared with other rows counted in full.
+  /// Bytes of these rows' planes; units shared with other rows counted in full, of parts that are not stored
+  /// plainly a share by rows.
   std::uint64_t packed_bytes() const;
-  /// The planes of exactly these rows where they lie in one piece, in logical order and in units of their
-  /// own, which is what a kernel can read in place. Nothing otherwise: decode() serves every matrix.
+  /// The planes of exactly these rows where they lie in one piece, plainly stored and in units of their own,
+  /// which is what a kernel can read in place. Nothing otherwise: decode() serves every matrix.
   std::optional<std::vector<Bytes>> planes() const;
 
   /// Rows [first, first + count) as f32 into out (count * columns). Any thread. Every unit is checked; a bad
@@ -64,7 +59,6 @@ class PackedMatrix {
   std::uint64_t first_ = 0, rows_ = 0, columns_ = 0;  // the first row's place among those of all parts
   std::vector<PackedPart> parts_;
   Owners owners_;
-  RowOrder order_;
 };
 
 /// Parameters and codes of the units from `first` on, whose plane bytes are given: unpacked, and every unit

@@ -4,10 +4,13 @@
 
 #include "assay/base/error.h"
 #include "assay/formats/block_affine.h"
+#include "assay/formats/compressed_tensors.h"
 #include "assay/formats/floats.h"
+#include "assay/formats/fp8_block.h"
 #include "assay/formats/gf16.h"
 #include "assay/formats/gguf_blocks.h"
 #include "assay/formats/gguf_superblocks.h"
+#include "assay/formats/gptq.h"
 #include "assay/formats/int_row.h"
 #include "assay/formats/kh.h"
 #include "assay/formats/mlx_affine.h"
@@ -29,6 +32,9 @@ std::vector<FormatPtr> build_table() {
   for (FormatPtr& format : int_row_formats()) table.push_back(std::move(format));
   table.push_back(int8_golf_format());
   for (FormatPtr& format : block_affine_formats()) table.push_back(std::move(format));
+  for (FormatPtr& format : gptq_formats()) table.push_back(std::move(format));
+  for (FormatPtr& format : compressed_tensors_formats()) table.push_back(std::move(format));
+  for (FormatPtr& format : fp8_block_formats()) table.push_back(std::move(format));
   return table;
 }
 

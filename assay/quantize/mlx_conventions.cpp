@@ -11,6 +11,7 @@
 #include "assay/model/config_spellings.h"
 #include "assay/model/families/families.h"
 #include "assay/model/roles.h"
+#include "assay/storage/containers.h"
 
 namespace assay {
 namespace {
@@ -39,7 +40,7 @@ std::optional<ExpertName> parse_expert(const std::string& name) {
 Tensor slice_rows(const Tensor& tensor, std::uint64_t first, std::uint64_t rows) {
   const MatrixShape shape = as_matrix(tensor.shape);
   const Layout layout = tensor.format->layout(shape.columns);
-  if (tensor.row_order.heads != 0 || first * shape.columns % layout.run != 0 ||
+  if (!is_plainly_stored(tensor) || first * shape.columns % layout.run != 0 ||
       rows * shape.columns % layout.run != 0)
     fail("{}: tensor {}: rows {} to {} are no whole blocks of {}", tensor.file, tensor.name, first,
          first + rows, tensor.format->name());
@@ -225,7 +226,7 @@ bool follows_already(const Checkpoint& source) {
 }  // namespace
 
 MlxConventions with_mlx_conventions(const CheckpointPtr& source, bool exact) {
-  if (source->container == Container::mlx || follows_already(*source)) return {source, {}};
+  if (source->container->mlx_conventions || follows_already(*source)) return {source, {}};
   return Conventions(source, exact).run();
 }
 

@@ -8,6 +8,7 @@
 #include "assay/base/error.h"
 #include "assay/formats/table.h"
 #include "assay/quantize/mlx_conventions.h"
+#include "assay/storage/containers.h"
 #include "assay/storage/tensor_planes.h"
 
 namespace assay {
@@ -23,7 +24,8 @@ FormatPtr kept_format(const Tensor& tensor, Container container, const std::stri
   if (!tensor.format)
     fail("{}: tensor {}: stored as {}, which no weight format reads", origin, tensor.name,
          dtype_name(tensor.dtype));
-  if (container == Container::lattice && !tensor.format->layout(1).has_params) return find_format("khf1");
+  if (!container->float_format.empty() && !tensor.format->layout(1).has_params)
+    return find_format(container->float_format);
   return tensor.format;
 }
 
@@ -70,7 +72,7 @@ bool is_refused_for(Role role, const Format& format, const Tensor& tensor) {
 
 Plan make_plan(CheckpointPtr source, const Recipe& recipe, const PlanOptions& options) {
   Plan plan;
-  if (options.container == Container::mlx) {
+  if (options.container->mlx_conventions) {
     MlxConventions conventions = with_mlx_conventions(source, false);
     plan.notes = std::move(conventions.notes);
     source = std::move(conventions.checkpoint);
@@ -135,6 +137,13 @@ Plan make_plan(CheckpointPtr source, const Recipe& recipe, const PlanOptions& op
       planned.method = "copy";
     else if (planned.method == "copy")
       planned.method = "rtn";  // a float kept under the container's own float format
+    if (planned.method == "copy" && has_permuted_columns(tensor))
+      fail(
+          "{}: tensor {}: its groups are of columns that do not lie together (g_idx), so it cannot be kept "
+          "as "
+          "{}; "
+          "give it a format",
+          checkpoint.path, tensor.name, tensor.format->name());
     decide_method(planned, options);
     if (const auto problem = container_misfit(options.container, {tensor.name, tensor.shape, planned.format}))
       fail("{}: tensor {}: format {} cannot be stored in a {} directory: {}", checkpoint.path, tensor.name,

@@ -49,7 +49,7 @@ void add_checksums(Json& manifest, const std::filesystem::path& directory, Conta
   try {
     written = open_model(directory.string());
   } catch (const Error&) {
-    if (container == Container::assay) throw;
+    if (container->owns_manifest) throw;
     return;  // of an architecture that we do not know: other containers cannot be read back without it
   }
   for (const Tensor& tensor : written->tensors)
@@ -62,11 +62,11 @@ Json finish_with_manifest(CheckpointWriter& writer, const std::filesystem::path&
   const std::string path = (directory / kManifestFile).string();
   writer.add_file(kManifestFile, json_text(manifest, 1));
   writer.finish();
-  Json complete = input.container == Container::assay
+  Json complete = input.container->owns_manifest
                       ? read_json_file(path)  // its writer has completed it
                       : complete_manifest(Json::parse(json_text(manifest)), input.container,
                                           writer_input(input.plan).tensors, weight_files(directory));
-  if (input.container != Container::assay) writer.add_file(kManifestFile, json_text(complete, 1));
+  if (!input.container->owns_manifest) writer.add_file(kManifestFile, json_text(complete, 1));
   add_checksums(complete, directory, input.container);
   writer.add_file(kManifestFile, json_text(complete, 1));
   return complete;
@@ -217,7 +217,7 @@ void write_lossless_copy(LosslessCopy copy, const std::string& out) {
 Plan convert_model(const CheckpointPtr& original, Container container, const std::string& out) {
   require_checksums(*original);
   Plan plan = lossless_plan(
-      container == Container::mlx ? with_mlx_conventions(original, true).checkpoint : original, container);
+      container->mlx_conventions ? with_mlx_conventions(original, true).checkpoint : original, container);
   write_lossless_copy({plan, writer_input(plan), container, {"convert", "lossless change of container", {}}},
                       out);
   return plan;

@@ -26,7 +26,8 @@ struct TensorJob {
 void write_planes(const TensorJob& job, const Layout& layout, const RowBlock& block,
                   std::span<const Bytes> planes) {
   for (std::size_t p = 0; p < layout.planes.size(); ++p)
-    job.writer.write(job.index, p, block.first_unit * layout.planes[p].bytes_per_unit, planes[p]);
+    if (!layout.planes[p].per_block)
+      job.writer.write(job.index, p, block.first_unit * layout.planes[p].bytes_per_unit, planes[p]);
 }
 
 void pack_and_write(const TensorJob& job, const Layout& layout, const RowBlock& block, UnitBuffer& buffer) {
@@ -38,6 +39,8 @@ void pack_and_write(const TensorJob& job, const Layout& layout, const RowBlock& 
 void copy_tensor(const TensorJob& job) {
   const Layout layout = job.format.layout(job.shape().columns);
   const auto blocks = row_blocks(job.format, job.shape());
+  for (std::size_t p = 0; p < layout.planes.size(); ++p)
+    if (layout.planes[p].per_block) job.writer.write(job.index, p, 0, job.source.planes[p]);
   parallel_for(blocks.size(), [&](std::size_t b) {
     UnitBuffer buffer(layout, blocks[b].units);
     write_planes(job, layout, blocks[b], read_units(job.source, blocks[b], buffer));

@@ -202,7 +202,7 @@ CheckpointPtr apply_rotation(const CheckpointPtr& source, const RotationPlan& pl
     tensor.name = step.name;
     tensor.format = find_format("f32");
     tensor.dtype = DType::F32;
-    tensor.row_order = {};
+    tensor.stored = {};
     tensor.checksum.reset();
     tensor.planes = {file->bytes().subspan(offset, tensor.elements() * sizeof(float))};
     tensor.owners = {file};

@@ -71,6 +71,8 @@ bool transcode_affine_unit(const AffinePair& pair, const Params& params, std::sp
   return accepts(mapped_params(from_view, to_view, params, {1, aligned}));
 }
 
+constexpr const char* kPermuted = "its groups are of columns that do not lie together (g_idx)";
+
 std::string describe(const Params& params) {
   return fmt::format("scale {:g}, bias {:g}", params.scale, params.bias);
 }
@@ -114,6 +116,7 @@ bool transcode_units(const Format& from, std::span<const Params> params_from,
 
 std::optional<std::string> transcode_misfit(const Tensor& tensor, const Format& to) {
   const MatrixShape shape = as_matrix(tensor.shape);
+  if (has_permuted_columns(tensor)) return kPermuted;
   if (auto problem = to.misfit(shape.rows, shape.columns)) return problem;
   const Format& from = *tensor.format;
   const Layout from_layout = from.layout(shape.columns), to_layout = to.layout(shape.columns);
@@ -141,13 +144,18 @@ FormatPtr lossless_format(const Tensor& tensor, Container container, const std::
   if (!tensor.format)
     fail("{}: tensor {}: stored as {}, which no weight format reads", origin, tensor.name,
          dtype_name(tensor.dtype));
+  if (has_permuted_columns(tensor))
+    fail(
+        "{}: tensor {}: {}, which no container that Assay writes can say; quantize instead, and measure the "
+        "loss",
+        origin, tensor.name, kPermuted);
   const auto own_problem = container_misfit(container, {tensor.name, tensor.shape, tensor.format});
   if (!own_problem) return tensor.format;
   const MatrixShape shape = as_matrix(tensor.shape);
   const double bits = bits_per_weight(*tensor.format, shape.rows, shape.columns);
   std::string reasons;
   for (const FormatPtr& format : all_formats()) {
-    if (format->misfit(shape.rows, shape.columns)) continue;
+    if (!format->can_encode() || format->misfit(shape.rows, shape.columns)) continue;
     // Wider would be lossless all too easily, and the model would grow without a word.
     if (bits_per_weight(*format, shape.rows, shape.columns) > bits + 0.51) continue;
     if (container_misfit(container, {tensor.name, tensor.shape, format})) continue;

@@ -4,8 +4,6 @@
 
 #include "assay/base/error.h"
 #include "assay/storage/assay_directory_manifest.h"
-#include "assay/storage/model_file.h"
-#include "assay/storage/sidecars.h"
 #include "assay/storage/tensor_planes.h"
 
 namespace assay {
@@ -46,43 +44,52 @@ Tensor assemble_tensor(const ManifestTensor& entry, const StoredArrays& arrays,
   return tensor;
 }
 
-CheckpointPtr open_assay(const std::string& directory, Json manifest) {
+bool is_assay(ModelPath& path) {
+  const Json* manifest = path.manifest();
+  return manifest != nullptr && manifest_container(*manifest, path.path()) == kAssayContainer.name;
+}
+
+CheckpointPtr open_assay(ModelPath& path, const OpenOptions& /*options*/) {
   auto checkpoint = std::make_shared<Checkpoint>();
-  checkpoint->path = directory;
+  checkpoint->path = path.path();
   checkpoint->container = Container::assay;
-  checkpoint->sidecars = read_sidecars(directory);
-  checkpoint->config = sidecar_config(checkpoint->sidecars, directory);
-  SafetensorsDirectory weights = open_safetensors_directory(directory);
-  checkpoint->tensors = assemble_assay_tensors(manifest, weights.arrays, directory);
-  checkpoint->files = std::move(weights.files);
-  checkpoint->manifest = std::move(manifest);
+  checkpoint->config = path.config();
+  checkpoint->sidecars = path.sidecars();
+  checkpoint->manifest = *path.manifest();
+  checkpoint->tensors =
+      assemble_assay_tensors(*checkpoint->manifest, path.weights().arrays, checkpoint->path);
+  checkpoint->files = path.weights().files;
   return checkpoint;
+}
+
+/// Anything that is a tensor.
+std::optional<std::string> assay_misfit(const PlannedTensor& /*tensor*/) {
+  return std::nullopt;
 }
 
 }  // namespace
 
-bool has_manifest(const std::string& directory) {
-  return has_entry(directory, kManifestFile);
-}
+constinit const ContainerRow kAssayContainer = {.name = "assay",
+                                                .detect = is_assay,
+                                                .open = open_assay,
+                                                .misfit = assay_misfit,
+                                                .write = make_assay_writer,
+                                                .offered = true,
+                                                .has_manifest = true,
+                                                .owns_manifest = true};
 
-CheckpointPtr open_with_manifest(const std::string& directory, const OpenOptions& options,
-                                 const OpenDirectory& open_other) {
-  Json manifest = read_manifest(model_file(directory, kManifestFile));
-  const std::string container = manifest_container(manifest, directory);
-  CheckpointPtr opened;
-  if (container == container_name(Container::assay)) {
-    opened = open_assay(directory, std::move(manifest));
-  } else {
-    auto checkpoint = std::make_shared<Checkpoint>(*open_other(directory, options));
-    if (container != container_name(checkpoint->container))
-      fail("{}/{}: container \"{}\", but the directory is {}", directory, kManifestFile, container,
-           container_name(checkpoint->container));
+CheckpointPtr with_manifest(const CheckpointPtr& opened, const Json& manifest) {
+  auto checkpoint = std::make_shared<Checkpoint>(*opened);
+  if (!checkpoint->container->owns_manifest) {
+    const std::string container = manifest_container(manifest, checkpoint->path);
+    if (container != checkpoint->container->name)
+      fail("{}/{}: container \"{}\", but the directory is {}", checkpoint->path, kManifestFile, container,
+           checkpoint->container->name);
     match_manifest(manifest, *checkpoint);
-    checkpoint->manifest = std::move(manifest);
-    opened = checkpoint;
+    checkpoint->manifest = manifest;
   }
-  check_file_sizes(*opened);
-  return opened;
+  check_file_sizes(*checkpoint);
+  return checkpoint;
 }
 
 std::vector<Tensor> assemble_assay_tensors(const Json& manifest, const StoredArrays& arrays,

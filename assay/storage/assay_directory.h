@@ -8,12 +8,11 @@
 //
 // Other containers may carry the same manifest ("container": "lattice", "mlx"): it is then only a
 // cross-check.
-#include <functional>
 #include <memory>
 #include <string>
 
+#include "assay/storage/containers.h"
 #include "assay/storage/safetensors.h"
-#include "assay/storage/writer.h"
 
 namespace assay {
 
@@ -21,13 +20,11 @@ constexpr const char* kManifestFile = "assay.json";
 constexpr int kManifestSchema = 1;
 constexpr const char* kChecksumKey = "xxh3";  // of a tensor, where it has one: see Tensor::checksum
 
-bool has_manifest(const std::string& directory);
+extern const ContainerRow kAssayContainer;
 
-/// Opens a directory that has a manifest. `open_other` reads it where the manifest names another container;
-/// the manifest is then compared with what was found. Throws Error.
-using OpenDirectory = std::function<CheckpointPtr(const std::string&, const OpenOptions&)>;
-CheckpointPtr open_with_manifest(const std::string& directory, const OpenOptions& options,
-                                 const OpenDirectory& open_other);
+/// The checkpoint of a directory that bears this manifest, as its container's reader opened it: for other
+/// containers than Assay's own the two are compared. Throws Error.
+CheckpointPtr with_manifest(const CheckpointPtr& opened, const Json& manifest);
 
 /// Builds the checkpoint's tensors from the manifest and the arrays of the shards: every plane must exist
 /// with exactly the dtype and shape that the format says, and nothing may be left over. Throws Error.

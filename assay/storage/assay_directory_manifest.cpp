@@ -125,10 +125,10 @@ Json read_manifest(const std::string& path) {
 std::string manifest_container(const Json& manifest, const std::string& directory) {
   const std::string path = manifest_path(directory);
   auto name = json_get<std::string>(manifest, "container", path);
-  for (const Container container :
-       {Container::assay, Container::mlx, Container::lattice, Container::huggingface})
-    if (container_name(container) == name) return name;
-  fail("{}: container \"{}\"; assay, mlx, lattice or huggingface expected", path, name);
+  for (const ContainerRow* row : all_containers())
+    if (row->has_manifest && row->name == name) return name;
+  fail("{}: container \"{}\"; {} expected", path, name,
+       container_names([](const ContainerRow& row) { return row.has_manifest; }));
 }
 
 std::vector<ManifestTensor> manifest_tensors(const Json& manifest, const std::string& directory) {

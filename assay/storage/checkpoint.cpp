@@ -11,75 +11,27 @@
 
 #include "assay/base/error.h"
 #include "assay/storage/assay_directory.h"
-#include "assay/storage/gguf.h"
-#include "assay/storage/huggingface.h"
-#include "assay/storage/lattice.h"
-#include "assay/storage/mlx.h"
-#include "assay/storage/model_file.h"
-#include "assay/storage/safetensors.h"
-#include "assay/storage/sidecars.h"
+#include "assay/storage/assay_directory_manifest.h"
+#include "assay/storage/containers.h"
+#include "assay/storage/model_path.h"
 
 namespace assay {
 namespace fs = std::filesystem;
 namespace {
 
-/// What a directory holds that tells its container.
-struct Contents {
-  bool lattice = false;
-  std::vector<std::string> gguf;  // paths
-};
-
-Contents look_into(const std::string& directory) {
-  static const std::set<std::string> kLatticeExtensions = {".w3", ".q4", ".q3", ".f16"};
-  Contents contents;
-  std::error_code problem;
-  for (fs::directory_iterator at(directory, problem), end; !problem && at != end; at.increment(problem)) {
-    const fs::directory_entry& entry = *at;
-    const std::string name = entry.path().filename().string();
-    // The Metal loader of lattice leaves its caches in the model directory.
-    if (name.starts_with("merged_qkvz_")) continue;
-    contents.lattice |= kLatticeExtensions.contains(entry.path().extension().string());
-    if (entry.path().extension() == ".gguf") contents.gguf.push_back(entry.path().string());
-  }
-  if (problem) fail("{}: cannot list: {}", directory, problem.message());
-  std::sort(contents.gguf.begin(), contents.gguf.end());
-  return contents;
-}
-
-CheckpointPtr open_safetensors_model(const std::string& directory, const OpenOptions& options) {
-  Sidecars sidecars = read_sidecars(directory);
-  Json config = sidecar_config(sidecars, directory);
-  SafetensorsDirectory weights = open_safetensors_directory(directory);
-  if (is_mlx(config, weights.arrays))
-    return open_mlx(directory, std::move(weights), std::move(sidecars), std::move(config), options);
-  return open_huggingface(directory, std::move(weights), std::move(sidecars), std::move(config));
-}
-
-/// Detection in the order that every reader of these containers follows.
-CheckpointPtr open_directory(const std::string& directory, const OpenOptions& options) {
-  if (has_safetensors(directory)) return open_safetensors_model(directory, options);
-  const Contents contents = look_into(directory);
-  if (contents.lattice) return open_lattice(directory, options);
-  if (contents.gguf.size() == 1)
-    return open_gguf(model_file(directory, fs::path(contents.gguf[0]).filename().string()), options);
-  if (contents.gguf.size() > 1)
-    fail("{}: {} GGUF files ({}, {}, ...); name one of them", directory, contents.gguf.size(),
-         contents.gguf[0], contents.gguf[1]);
-  fail("{}: no model here: looked for {}, {}, {}, *.w3, *.q4, *.q3, *.f16 and *.gguf", directory,
-       kManifestFile, kSafetensorsFile, kSafetensorsIndex);
-}
-
 CheckpointPtr open_any(const std::string& path, const OpenOptions& options) {
-  std::error_code problem;
-  const fs::file_status status = fs::status(path, problem);
-  if (!fs::status_known(status)) fail("{}: cannot be looked at: {}", path, problem.message());
-  if (!fs::exists(status)) fail("{}: no such file or directory", path);
-  if (fs::is_directory(status))
-    return has_manifest(path) ? open_with_manifest(path, options, open_directory)
-                              : open_directory(path, options);
-  if (fs::path(path).extension() == ".safetensors")
+  ModelPath place(path);
+  if (!place.is_directory() && fs::path(path).extension() == ".safetensors")
     fail("{}: a single safetensors file; give the directory that also holds its config.json", path);
-  return open_gguf(path, options);
+  const Json* manifest = place.manifest();
+  if (manifest != nullptr) manifest_container(*manifest, path);
+  for (const ContainerRow* row : all_containers()) {
+    if (!row->detect(place)) continue;
+    CheckpointPtr opened = row->open(place, options);
+    return manifest != nullptr ? with_manifest(opened, *manifest) : opened;
+  }
+  fail("{}: no model here: looked for {}, {}, {}, *.w3, *.q4, *.q3, *.f16 and *.gguf", path, kManifestFile,
+       kSafetensorsFile, kSafetensorsIndex);
 }
 
 /// Nothing for what is no regular file, or cannot be asked.
@@ -122,19 +74,7 @@ std::vector<SourceFile> sources_of(const Checkpoint& checkpoint, const Identitie
 }  // namespace
 
 std::string_view container_name(Container container) {
-  switch (container) {
-    case Container::huggingface:
-      return "huggingface";
-    case Container::assay:
-      return "assay";
-    case Container::mlx:
-      return "mlx";
-    case Container::lattice:
-      return "lattice";
-    case Container::gguf:
-      return "gguf";
-  }
-  return "";
+  return container->name;
 }
 
 const Tensor* Checkpoint::find(std::string_view name) const {

@@ -14,7 +14,21 @@
 
 namespace assay {
 
-enum class Container { huggingface, assay, mlx, lattice, gguf };
+struct ContainerRow;
+
+/// Which container: a row of the table in containers.h, by identity. Named here are those that code or tests
+/// call by name.
+class Container {
+ public:
+  static const Container assay, mlx, lattice, huggingface, gguf;
+
+  constexpr explicit Container(const ContainerRow& row) : row_(&row) {}
+  const ContainerRow* operator->() const { return row_; }
+  bool operator==(const Container&) const = default;
+
+ private:
+  const ContainerRow* row_;
+};
 std::string_view container_name(Container container);
 
 /// The small files that make a model self-contained, by file name: config.json, generation_config.json,

@@ -8,9 +8,11 @@
 #include <string>
 
 #include "assay/base/bytes.h"
-#include "assay/storage/checkpoint.h"
+#include "assay/storage/containers.h"
 
 namespace assay {
+
+extern const ContainerRow kGgufContainer;
 
 /// Opens a GGUF file (mapped, lazy). Throws Error.
 CheckpointPtr open_gguf(const std::string& path, const OpenOptions& options = {});

@@ -10,7 +10,7 @@ namespace assay {
 struct GgufArchitecture {
   std::string_view name;          // general.architecture, and the model_type of config.json
   std::string_view model_class;   // in "architectures" of config.json
-  bool interleaved_rows = false;  // of q and k: the two halves of each head (RowOrder)
+  bool interleaved_rows = false;  // of q and k: the two halves of each head (StoredLayout::heads)
 };
 /// Null: not read.
 const GgufArchitecture* find_gguf_architecture(std::string_view name);

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <filesystem>
 #include <map>
 #include <utility>
 
@@ -10,8 +11,10 @@
 #include "assay/storage/gguf_metadata.h"
 #include "assay/storage/gguf_names.h"
 #include "assay/storage/gguf_tokenizer.h"
+#include "assay/storage/model_file.h"
 
 namespace assay {
+namespace fs = std::filesystem;
 namespace {
 
 bool has_module(std::string_view name, std::string_view module) {
@@ -20,7 +23,7 @@ bool has_module(std::string_view name, std::string_view module) {
 
 /// llama.cpp's converter interleaves the two halves of each head's q and k rows in files of some
 /// architectures.
-RowOrder row_order_of(const Tensor& tensor, const Json& config, const GgufArchitecture& architecture) {
+StoredLayout layout_of(const Tensor& tensor, const Json& config, const GgufArchitecture& architecture) {
   if (!architecture.interleaved_rows) return {};
   const bool query = has_module(tensor.name, ".self_attn.q_proj."),
              key = has_module(tensor.name, ".self_attn.k_proj.");
@@ -33,7 +36,7 @@ RowOrder row_order_of(const Tensor& tensor, const Json& config, const GgufArchit
   const std::uint64_t rows = as_matrix(tensor.shape).rows;
   if (heads == 0 || rows % heads != 0 || rows / heads % 2 != 0)
     fail("{}: {} rows are not {} heads of an even dimension", origin, rows, heads);
-  return {heads};
+  return {.heads = heads, .planes = {}, .columns = nullptr};
 }
 
 void check_expected_shapes(const Checkpoint& checkpoint, const OpenOptions& options) {
@@ -64,14 +67,49 @@ void add_tensors(Checkpoint& checkpoint, const GgufFile& file, const std::shared
     tensor.planes = {stored.data};
     tensor.file = file.path;
     tensor.owners = {owner};
-    tensor.row_order = row_order_of(tensor, checkpoint.config, architecture);
+    tensor.stored = layout_of(tensor, checkpoint.config, architecture);
     checkpoint.tensors.push_back(std::move(tensor));
   }
   std::sort(checkpoint.tensors.begin(), checkpoint.tensors.end(),
             [](const Tensor& a, const Tensor& b) { return a.name < b.name; });
 }
 
+std::vector<std::string> gguf_files(ModelPath& path) {
+  std::vector<std::string> names;
+  for (const std::string& name : path.entries())
+    if (fs::path(name).extension() == ".gguf") names.push_back(name);
+  return names;
+}
+
+/// What is no directory is opened as GGUF: its reader says best what is wrong.
+bool is_gguf(ModelPath& path) {
+  return !path.is_directory() || !gguf_files(path).empty();
+}
+
+CheckpointPtr open_gguf_path(ModelPath& path, const OpenOptions& options) {
+  const std::string& directory = path.path();
+  if (!path.is_directory()) return open_gguf(directory, options);
+  const std::vector<std::string> names = gguf_files(path);
+  if (names.size() > 1)
+    fail("{}: {} GGUF files ({}, {}, ...); name one of them", directory, names.size(),
+         (fs::path(directory) / names[0]).string(), (fs::path(directory) / names[1]).string());
+  return open_gguf(model_file(directory, names[0]), options);
+}
+
+constexpr const char* kReadOnly = "GGUF files are read, never written";
+
+std::optional<std::string> gguf_misfit(const PlannedTensor& /*tensor*/) {
+  return kReadOnly;
+}
+
+std::unique_ptr<CheckpointWriter> refuse_gguf(const fs::path& directory, WriterInput /*input*/) {
+  fail("{}: {}", directory.string(), kReadOnly);
+}
+
 }  // namespace
+
+constinit const ContainerRow kGgufContainer = {
+    .name = "gguf", .detect = is_gguf, .open = open_gguf_path, .misfit = gguf_misfit, .write = refuse_gguf};
 
 CheckpointPtr read_gguf(Bytes bytes, const std::string& path, const std::shared_ptr<const void>& owner,
                         const OpenOptions& options) {

@@ -8,10 +8,11 @@
 #include <optional>
 #include <string>
 
-#include "assay/storage/checkpoint.h"
-#include "assay/storage/writer.h"
+#include "assay/storage/containers.h"
 
 namespace assay {
+
+extern const ContainerRow kLatticeContainer;
 
 /// Opens a lattice directory. Tensor names come from quantize_index.json or, without one, from
 /// options.architecture; config.json and the tokenizer from the directory or options.config_directory.

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <filesystem>
 
 #include "assay/base/error.h"
@@ -12,6 +13,8 @@
 namespace assay {
 namespace fs = std::filesystem;
 namespace {
+
+constexpr std::string_view kMergedCache = "merged_qkvz_";  // the Metal loader of lattice leaves them
 
 /// Names of the weight files, leftovers left out.
 std::set<std::string> weight_files(const std::string& directory) {
@@ -34,7 +37,29 @@ Sidecars gather_sidecars(const std::string& directory, const OpenOptions& option
   return sidecars;
 }
 
+/// Any file that looks like one of its own, merged copies of a loader left out.
+bool is_lattice(ModelPath& path) {
+  if (!path.is_directory() || path.has_safetensors()) return false;
+  static const std::set<std::string> kExtensions = {".w3", ".q4", ".q3", ".f16"};
+  return std::ranges::any_of(path.entries(), [](const std::string& name) {
+    return !name.starts_with(kMergedCache) && kExtensions.contains(fs::path(name).extension().string());
+  });
+}
+
+CheckpointPtr open_lattice_folder(ModelPath& path, const OpenOptions& options) {
+  return open_lattice(path.path(), options);
+}
+
 }  // namespace
+
+constinit const ContainerRow kLatticeContainer = {.name = "lattice",
+                                                  .detect = is_lattice,
+                                                  .open = open_lattice_folder,
+                                                  .misfit = lattice_misfit,
+                                                  .write = make_lattice_writer,
+                                                  .offered = true,
+                                                  .has_manifest = true,
+                                                  .float_format = "khf1"};
 
 CheckpointPtr open_lattice(const std::string& directory, const OpenOptions& options) {
   LatticeContents contents;

@@ -266,7 +266,24 @@ void warn_about_routers(const std::vector<std::pair<std::string, MlxWidth>>& rou
                   routers.size(), routers.front().first, mlx_width_text(routers.front().second)));
 }
 
+bool is_mlx_folder(ModelPath& path) {
+  return path.has_safetensors() && is_mlx(path.config(), path.weights().arrays);
+}
+
+CheckpointPtr open_mlx_folder(ModelPath& path, const OpenOptions& options) {
+  return open_mlx(path.path(), path.weights(), path.sidecars(), path.config(), options);
+}
+
 }  // namespace
+
+constinit const ContainerRow kMlxContainer = {.name = "mlx",
+                                              .detect = is_mlx_folder,
+                                              .open = open_mlx_folder,
+                                              .misfit = mlx_misfit,
+                                              .write = make_mlx_writer,
+                                              .offered = true,
+                                              .has_manifest = true,
+                                              .mlx_conventions = true};
 
 bool is_mlx(const Json& config, const StoredArrays& arrays) {
   if (has_mlx_quantization(config)) return true;

@@ -5,11 +5,13 @@
 #include <optional>
 #include <string>
 
+#include "assay/storage/containers.h"
 #include "assay/storage/mlx_config.h"
 #include "assay/storage/safetensors.h"
-#include "assay/storage/writer.h"
 
 namespace assay {
+
+extern const ContainerRow kMlxContainer;
 
 /// Does the configuration have MLX's "quantization", or does any array end in ".scales"?
 bool is_mlx(const Json& config, const StoredArrays& arrays);

@@ -52,7 +52,7 @@ Tensor row_slice(const Tensor& tensor, std::uint64_t first, std::uint64_t rows, 
   const Layout layout = tensor.format->layout(matrix.columns);
   const std::uint64_t begin = first * matrix.columns, end = begin + rows * matrix.columns;
   if (begin % layout.run != 0 || (end % layout.run != 0 && end != tensor.elements()) ||
-      tensor.row_order.heads != 0)
+      !is_plainly_stored(tensor))
     fail("{}: tensor {}: rows {} to {} share blocks of {} with others", tensor.file, tensor.name, first,
          first + rows, layout.run);
   Tensor slice;
@@ -79,16 +79,23 @@ PackedMatrix packed_matrix(const Tensor& tensor) {
   if (tensor.parts.empty())
     return {tensor.format,
             matrix.columns,
-            {{matrix.rows, tensor.planes, {tensor.file, tensor.name}}},
-            tensor.owners,
-            tensor.row_order};
+            {{matrix.rows, tensor.planes, {tensor.file, tensor.name}, tensor.stored}},
+            tensor.owners};
   std::vector<PackedPart> parts;
   PackedMatrix::Owners owners = tensor.owners;
   for (const Tensor& part : tensor.parts) {
-    parts.push_back({as_matrix(part.shape).rows, part.planes, {part.file, part.name}});
+    parts.push_back({as_matrix(part.shape).rows, part.planes, {part.file, part.name}, part.stored});
     owners.insert(owners.end(), part.owners.begin(), part.owners.end());
   }
   return {tensor.format, matrix.columns, std::move(parts), std::move(owners)};
+}
+
+bool is_plainly_stored(const Tensor& tensor) {
+  return is_plain(tensor.stored, tensor.format->layout(as_matrix(tensor.shape).columns));
+}
+
+bool has_permuted_columns(const Tensor& tensor) {
+  return tensor.stored.columns != nullptr || std::ranges::any_of(tensor.parts, has_permuted_columns);
 }
 
 void decode_rows(const Tensor& tensor, std::uint64_t first, std::uint64_t rows, std::span<float> out) {

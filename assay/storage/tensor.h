@@ -26,7 +26,7 @@ struct Tensor {
   FormatPtr format;           // null for a stored dtype that is no weight format (I64 buffers, ...)
   DType dtype = DType::F32;   // of the first plane as stored
   std::vector<Bytes> planes;  // any alignment; views into `file`
-  RowOrder row_order;
+  StoredLayout stored;        // how the planes lie there
   /// In place of planes: tensors of the same format whose rows follow one another (experts stacked on
   /// reading), each of whole units in logical order.
   std::vector<Tensor> parts;
@@ -50,6 +50,13 @@ Tensor row_slice(const Tensor& tensor, std::uint64_t first, std::uint64_t rows, 
 /// The tensor as kernels take it: views of the same bytes. Throws Error for a stored dtype that is no weight
 /// format.
 PackedMatrix packed_matrix(const Tensor& tensor);
+
+/// Is the tensor stored exactly as the records of its format's planes, so that its bytes may be cut and
+/// copied?
+bool is_plainly_stored(const Tensor& tensor);
+/// Do the groups of it, or of one of its parts, hold columns that do not lie together? Such codes mean
+/// nothing without their permutation, which no container that is written can say.
+bool has_permuted_columns(const Tensor& tensor);
 
 /// Decodes `rows` logical rows from `first` on into out (rows * K floats). Every unit's parameters and codes
 /// are checked; a bad one is an Error with path, tensor, unit index, found and expected.

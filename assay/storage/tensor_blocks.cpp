@@ -51,35 +51,56 @@ void gather_plane(const Tensor& tensor, std::size_t plane, std::uint64_t begin, 
   }
 }
 
+/// A block of a tensor in parts that are not stored plainly: each part read by itself, and put together.
+std::vector<Bytes> read_parts(const Tensor& tensor, const RowBlock& block, UnitBuffer& buffer) {
+  const std::uint64_t columns = as_matrix(tensor.shape).columns;
+  const Layout layout = tensor.format->layout(columns);
+  std::uint64_t start = 0;  // row of the part
+  for (const Tensor& part : tensor.parts) {
+    const std::uint64_t rows = as_matrix(part.shape).rows;
+    const std::uint64_t from = std::max(block.first_row, start),
+                        to = std::min(block.first_row + block.rows, start + rows);
+    start += rows;
+    if (from >= to) continue;
+    const std::uint64_t in_row = columns / layout.run, at = (from - block.first_row) * in_row,
+                        first = from + rows - start;
+    const RowBlock mine{first, to - from, first * in_row, (to - from) * in_row};
+    UnitBuffer read(layout, mine.units);
+    const std::vector<Bytes> views = read_units(part, mine, read);
+    std::ranges::copy(read.params, buffer.params.begin() + static_cast<std::ptrdiff_t>(at));
+    std::ranges::copy(read.codes, buffer.codes.begin() + static_cast<std::ptrdiff_t>(at * layout.run));
+    for (std::size_t p = 0; p < views.size(); ++p)
+      std::memcpy(buffer.planes[p].data() + at * layout.planes[p].bytes_per_unit, views[p].data(),
+                  views[p].size());
+  }
+  return {buffer.planes.begin(), buffer.planes.end()};
+}
+
 }  // namespace
 
 std::vector<Bytes> read_units(const Tensor& tensor, const RowBlock& block, UnitBuffer& buffer) {
   const MatrixShape shape = as_matrix(tensor.shape);
   const Layout layout = tensor.format->layout(shape.columns);
   std::vector<Bytes> views;
-  for (std::size_t p = 0; p < layout.planes.size(); ++p) {
-    const std::size_t bytes = layout.planes[p].bytes_per_unit;
-    if (!tensor.parts.empty()) {
+  if (!std::ranges::all_of(tensor.parts, is_plainly_stored)) return read_parts(tensor, block, buffer);
+  if (tensor.parts.empty() && !is_plainly_stored(tensor)) {
+    const RowRange range{shape.rows, shape.columns, block.first_row, block.rows};
+    views = gather_planes(tensor.stored, layout, range, tensor.planes, buffer.planes);
+  } else {
+    for (std::size_t p = 0; p < layout.planes.size(); ++p) {
+      const std::size_t bytes = layout.planes[p].bytes_per_unit;
+      if (tensor.parts.empty()) {
+        views.push_back(tensor.planes[p].subspan(block.first_unit * bytes, block.units * bytes));
+        continue;
+      }
       const MutableBytes room = MutableBytes(buffer.planes[p]).first(block.units * bytes);
       gather_plane(tensor, p, block.first_unit * bytes, room);
       views.emplace_back(room);
-      continue;
     }
-    if (tensor.row_order.heads == 0) {
-      views.push_back(tensor.planes[p].subspan(block.first_unit * bytes, block.units * bytes));
-      continue;
-    }
-    // Reordered rows occur only in row formats, so a row is a whole number of units.
-    const std::size_t row_bytes = shape.columns / layout.run * bytes;
-    for (std::uint64_t i = 0; i < block.rows; ++i) {
-      const std::uint64_t stored = tensor.row_order.stored_row(block.first_row + i, shape.rows);
-      std::memcpy(buffer.planes[p].data() + i * row_bytes, tensor.planes[p].data() + stored * row_bytes,
-                  row_bytes);
-    }
-    views.emplace_back(buffer.planes[p]);
   }
   unpack_units(*tensor.format, layout, {tensor.file, tensor.name}, block.first_unit, views, buffer.params,
                buffer.codes);
+  order_codes(tensor.stored, buffer.codes);
   return views;
 }
 

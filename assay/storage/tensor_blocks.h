@@ -30,8 +30,9 @@ struct UnitBuffer {
   std::vector<MutableBytes> plane_views();
 };
 
-/// Parameters and codes of a block as stored, rows in logical order; every unit is checked. Returns the bytes
-/// of each plane, which lie in the tensor's file or, where rows are reordered, in the buffer.
+/// Parameters and codes of a block as stored, rows in logical order and each in the order of units; every
+/// unit is checked. Returns the bytes of each plane, a record a unit, which lie in the tensor's file or,
+/// where it is not stored so (formats/plane_layout.h), in the buffer.
 std::vector<Bytes> read_units(const Tensor& tensor, const RowBlock& block, UnitBuffer& buffer);
 
 }  // namespace assay

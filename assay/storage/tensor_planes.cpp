@@ -18,6 +18,10 @@ Shape plane_shape(const Layout& layout, std::size_t index, const Shape& shape, s
   const std::uint64_t per_unit = plane.bytes_per_unit / dtype_size(plane.dtype);
   if (layout.share == Share::run_flat && layout.run == 1 && per_unit == 1) return shape;
 
+  if (plane.per_block)
+    return {ceil_divide(as_matrix(shape).rows, layout.block.rows),
+            ceil_divide(as_matrix(shape).columns, layout.block.columns) * per_unit};
+
   Shape axes(shape.begin(), shape.empty() ? shape.end() : shape.end() - 1);
   const std::uint64_t columns = as_matrix(shape).columns;
   if (layout.share == Share::row) {
@@ -60,10 +64,10 @@ std::vector<PlaneArray> plane_arrays(const std::string& tensor, const Shape& sha
   if (const auto misfit = format.misfit(matrix.rows, matrix.columns))
     fail("tensor {}: {} as {}: {}", tensor, shape_text(shape), format.name(), *misfit);
   const Layout layout = format.layout(matrix.columns);
-  const std::uint64_t units = unit_count(layout, matrix.rows, matrix.columns);
   std::vector<PlaneArray> arrays;
   for (std::size_t i = 0; i < layout.planes.size(); ++i) {
     const Plane& plane = layout.planes[i];
+    const std::uint64_t units = record_count(layout, plane, matrix.rows, matrix.columns);
     arrays.push_back({.name = plane.suffix == "weight" ? tensor : module_of(tensor) + "." + plane.suffix,
                       .dtype = plane.dtype,
                       .shape = plane_shape(layout, i, shape, units),

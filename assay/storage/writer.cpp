@@ -4,11 +4,7 @@
 #include "assay/base/error.h"
 #include "assay/base/file.h"
 #include "assay/formats/table.h"
-#include "assay/storage/assay_directory.h"
-#include "assay/storage/lattice.h"
-#include "assay/storage/mlx.h"
-#include "assay/storage/safetensors_writer.h"
-#include "assay/storage/tensor_planes.h"
+#include "assay/storage/containers.h"
 
 namespace assay {
 namespace {
@@ -34,21 +30,7 @@ void CheckpointWriter::add_file(const std::string& name, std::string_view conten
 
 std::optional<std::string> container_misfit(Container container, const PlannedTensor& tensor) {
   if (auto misfit = general_misfit(tensor)) return misfit;
-  switch (container) {
-    case Container::huggingface:
-      if (is_plain_float(*tensor.format)) return std::nullopt;
-      return fmt::format("a plain Hugging Face directory holds f32, f16 and bf16, not {}",
-                         tensor.format->name());
-    case Container::assay:
-      return std::nullopt;
-    case Container::mlx:
-      return mlx_misfit(tensor);
-    case Container::lattice:
-      return lattice_misfit(tensor);
-    case Container::gguf:
-      return "GGUF files are read, never written";
-  }
-  return "unknown container";
+  return container->misfit(tensor);
 }
 
 std::unique_ptr<CheckpointWriter> make_writer(Container container, const std::filesystem::path& directory,
@@ -56,19 +38,7 @@ std::unique_ptr<CheckpointWriter> make_writer(Container container, const std::fi
   for (const PlannedTensor& tensor : input.tensors)
     if (const auto misfit = container_misfit(container, tensor))
       fail("{}: tensor {}: {}", directory.string(), tensor.name, *misfit);
-  switch (container) {
-    case Container::huggingface:
-      return std::make_unique<SafetensorsWriter>(directory, std::move(input), SafetensorsStyle{});
-    case Container::assay:
-      return make_assay_writer(directory, std::move(input));
-    case Container::mlx:
-      return make_mlx_writer(directory, std::move(input));
-    case Container::lattice:
-      return make_lattice_writer(directory, std::move(input));
-    case Container::gguf:
-      break;
-  }
-  fail("{}: GGUF files are read, never written", directory.string());
+  return container->write(directory, std::move(input));
 }
 
 }  // namespace assay

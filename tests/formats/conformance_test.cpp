@@ -449,5 +449,57 @@ TEST(Conformance, FormatsThatCannotEncodeRefuseTo) {
       });
 }
 
+/// A matrix of eight rows of random bytes: whatever its units are, legal ones decode to finite weights within
+/// their range, and each as it would alone.
+TEST(Conformance, RandomPlanesDecodeUnitByUnit) {
+  std::mt19937 random(11);
+  for_each_format(has_params, [&](const Format& format) {
+    const Layout layout = format.layout(kColumns);
+    const std::size_t units = unit_count(layout, 8, kColumns), run = layout.run;
+    PlaneBytes planes;
+    for (const Plane& plane : layout.planes) {
+      auto& bytes = planes.emplace_back(units * plane.bytes_per_unit);
+      for (std::byte& byte : bytes) byte = static_cast<std::byte>(random());
+    }
+    Encoded encoded;
+    try {
+      encoded = unpack(format, planes, 8 * kColumns, kColumns);
+    } catch (const Error&) {
+      return;  // bytes that no writer leaves behind may be refused here already
+    }
+    std::size_t legal = 0;
+    for (std::size_t unit = 0; unit < units; ++unit) {
+      const std::span params = std::span(encoded.params).subspan(unit, 1);
+      const std::span codes = std::span(encoded.codes).subspan(unit * run, run);
+      std::string why;
+      if (!format.valid(params[0], codes, &why)) {
+        EXPECT_FALSE(why.empty());
+        continue;
+      }
+      ++legal;
+      PlaneBytes alone;
+      for (std::size_t p = 0; p < planes.size(); ++p) {
+        const auto begin =
+            planes[p].begin() + static_cast<std::ptrdiff_t>(unit * layout.planes[p].bytes_per_unit);
+        alone.emplace_back(begin, begin + static_cast<std::ptrdiff_t>(layout.planes[p].bytes_per_unit));
+      }
+      Encoded same{std::vector<Params>(1), std::vector<Code>(run)};
+      const std::vector<Bytes> views(alone.begin(), alone.end());
+      format.unpack(views, same.params, same.codes);
+      EXPECT_TRUE(std::ranges::equal(same.codes, codes));
+      const auto [low, high] = format.range(params[0]);
+      std::vector<float> weights(run);
+      format.decode(params, codes, weights);
+      for (const float weight : weights) {
+        EXPECT_GE(weight, low);
+        EXPECT_LE(weight, high);
+      }
+    }
+    if (!format.can_encode()) {
+      EXPECT_GT(legal, 0u);
+    }
+  });
+}
+
 }  // namespace
 }  // namespace assay::test

@@ -223,5 +223,48 @@ TEST(GoldenVectors, MlxFloatGroupsDecode) {
   }
 }
 
+/// Planes of one unit in hex and the weights it begins with, of formats that are only read.
+void expect_decoded(const char* name, const std::vector<const char*>& planes,
+                    const std::vector<float>& first) {
+  SCOPED_TRACE(name);
+  const FormatPtr format = find_format(name);
+  ASSERT_NE(format, nullptr);
+  EXPECT_FALSE(format->can_encode());
+  PlaneBytes bytes;
+  for (const char* plane : planes) bytes.push_back(bytes_of(plane));
+  const Encoded unit = unpack(*format, bytes, 32, 32);
+  std::string why;
+  EXPECT_TRUE(format->valid(unit.params[0], unit.codes, &why)) << why;
+  const std::vector<float> decoded = decode(*format, unit, 32);
+  for (std::size_t i = 0; i < first.size(); ++i) EXPECT_EQ(decoded[i], first[i]) << i;
+}
+
+TEST(GoldenVectors, GptqGroupsDecode) {
+  const char* codes = "1032547698badcfe1032547698badcfe";  // 0 to 15, twice
+  expect_decoded("gptq4-g32-f16", {codes, "0038", "06"},
+                 {-3.5f, -3.0f, -2.5f, -2.0f, -1.5f, -1.0f, -0.5f, 0.0f});
+  expect_decoded("gptq4-g32-f16", {codes, "0038", "0f"}, {0.0f, 0.5f, 1.0f});  // 16, of which 4 bits are left
+  expect_decoded("gptq4-v2-g32-f16", {codes, "0038", "06"}, {-3.0f, -2.5f, -2.0f, -1.5f});
+  // Three bits: 0 to 7, four times over.
+  expect_decoded("gptq3-g32-bf16", {"88c6fa88c6fa88c6fa88c6fa", "803e", "03"},
+                 {-1.0f, -0.75f, -0.5f, -0.25f, 0.0f});
+}
+
+TEST(GoldenVectors, CompressedTensorsGroupsDecode) {
+  const char* codes = "1032547698badcfe1032547698badcfe";
+  expect_decoded("ct4-g32-bf16", {codes, "803e"}, {-2.0f, -1.75f, -1.5f});
+  expect_decoded("ct4-zp-g32-bf16", {codes, "803e", "01"}, {-0.25f, 0.0f, 0.25f});
+  expect_decoded("ct2-row-f32", {"e4e4e4e4e4e4e4e4", "0000003f"}, {-1.0f, -0.5f, 0.0f, 0.5f, -1.0f});
+}
+
+TEST(GoldenVectors, Fp8BlocksDecode) {
+  const char* codes = "f9f1007179fbf5e76b777cf8ef5e737afaf3e06e78fcf7ec66757bf9f2c87179";
+  expect_decoded("fp8-b128-f32", {codes, "0000003f"}, {-144, -72, 0, 72, 144, -176});
+  expect_decoded("fp8-b128-bf16", {codes, "003f"}, {-144, -72, 0, 72, 144, -176});
+  std::string why;
+  EXPECT_FALSE(find_format("fp8-b128-f32")->valid({1.0f, 0.0f}, std::vector<Code>{0x7F}, &why));
+  EXPECT_FALSE(find_format("fp8-b128-f32")->valid({INFINITY, 0.0f}, std::vector<Code>{0}, &why));
+}
+
 }  // namespace
 }  // namespace assay::test

@@ -487,7 +487,7 @@ TEST(Audit, FindsEveryPlantedFault) {
   }
   std::mt19937 random(7);
   std::map<std::string, int> planted;
-  std::set<Container> containers;
+  std::set<std::string_view> containers;
   int total = 0;
   for (const Pair& pair : pairs)
     for (int round = 0; round < 3; ++round)
@@ -497,7 +497,7 @@ TEST(Audit, FindsEveryPlantedFault) {
         if (harmed.empty()) continue;
         ++planted[fault.name];
         ++total;
-        containers.insert(pair.model->container);
+        containers.insert(container_name(pair.model->container));
         expect_accused(audit_checkpoint(copy.checkpoint(), pair.original.get()), fault, harmed,
                        pair.what + " with the original");
         if (fault.alone)

@@ -133,7 +133,7 @@ TEST(Rotation, UntiesTheHeadWhereverTheConfigStatesIt) {
 TEST(Rotation, ReadsRowsInLogicalOrder) {
   Checkpoint interleaved = *MemoryModel(config_of("llama", 32)).checkpoint();
   for (Tensor& tensor : interleaved.tensors)
-    if (tensor.name.ends_with("q_proj.weight")) tensor.row_order.heads = 4;
+    if (tensor.name.ends_with("q_proj.weight")) tensor.stored.heads = 4;
   const auto source = std::make_shared<const Checkpoint>(interleaved);
   EXPECT_LT(difference(logits_of(source, kTokens), logits_of(rotate_checkpoint(source, {}), kTokens)), 1e-5);
 }

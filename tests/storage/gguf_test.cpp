@@ -85,7 +85,7 @@ TEST(Gguf, ReadsQwen3) {
   EXPECT_EQ(model->config.at("tie_word_embeddings"), false);
   EXPECT_EQ(model->at("lm_head.weight").shape, (Shape{8, 32}));
   EXPECT_EQ(model->at("model.layers.0.self_attn.q_norm.weight").shape, (Shape{16}));
-  for (const Tensor& tensor : model->tensors) EXPECT_EQ(tensor.row_order.heads, 0u) << tensor.name;
+  for (const Tensor& tensor : model->tensors) EXPECT_EQ(tensor.stored.heads, 0u) << tensor.name;
 }
 
 TEST(Gguf, ReadsQwen2WithItsBiasesInOrder) {
@@ -124,9 +124,9 @@ TEST(Gguf, LlamaRowsOfQAndKComeBackInOrder) {
   file.tensor("blk.0.attn_k.weight") = {"blk.0.attn_k.weight", {32, 16}, 0, permuted(1), {}};
   const std::string bytes = file.build();
   const CheckpointPtr model = read(bytes);
-  EXPECT_EQ(model->at("model.layers.0.self_attn.q_proj.weight").row_order.heads, 2u);
-  EXPECT_EQ(model->at("model.layers.0.self_attn.k_proj.weight").row_order.heads, 1u);
-  EXPECT_EQ(model->at("model.layers.0.self_attn.v_proj.weight").row_order.heads, 0u);
+  EXPECT_EQ(model->at("model.layers.0.self_attn.q_proj.weight").stored.heads, 2u);
+  EXPECT_EQ(model->at("model.layers.0.self_attn.k_proj.weight").stored.heads, 1u);
+  EXPECT_EQ(model->at("model.layers.0.self_attn.v_proj.weight").stored.heads, 0u);
   for (const char* name :
        {"model.layers.0.self_attn.q_proj.weight", "model.layers.0.self_attn.k_proj.weight"}) {
     const Tensor& tensor = model->at(name);

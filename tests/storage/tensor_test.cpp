@@ -76,23 +76,24 @@ TEST(Rows, EmptyTensors) {
   }
 }
 
-TEST(RowOrders, HalfSplitRowsAreFoundInInterleavedStorage) {
+TEST(StoredLayouts, HalfSplitRowsAreFoundInInterleavedStorage) {
   // Two heads of six rows: logical row h*6 + p*3 + j is stored at h*6 + j*2 + p.
-  const RowOrder order{.heads = 2};
+  StoredLayout order;
+  order.heads = 2;
   const std::vector<std::uint64_t> stored = {0, 2, 4, 1, 3, 5, 6, 8, 10, 7, 9, 11};
   for (std::uint64_t row = 0; row < stored.size(); ++row)
     EXPECT_EQ(order.stored_row(row, 12), stored[row]) << row;
-  EXPECT_EQ(RowOrder{}.stored_row(7, 12), 7u);
+  EXPECT_EQ(StoredLayout{}.stored_row(7, 12), 7u);
 }
 
-TEST(RowOrders, DecodedRowsFollowIt) {
+TEST(StoredLayouts, DecodedRowsFollowIt) {
   const EncodedTensor encoded = encode_tensor(find_format("q8_0"), {12, 32}, 1);
   Tensor tensor = view(encoded);
-  tensor.row_order.heads = 2;
+  tensor.stored.heads = 2;
   std::vector<float> out(4 * 32);
   decode_rows(tensor, 3, 4, out);
   for (std::uint64_t i = 0; i < 4; ++i) {
-    const std::uint64_t stored = tensor.row_order.stored_row(3 + i, 12);
+    const std::uint64_t stored = tensor.stored.stored_row(3 + i, 12);
     for (std::uint64_t k = 0; k < 32; ++k) EXPECT_EQ(out[i * 32 + k], encoded.decoded[stored * 32 + k]);
   }
 }

@@ -30,7 +30,7 @@ EncodedTensor random_planes(const FormatPtr& format, const Shape& shape, unsigne
   std::mt19937 random(seed);
   EncodedTensor encoded{.shape = shape, .format = format, .planes = {}, .decoded = {}};
   for (const Plane& plane : layout.planes) {
-    std::string bytes(unit_count(layout, matrix.rows, matrix.columns) * plane.bytes_per_unit, '\0');
+    std::string bytes(record_count(layout, plane, matrix.rows, matrix.columns) * plane.bytes_per_unit, '\0');
     for (char& byte : bytes) byte = static_cast<char>(random());
     encoded.planes.push_back(std::move(bytes));
   }
