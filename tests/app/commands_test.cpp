@@ -23,12 +23,12 @@ TEST_F(Commands, ComparePairsCandidates) {
 }
 
 TEST_F(Commands, BenchMeasuresRatios) {
-  const std::string few = " --tokens 4 --prompt-tokens 2 --prefill-tokens 8 --repeats 1 --json";
+  const std::string few = " --tokens 128 --prompt-tokens 2 --prefill-tokens 8 --repeats 1 --json";
   const Outcome outcome = run("bench " + demo + " " + demo + few);
   ASSERT_EQ(outcome.code, 0) << outcome.error;
   const Json report = Json::parse(outcome.out);
   ASSERT_EQ(report["models"].size(), 2u);
-  EXPECT_EQ(report["n2"], 4);
+  EXPECT_EQ(report["n2"], 128);
   EXPECT_TRUE(report["models"][0]["ratio_to_first"].is_null());
   EXPECT_GT(report["models"][1]["ratio_to_first"]["value"].get<double>(), 0);
   expect_error("bench " + folder.file("none") + few, {"none"});

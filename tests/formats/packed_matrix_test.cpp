@@ -36,6 +36,12 @@ PackedMatrix matrix_of(const char* format, std::uint64_t columns, const std::vec
   return {found, columns, std::move(parts), std::move(owners)};
 }
 
+StoredLayout interleaved(std::uint64_t heads) {
+  StoredLayout stored;
+  stored.heads = heads;
+  return stored;
+}
+
 std::vector<float> decoded(const PackedMatrix& matrix, std::uint64_t first, std::uint64_t count) {
   std::vector<float> out(count * matrix.columns());
   matrix.decode(first, count, out);
@@ -78,13 +84,13 @@ TEST(PackedMatrix, PlanesAreOfWholeUnitsOrNone) {
             flat.planes()->front().data() + 5 * (flat.packed_bytes() / 12));
   ASSERT_TRUE(flat.slice(8, 1).planes());  // its last block is short and nobody else's
   EXPECT_FALSE(matrix_of("khq4", 40, {4, 4}).planes());
-  EXPECT_FALSE(matrix_of("q8_0", 32, {8}, {.heads = 2}).planes());
+  EXPECT_FALSE(matrix_of("q8_0", 32, {8}, interleaved(2)).planes());
   ASSERT_TRUE(matrix_of("q8_0", 32, {8}).slice(3, 2).planes());
 }
 
 TEST(PackedMatrix, RowOrderIsResolved) {
-  const PackedMatrix stored = matrix_of("q8_0", 32, {12}), turned = matrix_of("q8_0", 32, {12}, {.heads = 2});
-  const StoredLayout order{.heads = 2};
+  const PackedMatrix stored = matrix_of("q8_0", 32, {12}), turned = matrix_of("q8_0", 32, {12}, interleaved(2));
+  const StoredLayout order = interleaved(2);
   for (std::uint64_t row = 0; row < 12; ++row) {
     EXPECT_EQ(decoded(turned, row, 1), decoded(stored, order.stored_row(row, 12), 1)) << row;
     EXPECT_EQ(decoded(turned.slice(row, 12 - row), 0, 1), decoded(turned, row, 1)) << row;

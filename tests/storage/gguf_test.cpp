@@ -100,7 +100,7 @@ TEST(Gguf, ReadsQwen2WithItsBiasesInOrder) {
   EXPECT_EQ(model->config.at("model_type"), "qwen2");
   EXPECT_EQ(model->config.at("architectures"), Json::array({"Qwen2ForCausalLM"}));
   EXPECT_EQ(model->at("model.layers.0.self_attn.k_proj.bias").shape, (Shape{16}));
-  for (const Tensor& tensor : model->tensors) EXPECT_EQ(tensor.row_order.heads, 0u) << tensor.name;
+  for (const Tensor& tensor : model->tensors) EXPECT_EQ(tensor.stored.heads, 0u) << tensor.name;
   EXPECT_ERROR(read(tiny_gguf().set("general.architecture", string_value("gpt2"))),
                "architecture gpt2 is not supported (llama, qwen2 and qwen3 are)");
 }
