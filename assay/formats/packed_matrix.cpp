@@ -139,8 +139,7 @@ std::uint64_t PackedMatrix::packed_bytes() const {
       rows += part.rows;
       for (const Bytes& plane : part.planes) all += plane.size();
     }
-    assert(rows >= rows_);
-    return all / rows * rows_ + all % rows * rows_ / rows;
+    return rows == 0 ? 0 : all / rows * rows_ + all % rows * rows_ / rows;
   }
   const std::uint64_t first = first_ * columns_ / layout_.run,
                       end = ceil_divide((first_ + rows_) * columns_, layout_.run);

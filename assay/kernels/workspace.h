@@ -25,6 +25,7 @@ class Workspace {
   template <class T>
   std::span<T> take_array(std::size_t count) {
     static_assert(std::is_trivially_copyable_v<T>);
+    // NOLINTNEXTLINE(bugprone-sizeof-expression): of a pointer where T is one.
     return {reinterpret_cast<T*>(take_bytes(count * sizeof(T))), count};
   }
 
