@@ -89,7 +89,8 @@ TEST(PackedMatrix, PlanesAreOfWholeUnitsOrNone) {
 }
 
 TEST(PackedMatrix, RowOrderIsResolved) {
-  const PackedMatrix stored = matrix_of("q8_0", 32, {12}), turned = matrix_of("q8_0", 32, {12}, interleaved(2));
+  const PackedMatrix stored = matrix_of("q8_0", 32, {12}),
+                     turned = matrix_of("q8_0", 32, {12}, interleaved(2));
   const StoredLayout order = interleaved(2);
   for (std::uint64_t row = 0; row < 12; ++row) {
     EXPECT_EQ(decoded(turned, row, 1), decoded(stored, order.stored_row(row, 12), 1)) << row;
