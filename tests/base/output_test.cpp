@@ -191,6 +191,8 @@ TEST(InterruptionDeathTest, AnIgnoredSignalStaysIgnored) {
     std::signal(SIGHUP, SIG_IGN);
     make_and(folder, [] {
       ::raise(SIGHUP);
+      std::this_thread::sleep_for(
+          std::chrono::milliseconds(500));  // who watches would have ended this by now
       ::_exit(7);
     });
   };
