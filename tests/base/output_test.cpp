@@ -69,7 +69,8 @@ TEST(Output, PipesAndDevicesAreWrittenTo) {
   write_file_atomically(folder.file("null"), "gone");
   EXPECT_TRUE(fs::is_symlink(folder.file("null")));
   EXPECT_TRUE(fs::is_character_file("/dev/null"));
-  EXPECT_ERROR(write_file_atomically("/dev/full", "x"), "/dev/full", "No space left");
+  if (fs::is_character_file("/dev/full"))  // not every container has one
+    EXPECT_ERROR(write_file_atomically("/dev/full", "x"), "/dev/full", "No space left");
   EXPECT_ERROR(write_file_atomically(folder.path().string(), "x"), "a folder");
   EXPECT_EQ(entries(folder), 2);
 }
