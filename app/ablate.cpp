@@ -11,7 +11,7 @@
 #include "assay/ablation/verdict.h"
 #include "assay/base/error.h"
 #include "assay/base/file.h"
-#include "assay/quantize/rotation.h"
+#include "assay/rotation/rotation.h"
 
 namespace assay::app {
 namespace {

@@ -4,12 +4,12 @@
 
 #include "app/command.h"
 #include "app/say.h"
+#include "assay/audit/audit.h"
 #include "assay/base/error.h"
 #include "assay/base/file.h"
-#include "assay/measure/audit.h"
 #include "assay/model/completeness.h"
 #include "assay/model/roles.h"
-#include "assay/quantize/mlx_conventions.h"
+#include "assay/recipes/mlx_conventions.h"
 #include "assay/storage/containers.h"
 
 namespace assay::app {

@@ -1,7 +1,7 @@
 #pragma once
 // How commands that share a budget of bits out are told about it: allocate and quantize.
 #include "app/command.h"
-#include "assay/quantize/allocated_recipe.h"
+#include "assay/allocation/allocated_recipe.h"
 #include "assay/runtime/session.h"
 
 namespace assay::app {

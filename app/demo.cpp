@@ -11,8 +11,8 @@
 #include "app/say.h"
 #include "assay/base/error.h"
 #include "assay/base/temporary.h"
-#include "assay/measure/report.h"
 #include "assay/quantize/quantize_model.h"
+#include "assay/report/report.h"
 
 namespace assay::app {
 namespace {
@@ -59,13 +59,16 @@ class Workspace {
 
 /// "w3-mlp+gptq": a recipe, and the method for what it would round to nearest.
 struct Variant {
-  std::string label, recipe, method;
+  std::string label, recipe;
+  std::optional<Method> method;
 };
 
 Variant parse_variant(const std::string& label) {
   const std::size_t plus = label.rfind('+');
-  if (plus == std::string::npos || !is_rounding_method(label.substr(plus + 1))) return {label, label, ""};
-  return {label, label.substr(0, plus), label.substr(plus + 1)};
+  if (plus != std::string::npos)
+    if (const auto method = parse_rounding_method(label.substr(plus + 1)))
+      return {label, label.substr(0, plus), method};
+  return {label, label, std::nullopt};
 }
 
 /// Quantises by variants; those that calibrate share one text, sampled from the model itself.
@@ -78,8 +81,8 @@ class VariantQuantiser {
     QuantizeRequest request;
     request.source = original_.checkpoint;
     request.recipe = load_recipe(variant.recipe);
-    request.plan.method = variant.method;
-    request.plan.calibration = !variant.method.empty();
+    request.plan.method = variant.method.value_or(Method::rtn);
+    request.plan.calibration = variant.method.has_value();
     if (request.plan.calibration) request.calibration = calibration();
     request.out = out;
     request.why_not_measured = "a demo's model: measured in its report";

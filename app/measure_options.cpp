@@ -2,8 +2,8 @@
 #include "app/numbers.h"
 #include "app/say.h"
 
-#include "assay/measure/report.h"
-#include "assay/quantize/text_record.h"
+#include "assay/recipes/text_record.h"
+#include "assay/report/report.h"
 
 namespace assay::app {
 

@@ -43,7 +43,7 @@ OrderedJson plan_json(const Plan& plan) {
                                {"role", std::string(role_name(tensor.role))},
                                {"from", tensor.source->format->name()},
                                {"to", tensor.format->name()},
-                               {"method", tensor.method}});
+                               {"method", method_name(tensor.method)}});
   return json;
 }
 
@@ -51,7 +51,7 @@ void print_plan(const Plan& plan) {
   say("{:<52} {:<16} {:<16} {:<18} {}\n", "tensor", "shape", "from", "to", "method");
   for (const TensorPlan& tensor : plan.tensors)
     say("{:<52} {:<16} {:<16} {:<18} {}\n", tensor.source->name, shape_text(tensor.source->shape),
-        tensor.source->format->name(), tensor.format->name(), tensor.method);
+        tensor.source->format->name(), tensor.format->name(), method_name(tensor.method));
 }
 
 void print_size(const Plan& plan, const Checkpoint& source) {
@@ -215,12 +215,12 @@ void run_quantize(const QuantizeOptions& options) {
   request.recipe = find_recipe(options);
   request.plan.container = parse_writable_container(options.container);
   request.plan.embed = options.embed;
-  request.plan.method = options.method;
+  if (!options.method.empty()) request.plan.method = *parse_rounding_method(options.method);
   request.plan.calibration = !options.calibration.empty() && options.calibration_tokens > 0;
   if (options.method == "gptq" && options.calibration.empty())
     fail("--method gptq needs a text to calibrate on: --calib FILE, or --calib self");
   request.out = options.out;
-  const Plan plan = make_plan(request.source, request.recipe, request.plan);  // refuses before any work
+  Plan plan = make_plan(request.source, request.recipe, request.plan);  // refuses before any work
   if (!options.json)
     for (const std::string& note : plan.notes) say("note: {}\n", note);
   if (options.dry_run) {
@@ -234,7 +234,7 @@ void run_quantize(const QuantizeOptions& options) {
   }
   prepare_calibration(options, request);
   prepare_measurement(options, request);
-  const QuantizeResult result = quantize_model(request);
+  const QuantizeResult result = quantize_model(request, std::move(plan));
   if (result.calibration && !result.calibration->warning().empty())
     say_error("assay: warning: {}\n", result.calibration->warning());
   if (options.json)

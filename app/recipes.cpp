@@ -2,7 +2,7 @@
 
 #include "app/command.h"
 #include "app/say.h"
-#include "assay/quantize/recipe.h"
+#include "assay/recipes/recipe.h"
 
 namespace assay::app {
 

@@ -7,10 +7,10 @@
 #include "app/say.h"
 #include "assay/base/error.h"
 #include "assay/base/file.h"
+#include "assay/calibration/calibration_text.h"
 #include "assay/measure/corpus.h"
 #include "assay/measure/routing.h"
-#include "assay/quantize/calibration_text.h"
-#include "assay/quantize/recipe.h"
+#include "assay/recipes/recipe.h"
 
 namespace assay::app {
 namespace {
@@ -28,7 +28,7 @@ Recipe hot_and_cold(const RoutingOptions& options, const Checkpoint& checkpoint,
                     const RoutingCounts& counts) {
   Rule cold, hot;
   cold.format = options.cold;
-  cold.method = "search";
+  cold.method = Method::search;
   hot.roles = {"experts"};
   hot.format = options.hot;
   for (const Tensor& tensor : checkpoint.tensors) {

@@ -1,5 +1,5 @@
 // A recipe; behind a zero byte, a tensor's name that its patterns are held against.
-#include "assay/quantize/recipe.h"
+#include "assay/recipes/recipe.h"
 
 #include <algorithm>
 #include <cstdint>

@@ -4,7 +4,7 @@
 
 #include "assay/base/checksum.h"
 #include "assay/base/error.h"
-#include "assay/quantize/resume_store.h"
+#include "assay/calibration/resume_store.h"
 #include "fuzz/temporary_directory.h"
 
 namespace {

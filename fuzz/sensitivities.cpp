@@ -1,9 +1,9 @@
 // A file of sensitivities, as it is and with checksums that fit, on its way to a recipe for a fixed model.
+#include "assay/allocation/allocated_recipe.h"
 #include "assay/base/checksum.h"
 #include "assay/base/error.h"
 #include "assay/formats/table.h"
-#include "assay/quantize/allocated_recipe.h"
-#include "assay/quantize/manifest.h"
+#include "assay/storage/provenance.h"
 
 namespace {
 

@@ -2,7 +2,8 @@
 # The rooms, bottom to top. A file may include headers of its own room and of rooms before it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-rooms=(base parallel formats storage kernels tokenizer model runtime measure quantize ablation)
+rooms=(base parallel formats storage kernels rounding jinja tokenizer model runtime recipes rotation calibration measure
+  report audit allocation quantize ablation)
 status=0
 for i in "${!rooms[@]}"; do
   for upper in "${rooms[@]:i+1}" app; do

@@ -19,10 +19,10 @@ readers() {
     sentencepiece) echo assay/tokenizer/{sentencepiece_guard,sentencepiece_tokenizer,protobuf_walk}.cpp ;;
     encode_text) echo assay/tokenizer/{normalizer,pre_tokenizer,split_regex,added_tokens,bpe_merges,text_budget}.cpp ;;
     token_ids) echo assay/tokenizer/token_ids.cpp ;;
-    recipe) echo assay/quantize/{recipe,name_pattern}.cpp ;;
-    chat_template) echo assay/tokenizer/chat_template.cpp assay/tokenizer/jinja/*.cpp ;;
-    sensitivities) echo assay/quantize/{sensitivity_file,text_record,text_fingerprint,allocated_recipe}.cpp ;;
-    resume_store) echo assay/quantize/resume_store.cpp assay/base/checksum.cpp ;;
+    recipe) echo assay/recipes/{recipe,name_pattern}.cpp ;;
+    chat_template) echo assay/tokenizer/chat_template.cpp assay/jinja/*.cpp ;;
+    sensitivities) echo assay/allocation/{sensitivity_file,allocated_recipe}.cpp assay/recipes/{text_record,text_fingerprint}.cpp ;;
+    resume_store) echo assay/calibration/resume_store.cpp assay/base/checksum.cpp ;;
     expert_store) echo assay/runtime/expert_store.cpp assay/storage/assay_directory.cpp assay/storage/assay_directory_manifest.cpp ;;
     ablation_rows) echo assay/ablation/{cell,verdict}.cpp ;;
     *) echo "no reader is named for fuzz target $1" >&2; return 1 ;;

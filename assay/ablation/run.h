@@ -9,7 +9,7 @@
 
 #include "assay/ablation/cell.h"
 #include "assay/measure/corpus.h"
-#include "assay/quantize/calibrated_rounding.h"
+#include "assay/rounding/calibrated_rounding.h"
 
 namespace assay {
 

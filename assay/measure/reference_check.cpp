@@ -8,8 +8,8 @@
 
 #include "assay/base/error.h"
 #include "assay/base/file.h"
+#include "assay/base/quote.h"
 #include "assay/measure/model_facts.h"
-#include "assay/tokenizer/quote.h"
 
 namespace assay {
 namespace {

@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "assay/quantize/effective_tokens.h"
+#include "assay/calibration/distinct_share.h"
 
 namespace assay {
 namespace {

@@ -21,14 +21,4 @@ struct ManifestInput {
 /// hash them.
 OrderedJson make_manifest(const ManifestInput& input);
 
-/// [{"name", "bytes", "sha256"}] of files.
-OrderedJson hash_files(const std::vector<std::string>& paths);
-
-/// One hash of what a model is: its weight files, whatever they are called, and its configuration. What is
-/// measured on a model and kept bears it.
-std::string content_identity(const Checkpoint& checkpoint);
-
-/// Of a manifest what holds for every model that is made of this one: its texts, and what it came from.
-std::optional<Json> inherited_manifest(const Checkpoint& checkpoint);
-
 }  // namespace assay

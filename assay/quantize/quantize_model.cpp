@@ -11,10 +11,11 @@
 #include "assay/model/checksums.h"
 #include "assay/quantize/calibration_summary.h"
 #include "assay/quantize/expert_coverage.h"
-#include "assay/quantize/experts_apart.h"
-#include "assay/quantize/mlx_conventions.h"
-#include "assay/quantize/transcode.h"
+#include "assay/recipes/experts_apart.h"
+#include "assay/recipes/mlx_conventions.h"
+#include "assay/rounding/transcode.h"
 #include "assay/storage/assay_directory.h"
+#include "assay/storage/provenance.h"
 #include "assay/version.h"
 
 namespace assay {
@@ -95,7 +96,7 @@ std::string hash_of_windows(const CalibrationText& text) {
 OrderedJson describe_request(const QuantizeRequest& request, const Plan& plan) {
   OrderedJson tensors = OrderedJson::array();
   for (const TensorPlan& tensor : plan.tensors)
-    tensors.push_back({tensor.source->name, tensor.format->name(), tensor.method});
+    tensors.push_back({tensor.source->name, tensor.format->name(), method_name(tensor.method)});
   return {{"revision", ASSAY_REVISION},
           {"source", hash_files(request.source->files)},
           {"tensors", std::move(tensors)},
@@ -104,8 +105,9 @@ OrderedJson describe_request(const QuantizeRequest& request, const Plan& plan) {
           {"calibration", describe_calibration(*request.calibration)}};
 }
 
-std::vector<TensorReport> run_quantizer(const QuantizeRequest& request, Plan& plan, CheckpointWriter& writer,
-                                        ResumeStore* store, std::uint64_t& spilled) {
+std::vector<TensorReport> run_quantizer(const QuantizeRequest& request, const Plan& plan,
+                                        CheckpointWriter& writer, ResumeStore* store,
+                                        std::uint64_t& spilled) {
   if (store == nullptr) return quantize_tensors(plan, writer);
   const std::uint64_t memory =
       request.calibration->memory > 0 ? request.calibration->memory : available_memory() / 2;
@@ -127,10 +129,14 @@ TextRecords texts_behind(const QuantizeRequest& request) {
 }
 
 QuantizeResult quantize_model(const QuantizeRequest& request) {
+  return quantize_model(request, make_plan(request.source, request.recipe, request.plan));
+}
+
+QuantizeResult quantize_model(const QuantizeRequest& request, Plan plan) {
   QuantizeResult result;
   require_checksums(*request.source);
   const Container container = request.plan.container;
-  result.plan = make_plan(request.source, request.recipe, request.plan);
+  result.plan = std::move(plan);
   AtomicDirectory directory(request.out);
   const auto writer = make_writer(container, directory.staging(), writer_input(result.plan));
   std::optional<ResumeStore> store;
@@ -179,10 +185,10 @@ Plan lossless_plan(const CheckpointPtr& source, Container container) {
   Plan plan;
   plan.source = source;
   for (const Tensor& tensor : source->tensors) {
-    TensorPlan planned{&tensor, require_role(tensor.name, source->path), nullptr, "copy"};
+    TensorPlan planned{&tensor, require_role(tensor.name, source->path), nullptr};
     planned.format = lossless_format(tensor, container, source->path);
     if (planned.format->name() != tensor.format->name()) {
-      planned.method = "transcode";
+      planned.method = Method::transcode;
       plan.notes.push_back(
           fmt::format("{}: {} stored as {}", tensor.name, tensor.format->name(), planned.format->name()));
     }
@@ -202,8 +208,7 @@ void write_lossless_copy(LosslessCopy copy, const std::string& out) {
   AtomicDirectory directory(out);
   const auto writer = make_writer(copy.container, directory.staging(), std::move(copy.input));
   transcode_tensors(copy.plan, *writer);
-  std::vector<TensorReport> reports;
-  for (const TensorPlan& tensor : copy.plan.tensors) reports.push_back({tensor.method, {}});
+  const std::vector<TensorReport> reports(copy.plan.tensors.size());
   const ManifestInput input{copy.recipe, copy.plan, reports, copy.container, texts_of(*copy.plan.source)};
   OrderedJson manifest = make_manifest(input);
   manifest["not_measured"] = "lossless: the source's measurements hold";

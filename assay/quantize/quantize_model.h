@@ -6,7 +6,7 @@
 
 #include "assay/quantize/calibration_summary.h"
 #include "assay/quantize/manifest.h"
-#include "assay/quantize/rotation.h"
+#include "assay/rotation/rotation.h"
 
 namespace assay {
 
@@ -35,8 +35,9 @@ struct QuantizeResult {
 /// The texts that the finished model, its recipe and its ancestors were made on: none of them may measure it.
 TextRecords texts_behind(const QuantizeRequest& request);
 
-/// Throws Error; `out` is then as it was before.
+/// Throws Error; `out` is then as it was before. `plan`: of this request, where it has been shown already.
 QuantizeResult quantize_model(const QuantizeRequest& request);
+QuantizeResult quantize_model(const QuantizeRequest& request, Plan plan);
 
 /// Lossless change of container. Throws Error naming the first tensor that would change.
 Plan convert_model(const CheckpointPtr& source, Container container, const std::string& out);

@@ -6,7 +6,7 @@
 #include "assay/base/error.h"
 #include "assay/base/progress.h"
 #include "assay/parallel/threads.h"
-#include "assay/quantize/transcode.h"
+#include "assay/rounding/transcode.h"
 #include "assay/storage/tensor_blocks.h"
 
 namespace assay {
@@ -110,33 +110,23 @@ std::uint64_t weight_count(const Plan& plan) {
   return count;
 }
 
-bool is_packed(const Tensor& tensor) {
-  return tensor.format->layout(as_matrix(tensor.shape).columns).has_params;
-}
-
 }  // namespace
 
-std::vector<TensorReport> quantize_tensors(Plan& plan, CheckpointWriter& writer,
+std::vector<TensorReport> quantize_tensors(const Plan& plan, CheckpointWriter& writer,
                                            const Calibration* calibration, ResumeStore* store,
                                            MemorySource& memory) {
   std::vector<TensorReport> reports(plan.tensors.size());
   {
     Progress progress("quantise " + plan.source->path, weight_count(plan), "weights");
     for (std::size_t i = 0; i < plan.tensors.size(); ++i) {
-      TensorPlan& tensor = plan.tensors[i];
+      const TensorPlan& tensor = plan.tensors[i];
       const TensorJob job{*tensor.source, *tensor.format, i, writer, progress};
-      if (tensor.method != "copy" && is_packed(*tensor.source) &&
-          !transcode_misfit(*tensor.source, *tensor.format)) {
-        tensor.method = "transcode";
-        tensor.calibrated = false;
-      }
-      reports[i].method = tensor.method;
-      if (tensor.method == "copy")
+      if (tensor.method == Method::copy)
         copy_tensor(job);
-      else if (tensor.method == "transcode")
+      else if (tensor.method == Method::transcode)
         transcode_tensor(job);
       else if (!tensor.calibrated)
-        reports[i].error = tensor.method == "search" ? search_scales(job) : round_to_nearest(job);
+        reports[i].error = tensor.method == Method::search ? search_scales(job) : round_to_nearest(job);
     }
   }
   if (std::ranges::none_of(plan.tensors, &TensorPlan::calibrated)) return reports;
@@ -164,7 +154,7 @@ void transcode_tensors(const Plan& plan, CheckpointWriter& writer) {
   for (std::size_t i = 0; i < plan.tensors.size(); ++i) {
     const TensorPlan& tensor = plan.tensors[i];
     const TensorJob job{*tensor.source, *tensor.format, i, writer, progress};
-    tensor.method == "copy" ? copy_tensor(job) : transcode_tensor(job);
+    tensor.method == Method::copy ? copy_tensor(job) : transcode_tensor(job);
   }
 }
 

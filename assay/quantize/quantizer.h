@@ -6,16 +6,15 @@
 #include <vector>
 
 #include "assay/base/memory_source.h"
-#include "assay/quantize/calibrated_model.h"
-#include "assay/quantize/plan.h"
-#include "assay/quantize/rounding_error.h"
+#include "assay/calibration/calibrated_model.h"
+#include "assay/recipes/plan.h"
+#include "assay/rounding/rounding_error.h"
 #include "assay/storage/writer.h"
 
 namespace assay {
 
 struct TensorReport {
-  std::string method;   // as carried out: that of the plan, or "transcode" (packed source, same weights)
-  RoundingError error;  // against the source as stored
+  RoundingError error;                                                 // against the source as stored
   std::optional<CalibratedRoundingReport> calibration = std::nullopt;  // of all matrices of the tensor
   std::vector<std::uint64_t> tokens = {};  // that each of its matrices saw: one, or an expert each
 };
@@ -30,10 +29,10 @@ struct Calibration {
 };
 
 /// Writes every tensor of the plan (in the plan's order, which must be the writer's). Returns one report a
-/// tensor. A packed source that the target format can hold without loss is transcoded, never rounded twice.
+/// tensor.
 /// `calibration` is needed where a tensor of the plan is calibrated; with a store it can go on after a kill.
 /// `memory`: where its activations lie.
-std::vector<TensorReport> quantize_tensors(Plan& plan, CheckpointWriter& writer,
+std::vector<TensorReport> quantize_tensors(const Plan& plan, CheckpointWriter& writer,
                                            const Calibration* calibration = nullptr,
                                            ResumeStore* store = nullptr,
                                            MemorySource& memory = heap_memory());

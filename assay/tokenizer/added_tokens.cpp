@@ -5,8 +5,8 @@
 #include <deque>
 #include <numeric>
 
-#include "assay/tokenizer/unicode.h"
-#include "assay/tokenizer/utf8.h"
+#include "assay/base/unicode.h"
+#include "assay/base/utf8.h"
 
 namespace assay {
 namespace {

@@ -6,9 +6,9 @@
 #include <deque>
 
 #include "assay/base/error.h"
+#include "assay/base/quote.h"
+#include "assay/base/utf8.h"
 #include "assay/tokenizer/byte_alphabet.h"
-#include "assay/tokenizer/quote.h"
-#include "assay/tokenizer/utf8.h"
 
 namespace assay {
 namespace {

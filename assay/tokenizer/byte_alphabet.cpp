@@ -2,7 +2,7 @@
 
 #include <array>
 
-#include "assay/tokenizer/utf8.h"
+#include "assay/base/utf8.h"
 
 namespace assay {
 namespace {

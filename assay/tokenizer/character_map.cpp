@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "assay/base/error.h"
-#include "assay/tokenizer/utf8.h"
+#include "assay/base/utf8.h"
 
 namespace assay {
 namespace {

@@ -1,7 +1,7 @@
 #include "assay/tokenizer/chat_template.h"
 
-#include "assay/tokenizer/jinja/interpreter.h"
-#include "assay/tokenizer/jinja/parser.h"
+#include "assay/jinja/interpreter.h"
+#include "assay/jinja/parser.h"
 
 namespace assay {
 namespace {

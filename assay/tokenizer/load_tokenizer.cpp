@@ -1,7 +1,7 @@
 #include <unordered_set>
 
 #include "assay/base/error.h"
-#include "assay/tokenizer/quote.h"
+#include "assay/base/quote.h"
 #include "assay/tokenizer/sentencepiece_tokenizer.h"
 #include "assay/tokenizer/tokenizer_config.h"
 #include "assay/tokenizer/tokenizer_json.h"

@@ -7,9 +7,9 @@
 #include <span>
 
 #include "assay/base/error.h"
+#include "assay/base/quote.h"
 #include "assay/base/text_search.h"
-#include "assay/tokenizer/quote.h"
-#include "assay/tokenizer/utf8.h"
+#include "assay/base/utf8.h"
 
 namespace assay {
 namespace {

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "assay/base/error.h"
-#include "assay/tokenizer/quote.h"
+#include "assay/base/quote.h"
 
 namespace assay {
 namespace {

@@ -4,10 +4,10 @@
 #include <cmath>
 
 #include "assay/base/error.h"
+#include "assay/base/quote.h"
+#include "assay/base/utf8.h"
 #include "assay/tokenizer/character_map.h"
 #include "assay/tokenizer/protobuf_walk.h"
-#include "assay/tokenizer/quote.h"
-#include "assay/tokenizer/utf8.h"
 
 namespace assay {
 

@@ -6,8 +6,8 @@
 #include <charconv>
 
 #include "assay/base/error.h"
-#include "assay/tokenizer/quote.h"
-#include "assay/tokenizer/utf8.h"
+#include "assay/base/quote.h"
+#include "assay/base/utf8.h"
 #include "assay/tokenizer/vocabulary.h"
 
 namespace assay {

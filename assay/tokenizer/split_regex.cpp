@@ -7,7 +7,7 @@
 #include <array>
 
 #include "assay/base/error.h"
-#include "assay/tokenizer/quote.h"
+#include "assay/base/quote.h"
 #include "assay/tokenizer/regex_dialect.h"
 
 namespace assay {

@@ -9,7 +9,7 @@
 
 #include "assay/base/error.h"
 #include "assay/base/file.h"
-#include "assay/tokenizer/utf8.h"
+#include "assay/base/utf8.h"
 
 namespace assay {
 namespace {

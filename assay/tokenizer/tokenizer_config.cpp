@@ -4,7 +4,7 @@
 
 #include "assay/base/error.h"
 #include "assay/base/json.h"
-#include "assay/tokenizer/quote.h"
+#include "assay/base/quote.h"
 #include "assay/tokenizer/tokenizer_json.h"
 
 namespace assay {

@@ -3,7 +3,7 @@
 #include <set>
 
 #include "assay/base/error.h"
-#include "assay/tokenizer/quote.h"
+#include "assay/base/quote.h"
 
 namespace assay {
 namespace {

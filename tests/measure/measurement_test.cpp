@@ -9,7 +9,7 @@
 #include "assay/base/file.h"
 #include "assay/measure/gate.h"
 #include "assay/measure/pairs.h"
-#include "assay/measure/report.h"
+#include "assay/report/report.h"
 #include "tests/measure/fake_loaded.h"
 #include "tests/support.h"
 

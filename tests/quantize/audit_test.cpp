@@ -1,6 +1,6 @@
 // The audit on sound checkpoints of every recipe and container (no alarm), and on copies with one fault
 // planted (always found; without the original too, where the fault can be seen without it).
-#include "assay/measure/audit.h"
+#include "assay/audit/audit.h"
 
 #include <fmt/core.h>
 #include <gmock/gmock.h>
@@ -10,8 +10,8 @@
 
 #include "assay/base/file.h"
 #include "assay/base/half.h"
-#include "assay/quantize/mlx_conventions.h"
 #include "assay/quantize/quantize_model.h"
+#include "assay/recipes/mlx_conventions.h"
 #include "tests/model/reference_forward.h"
 #include "tests/support.h"
 
@@ -63,13 +63,13 @@ struct Pair {
 };
 
 Pair make_pair(const TemporaryFolder& folder, const Json& config, unsigned seed, const std::string& recipe,
-               Container container, const std::string& method = "") {
+               Container container, Method method = Method::rtn) {
   static int number = 0;
   const std::string source = folder.file("source" + std::to_string(++number));
   const std::string out = folder.file("out" + std::to_string(number));
   write_source(config, seed, source);
   Pair pair{open_model(source), nullptr,
-            fmt::format("{} {} {} {}", recipe, container_name(container), method, seed)};
+            fmt::format("{} {} {} {}", recipe, container_name(container), method_name(method), seed)};
   if (recipe.empty()) {  // the folder itself
     pair.model = pair.original;
     return pair;
@@ -95,12 +95,12 @@ TEST(Audit, NoFalseAlarmOnSoundCheckpoints) {
   std::vector<Pair> pairs;
   unsigned seed = 1;
   for (const char* recipe : {"f16", "q8", "q4", "w3-mlp", "w3", "mlx4", "mlx3", "mlx2", "int6-row", "gf16"})
-    for (const char* method : {"rtn", "search"})
+    for (const Method method : {Method::rtn, Method::search})
       pairs.push_back(make_pair(folder, dense_config(), seed++, recipe, Container::assay, method));
   for (const char* recipe : {"mlx4", "mlx3", "mlx2"}) {
     pairs.push_back(make_pair(folder, dense_config(), seed++, recipe, Container::mlx));
     pairs.push_back(make_pair(folder, mixture_config(), seed++, recipe, Container::mlx));
-    pairs.push_back(make_pair(folder, mixture_config(), seed++, recipe, Container::assay, "search"));
+    pairs.push_back(make_pair(folder, mixture_config(), seed++, recipe, Container::assay, Method::search));
   }
   for (const char* recipe : {"q4", "w3-mlp"})
     pairs.push_back(make_pair(folder, dense_config(), seed++, recipe, Container::lattice));

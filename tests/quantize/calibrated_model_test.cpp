@@ -1,6 +1,6 @@
 // Calibrated models as they are written: sequential inputs, no tokens, threads, kills, stores of earlier
 // runs, and what the manifest says.
-#include "assay/quantize/calibrated_model.h"
+#include "assay/calibration/calibrated_model.h"
 
 #include <gmock/gmock.h>
 
@@ -58,7 +58,7 @@ struct CalibratedModelTest : testing::Test {
   void SetUp() override { write_model(source, two_block_config(), two_block_tensors()); }
 
   QuantizeRequest request(const std::string& recipe, const std::string& out,
-                          const std::string& method = "gptq") const {
+                          Method method = Method::gptq) const {
     QuantizeRequest request;
     request.source = open_model(source);
     request.recipe = load_recipe(recipe);
@@ -71,13 +71,13 @@ struct CalibratedModelTest : testing::Test {
   }
   /// Without any calibration.
   QuantizeRequest plain_request(const std::string& recipe, const std::string& out) const {
-    QuantizeRequest plain = request(recipe, out, "");
+    QuantizeRequest plain = request(recipe, out, Method::rtn);
     plain.plan.calibration = false;
     plain.calibration.reset();
     return plain;
   }
   QuantizeResult quantize(const std::string& recipe, const std::string& out,
-                          const std::string& method = "gptq") const {
+                          Method method = Method::gptq) const {
     return quantize_model(request(recipe, out, method));
   }
   std::string weights_of(const std::string& out) const {
@@ -152,7 +152,7 @@ TEST_F(CalibratedModelTest, EveryMatrixOfTheBlocksLosesLessThanPlainRounding) {
           << recipe << " " << planned.source->name;
       EXPECT_EQ(report.calibration->rows, planned.source->shape[0]);
       EXPECT_EQ(report.calibration->tokens_per_column, 480.0 / static_cast<double>(planned.source->shape[1]));
-      EXPECT_EQ(report.method, "gptq");
+      EXPECT_EQ(planned.method, Method::gptq);
     }
     EXPECT_EQ(calibrated, kMatrices);
   }
@@ -258,18 +258,18 @@ TEST_F(CalibratedModelTest, EmbeddingNormsAndHeadAreRoundedPlainly) {
         a.planes, b.planes, [](const Bytes& x, const Bytes& y) { return std::ranges::equal(x, y); });
     EXPECT_EQ(same, !is_block_matrix(planned.role)) << planned.source->name;
     if (planned.role == Role::embedding) {
-      EXPECT_EQ(planned.method, "rtn");
+      EXPECT_EQ(planned.method, Method::rtn);
     }
   }
 }
 
 TEST_F(CalibratedModelTest, SearchIsWeightedByTheInputsButFeedsNothingBack) {
-  const QuantizeResult searched = quantize("w3", "searched", "search");
+  const QuantizeResult searched = quantize("w3", "searched", Method::search);
   const QuantizeResult fed = quantize("w3", "fed");
   for (std::size_t i = 0; i < searched.reports.size(); ++i) {
     if (!is_block_matrix(searched.plan.tensors[i].role)) continue;
     ASSERT_TRUE(searched.reports[i].calibration.has_value());
-    EXPECT_EQ(searched.reports[i].method, "search");
+    EXPECT_EQ(searched.plan.tensors[i].method, Method::search);
     EXPECT_EQ(searched.reports[i].calibration->damping, 0);
     EXPECT_EQ(fed.reports[i].calibration->damping, 0.01);
     EXPECT_LT(searched.reports[i].calibration->loss, searched.reports[i].calibration->plain_loss);
@@ -293,7 +293,7 @@ TEST_F(CalibratedModelTest, TranscodedEmbeddingsAreThoseOfTheStoredModel) {
   for (std::size_t i = 0; i < result.reports.size(); ++i) {
     const Tensor& tensor = *result.plan.tensors[i].source;
     if (result.plan.tensors[i].role == Role::embedding) {
-      EXPECT_EQ(result.reports[i].method, "transcode");
+      EXPECT_EQ(result.plan.tensors[i].method, Method::transcode);
     } else if (is_block_matrix(result.plan.tensors[i].role)) {
       const Tensor& found = stored->at(tensor.name);
       EXPECT_TRUE(same_planes(found, rounded_under(original->at(tensor.name), *found.format,
@@ -544,7 +544,7 @@ TEST_F(CalibratedModelTest, EveryPartOfARequestStartsOver) {
   std::set<std::string> seen = {interrupt(request(recipe, "out"))};
   EXPECT_FALSE(seen.insert(interrupt(request(recipe, "out"))).second) << "nothing";
   EXPECT_TRUE(seen.insert(interrupt(request(one_matrix("khw3"), "out"))).second) << "format";
-  EXPECT_TRUE(seen.insert(interrupt(request(recipe, "out", "search"))).second) << "method";
+  EXPECT_TRUE(seen.insert(interrupt(request(recipe, "out", Method::search))).second) << "method";
   for (const auto& change : std::vector<std::pair<const char*, std::function<void(Calibration&)>>>{
            {"damping", [](Calibration& c) { c.rounding.damping = 0.05; }},
            {"refinements", [](Calibration& c) { c.rounding.refinements = 3; }},

@@ -23,7 +23,7 @@ struct DegenerateText : testing::Test {
     request.out = folder.file(out);
     if (!text.empty()) {
       write_bytes(folder.file("text"), text);
-      request.plan.method = "gptq";
+      request.plan.method = Method::gptq;
       request.plan.calibration = true;
       request.calibration =
           Calibration{load_calibration_text(source, {folder.file("text"), tokens, 256, 1}), {}};

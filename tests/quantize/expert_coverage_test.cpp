@@ -16,7 +16,7 @@ TEST(ExpertCoverage, CountsTheExpertsOfEachLayerOnce) {
     tensor.name = name;
     tensor.shape = std::move(shape);
     tensors.push_back(std::move(tensor));
-    plan.tensors.push_back({nullptr, role, find_format("khw3"), "gptq"});
+    plan.tensors.push_back({nullptr, role, find_format("khw3"), Method::gptq});
     TensorReport report;
     report.tokens = std::move(tokens);
     reports.push_back(std::move(report));

@@ -8,8 +8,8 @@
 
 #include "assay/base/error.h"
 #include "assay/kernels/host_rows.h"
-#include "assay/quantize/experts_apart.h"
 #include "assay/quantize/quantize_model.h"
+#include "assay/recipes/experts_apart.h"
 #include "assay/runtime/session.h"
 #include "tests/quantize/generated_model.h"
 #include "tests/quantize/moe_config.h"

@@ -3,12 +3,12 @@
 
 #include "assay/base/error.h"
 #include "assay/model/families/families.h"
-#include "assay/quantize/mlx_conventions.h"
 #include "assay/quantize/quantize_model.h"
+#include "assay/recipes/mlx_conventions.h"
 #include "tests/model/reference_forward.h"
 #include "tests/quantize/generated_model.h"
 #include "tests/quantize/moe_config.h"
-#include "tests/quantize/rotation_models.h"
+#include "tests/rotation/rotation_models.h"
 #include "tests/support.h"
 
 namespace assay::test {

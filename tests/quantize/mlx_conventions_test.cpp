@@ -1,11 +1,11 @@
 // Names and shapes of mlx-lm: the same model under them, to the bit, and calibration of stacked experts.
-#include "assay/quantize/mlx_conventions.h"
+#include "assay/recipes/mlx_conventions.h"
 
 #include <gmock/gmock.h>
 
 #include "assay/base/error.h"
 #include "assay/base/half.h"
-#include "assay/quantize/calibrated_model.h"
+#include "assay/calibration/calibrated_model.h"
 #include "tests/model/reference_forward.h"
 #include "tests/quantize/moe_config.h"
 #include "tests/support.h"
@@ -132,7 +132,7 @@ Calibrated calibrate(const CheckpointPtr& source, Container container, std::size
   recipe.rules = {rule};
   PlanOptions options;
   options.container = container;
-  options.method = "gptq";
+  options.method = Method::gptq;
   options.calibration = true;
   const Plan plan = make_plan(source, recipe, options);
   CalibrationText text;

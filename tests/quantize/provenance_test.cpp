@@ -5,11 +5,12 @@
 #include <algorithm>
 #include <random>
 
+#include "assay/audit/audit.h"
 #include "assay/base/error.h"
-#include "assay/measure/audit.h"
 #include "assay/model/roles.h"
 #include "assay/quantize/quantize_model.h"
 #include "assay/runtime/session.h"
+#include "assay/storage/provenance.h"
 #include "tests/quantize/generated_model.h"
 #include "tests/quantize/moe_config.h"
 #include "tests/support.h"

@@ -7,7 +7,7 @@
 #include "assay/formats/table.h"
 #include "assay/model/completeness.h"
 #include "assay/parallel/threads.h"
-#include "assay/quantize/transcode.h"
+#include "assay/rounding/transcode.h"
 #include "tests/quantize/generated_model.h"
 #include "tests/quantize/moe_config.h"
 #include "tests/support.h"
@@ -153,7 +153,7 @@ TEST_F(Quantize, RoutersBelowTheirFloorAreRefused) {
                "model.layers.0.mlp.gate.weight", "router would go to khw3", "floor of 8 bits");
 }
 
-TEST_F(Quantize, UnknownTensorsAndExpertsAreRefused) {
+TEST_F(Quantize, UnknownTensorsAreRefused) {
   auto tensors = llama_tensors(64, 96, 96);
   tensors.push_back({"model.layers.0.mlp.surprise.weight", {64, 64}});
   write_model(source, llama_config(64, 96, 96), tensors);
@@ -243,7 +243,7 @@ TEST_F(Quantize, PackedSourcesAreTranscodedNotRoundedTwice) {
   const auto before = open_model(source), after = open_model(folder.file("q4"));
   for (std::size_t i = 0; i < result.reports.size(); ++i) {
     const std::string& name = result.plan.tensors[i].source->name;
-    EXPECT_NE(result.reports[i].method, "rtn");
+    EXPECT_NE(result.plan.tensors[i].method, Method::rtn);
     EXPECT_EQ(decode_all(before->at(name)), decode_all(after->at(name))) << name;
   }
 }

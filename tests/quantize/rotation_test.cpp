@@ -1,12 +1,12 @@
 // Rotating a model leaves its function as it is.
-#include "assay/quantize/rotation.h"
+#include "assay/rotation/rotation.h"
 
 #include <gmock/gmock.h>
 
 #include "assay/base/error.h"
 #include "assay/model/roles.h"
 #include "assay/quantize/quantize_model.h"
-#include "tests/quantize/rotation_models.h"
+#include "tests/rotation/rotation_models.h"
 #include "tests/support.h"
 
 namespace assay {

@@ -7,9 +7,9 @@
 
 #include "assay/base/error.h"
 #include "assay/base/file.h"
+#include "assay/base/utf8.h"
 #include "assay/tokenizer/character_map.h"
 #include "assay/tokenizer/sentencepiece_guard.h"
-#include "assay/tokenizer/utf8.h"
 #include "tests/support.h"
 #include "tests/tokenizer/small_tokenizer.h"
 
