@@ -5,6 +5,7 @@
 #include "assay/base/json.h"
 #include "assay/formats/table.h"
 #include "assay/kernels/linear.h"
+#include "assay/kernels/table.h"
 #include "assay/storage/containers.h"
 
 namespace assay::app {
@@ -62,7 +63,7 @@ void add_formats(CLI::App& app) {
     for (const FormatPtr& format : all_formats()) {
       const Layout layout = format->layout(kColumns);
       const double bits = bits_per_weight(*format, kColumns, kColumns);
-      const std::string kernel = linear_kernel_name(*format, {});
+      const std::string kernel = kernel_summary({*format, kColumns, kColumns}, {});
       if (common->json)
         list.push_back({{"name", format->name()},
                         {"summary", format->summary()},

@@ -5,6 +5,7 @@
 #include "app/command.h"
 #include "app/model_options.h"
 #include "app/say.h"
+#include "assay/kernels/table.h"
 #include "assay/model/completeness.h"
 #include "assay/model/config_spellings.h"
 #include "assay/model/roles.h"
@@ -29,9 +30,9 @@ double tensor_bits(const Tensor& tensor) {
 }
 
 std::string kernel_of(const Tensor& tensor, Role role) {
-  return tensor.format && (is_block_matrix(role) || role == Role::head || role == Role::embedding)
-             ? linear_kernel_name(*tensor.format, {})
-             : "";
+  if (!tensor.format || !(is_block_matrix(role) || role == Role::head || role == Role::embedding)) return "";
+  const MatrixShape shape = as_matrix(tensor.shape);
+  return kernel_summary({*tensor.format, shape.rows, shape.columns}, {});
 }
 
 /// Warnings of the reader, spellings that disagree, and whether everything is there.

@@ -68,6 +68,24 @@ int dispatch(int argc, char** argv) {
   return kFailed;
 }
 
+/// What --isa allows, looked for before anything else: OpenBLAS must know when the process starts. A word
+/// that is no instruction set is told later, by the option.
+Isa wanted_isa(int argc, char** argv) {
+  const Isa highest = isas_of_machine().back();
+  for (int i = 1; i < argc; ++i) {
+    std::string_view argument = argv[i];
+    if (argument == "--isa" && i + 1 < argc)
+      argument = argv[i + 1];
+    else if (argument.starts_with("--isa="))
+      argument.remove_prefix(6);
+    else
+      continue;
+    for (const Isa isa : isas_of_machine())
+      if (isa_name(isa) == argument) return isa;
+  }
+  return highest;
+}
+
 /// A result that could not be written is no success.
 int run_and_flush(int argc, char** argv) {
   int code = kFailed;
@@ -91,6 +109,6 @@ int run_and_flush(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   assay::app::prepare_to_say();
-  assay::restart_with_better_blas(argv);
+  assay::restart_with_better_blas(argv, assay::app::wanted_isa(argc, argv));
   return assay::app::run_and_flush(argc, argv);
 }

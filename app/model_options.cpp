@@ -4,6 +4,7 @@
 
 #include "assay/base/clock.h"
 #include "assay/base/error.h"
+#include "assay/kernels/table.h"
 
 namespace assay::app {
 namespace {
@@ -23,18 +24,29 @@ void say_active_experts(const LoadedModel& model) {
       model.checkpoint->path, mixture.active, mixture.trained_active);
 }
 
+std::string kernel_names() {
+  std::string names;
+  for (const LinearKernel& kernel : linear_kernels())
+    names += (names.empty() ? "" : ", ") + std::string(kernel.name);
+  return names;
+}
+
 }  // namespace
 
 void add_model_options(CLI::App* command, ModelOptions* options) {
-  command
-      ->add_option("--residency", options->residency,
-                   "Matrices in memory: decoded to f32, packed, or auto by size")
-      ->check(CLI::IsMember({"auto", "decoded", "packed"}))
-      ->capture_default_str();
+  auto* residency = command->add_option("--residency", options->residency,
+                                        "Matrices in memory: decoded to f32, packed, or auto by size");
+  residency->check(CLI::IsMember({"auto", "decoded", "packed"}))->capture_default_str();
+  auto* kernel = command->add_option("--kernel", options->kernel,
+                                     "The kernel that multiplies by every matrix: " + kernel_names());
+  kernel->excludes(residency);
+  command->add_option("--isa", options->isa,
+                      "The highest instruction set to use: baseline, avx2, avx512 (default: this machine's)");
   command->add_option("--config-dir", options->config_directory,
                       "Where config and tokenizer lie, for old lattice folders");
   auto* cache = add_size(command, "--expert-cache", &options->experts.budget,
                          "Leave experts on disk and keep this much of them in memory (2GiB, 500MB)");
+  kernel->excludes(cache);
   command
       ->add_flag("--direct-io", options->experts.direct,
                  "Read experts past the system's page cache (O_DIRECT)")
@@ -49,7 +61,9 @@ void add_model_options(CLI::App* command, ModelOptions* options) {
 
 LoadedModel load(const ModelOptions& options, const std::string& path) {
   const auto start = Clock::now();
+  if (!options.isa.empty()) limit_isa(parse_isa(options.isa));
   LoadOptions load_options;
+  load_options.linear.kernel = options.kernel;
   load_options.linear.residency = options.residency == "packed"    ? Residency::packed
                                   : options.residency == "decoded" ? Residency::decoded
                                                                    : Residency::automatic;

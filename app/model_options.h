@@ -1,6 +1,6 @@
 #pragma once
-// How commands that run a model open it: --residency, --config-dir, and where its experts are, the same
-// everywhere.
+// How commands that run a model open it: --residency, --kernel, --isa, --config-dir, and where its experts
+// are, the same everywhere.
 #include <string>
 
 #include "app/command.h"
@@ -9,7 +9,7 @@
 namespace assay::app {
 
 struct ModelOptions {
-  std::string residency = "auto";
+  std::string residency = "auto", kernel, isa;
   std::string config_directory;
   ExpertStoreOptions experts;  // budget 0: in memory
   int active_experts = 0;      // 0: as the model says

@@ -75,12 +75,13 @@ std::vector<Step> steps_of(const std::vector<Choice>& choices, std::uint64_t ste
   return steps;
 }
 
-ASSAY_MULTIVERSION void relax(const double* before, double damage, double* after, std::size_t count) {
+ASSAY_LOOP void relax_loop(const double* before, double damage, double* after, std::size_t count) {
   for (std::size_t i = 0; i < count; ++i) {
     const double value = before[i] + damage;
     after[i] = value < after[i] ? value : after[i];
   }
 }
+constexpr Multiversion<relax_loop> relax;
 
 /// Least damage of some first items for at most so many steps.
 using Row = std::vector<double>;

@@ -19,14 +19,15 @@ inline float decode_one(Code code, Code zero, const Params& params) {
   return static_cast<float>(code - zero) * params.scale + params.bias;
 }
 
-ASSAY_MULTIVERSION void decode_units(const Params* params, const Code* codes, Code zero, std::size_t run,
-                                     float* out, std::size_t n) {
+ASSAY_LOOP void decode_units_loop(const Params* params, const Code* codes, Code zero, std::size_t run,
+                                  float* out, std::size_t n) {
   for (std::size_t start = 0; start < n; start += run, ++params) {
     const Params shared = *params;
     const std::size_t end = std::min(start + run, n);
     for (std::size_t i = start; i < end; ++i) out[i] = decode_one(codes[i], zero, shared);
   }
 }
+constexpr Multiversion<decode_units_loop> decode_units;
 
 std::pair<float, float> decoded_range(const AffineView& view, const Params& params) {
   const float first = decode_one(view.first_code, view.zero, params);
@@ -43,8 +44,8 @@ inline bool well_spaced(const Params& params) {
 
 // Two candidates below and above the quotient, compared by their decoded values in double (exact for f16
 // parameters). Returns whether some parameters are not well spaced; their results are to be replaced.
-ASSAY_MULTIVERSION bool round_well_spaced(const Params* params, const float* values, const AffineView& view,
-                                          Code* codes, float* out, std::size_t n) {
+ASSAY_LOOP bool round_well_spaced_loop(const Params* params, const float* values, const AffineView& view,
+                                       Code* codes, float* out, std::size_t n) {
   const float origin = static_cast<float>(view.zero - view.first_code);
   const float last = static_cast<float>(view.codes - 1);
   const Code first = view.first_code, zero = view.zero;
@@ -65,6 +66,7 @@ ASSAY_MULTIVERSION bool round_well_spaced(const Params* params, const float* val
   }
   return unfit != 0;
 }
+constexpr Multiversion<round_well_spaced_loop> round_well_spaced;
 
 // Every code, for scales that vanish beside their bias or beside f32 itself. A scale of zero has one agreed
 // code.
@@ -86,12 +88,13 @@ Code nearest_of_all(const AffineView& view, const Params& params, float value) {
   return best;
 }
 
-ASSAY_MULTIVERSION bool all_in_range(const Code* codes, std::size_t n, Code first, Code count) {
+ASSAY_LOOP bool all_in_range_loop(const Code* codes, std::size_t n, Code first, Code count) {
   int outside = 0;
   for (std::size_t i = 0; i < n; ++i)
     outside |= static_cast<std::uint32_t>(codes[i] - first) >= static_cast<std::uint32_t>(count) ? 1 : 0;
   return outside == 0;
 }
+constexpr Multiversion<all_in_range_loop> all_in_range;
 
 }  // namespace
 

@@ -23,7 +23,7 @@ struct Fit {
   float scale, bias;  // as fitted, not yet as stored: codes are chosen with these
 };
 
-ASSAY_MULTIVERSION Fit fit_group(float levels, const float* weights, std::size_t group, Code* codes) {
+ASSAY_LOOP Fit fit_group_loop(float levels, const float* weights, std::size_t group, Code* codes) {
   Extent extent = extent_of(weights, group);
   if (extent.low == 0.0f) extent.low = positive_zero_if_any(weights, group);
   const float scale = kh::usable_scale((extent.high - extent.low) / levels);
@@ -32,6 +32,7 @@ ASSAY_MULTIVERSION Fit fit_group(float levels, const float* weights, std::size_t
     codes[i] = round_half_away(clamp((weights[i] - extent.low) * inverse, 0.0f, levels));
   return {scale, extent.low};
 }
+constexpr Multiversion<fit_group_loop> fit_group;
 
 class BlockAffineFormat final : public AffineFormat {
  public:

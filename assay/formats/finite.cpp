@@ -12,12 +12,13 @@ namespace {
 constexpr std::uint32_t kExponent = 0x7F800000u;
 
 // A finite value keeps bit 31 clear when one exponent step is added to its magnitude.
-ASSAY_MULTIVERSION bool any_non_finite(const float* values, std::size_t n) {
+ASSAY_LOOP bool any_non_finite_loop(const float* values, std::size_t n) {
   std::uint32_t found = 0;
   for (std::size_t i = 0; i < n; ++i)
     found |= (std::bit_cast<std::uint32_t>(values[i]) & kExponent) + (1u << 23);
   return (found & 0x80000000u) != 0;
 }
+constexpr Multiversion<any_non_finite_loop> any_non_finite;
 
 }  // namespace
 

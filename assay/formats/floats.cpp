@@ -9,24 +9,30 @@
 namespace assay {
 namespace {
 
-ASSAY_MULTIVERSION void encode_f32(const float* values, std::size_t n, Code* codes) {
+ASSAY_LOOP void encode_f32_loop(const float* values, std::size_t n, Code* codes) {
   for (std::size_t i = 0; i < n; ++i) codes[i] = std::bit_cast<Code>(values[i]);
 }
-ASSAY_MULTIVERSION void decode_f32(const Code* codes, std::size_t n, float* values) {
+constexpr Multiversion<encode_f32_loop> encode_f32;
+ASSAY_LOOP void decode_f32_loop(const Code* codes, std::size_t n, float* values) {
   for (std::size_t i = 0; i < n; ++i) values[i] = std::bit_cast<float>(codes[i]);
 }
-ASSAY_MULTIVERSION void encode_f16(const float* values, std::size_t n, Code* codes) {
+constexpr Multiversion<decode_f32_loop> decode_f32;
+ASSAY_LOOP void encode_f16_loop(const float* values, std::size_t n, Code* codes) {
   for (std::size_t i = 0; i < n; ++i) codes[i] = f32_to_f16(values[i]);
 }
-ASSAY_MULTIVERSION void decode_f16(const Code* codes, std::size_t n, float* values) {
+constexpr Multiversion<encode_f16_loop> encode_f16;
+ASSAY_LOOP void decode_f16_loop(const Code* codes, std::size_t n, float* values) {
   for (std::size_t i = 0; i < n; ++i) values[i] = f16_to_f32(static_cast<std::uint16_t>(codes[i]));
 }
-ASSAY_MULTIVERSION void encode_bf16(const float* values, std::size_t n, Code* codes) {
+constexpr Multiversion<decode_f16_loop> decode_f16;
+ASSAY_LOOP void encode_bf16_loop(const float* values, std::size_t n, Code* codes) {
   for (std::size_t i = 0; i < n; ++i) codes[i] = f32_to_bf16(values[i]);
 }
-ASSAY_MULTIVERSION void decode_bf16(const Code* codes, std::size_t n, float* values) {
+constexpr Multiversion<encode_bf16_loop> encode_bf16;
+ASSAY_LOOP void decode_bf16_loop(const Code* codes, std::size_t n, float* values) {
   for (std::size_t i = 0; i < n; ++i) values[i] = bf16_to_f32(static_cast<std::uint16_t>(codes[i]));
 }
+constexpr Multiversion<decode_bf16_loop> decode_bf16;
 
 struct F32 {
   using Bits = std::uint32_t;

@@ -6,12 +6,14 @@
 namespace assay {
 namespace {
 
-ASSAY_MULTIVERSION void encode_gf16(const float* values, std::size_t n, Code* codes) {
+ASSAY_LOOP void encode_gf16_loop(const float* values, std::size_t n, Code* codes) {
   for (std::size_t i = 0; i < n; ++i) codes[i] = weight_to_gf16(values[i]);
 }
-ASSAY_MULTIVERSION void decode_gf16(const Code* codes, std::size_t n, float* values) {
+constexpr Multiversion<encode_gf16_loop> encode_gf16;
+ASSAY_LOOP void decode_gf16_loop(const Code* codes, std::size_t n, float* values) {
   for (std::size_t i = 0; i < n; ++i) values[i] = gf16_to_f32(static_cast<std::uint16_t>(codes[i]));
 }
+constexpr Multiversion<decode_gf16_loop> decode_gf16;
 
 struct Gf16 {
   using Bits = std::uint16_t;

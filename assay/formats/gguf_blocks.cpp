@@ -24,7 +24,7 @@ inline float usable_reciprocal(float scale) {
   return std::isfinite(reciprocal) ? reciprocal : 0.0f;
 }
 
-ASSAY_MULTIVERSION void fit_q8_0(const float* weights, std::size_t units, Params* fits, Code* codes) {
+ASSAY_LOOP void fit_q8_0_loop(const float* weights, std::size_t units, Params* fits, Code* codes) {
   for (std::size_t unit = 0; unit < units; ++unit, weights += kRun, codes += kRun) {
     const float scale = largest_magnitude(weights, kRun) / 127.0f;
     const float reciprocal = usable_reciprocal(scale);
@@ -33,13 +33,14 @@ ASSAY_MULTIVERSION void fit_q8_0(const float* weights, std::size_t units, Params
       codes[i] = round_half_away(clamp(weights[i] * reciprocal, -127.0f, 127.0f));
   }
 }
+constexpr Multiversion<fit_q8_0_loop> fit_q8_0;
 
 // Adding the offset and truncating is this rule's rounding; the sum is rounded to f32 first.
 inline Code truncate_after(float offset, float steps) {
   return static_cast<Code>(clamp(steps + offset, 0.0f, 15.0f));
 }
 
-ASSAY_MULTIVERSION void fit_q4_0(const float* weights, std::size_t units, Params* fits, Code* codes) {
+ASSAY_LOOP void fit_q4_0_loop(const float* weights, std::size_t units, Params* fits, Code* codes) {
   for (std::size_t unit = 0; unit < units; ++unit, weights += kRun, codes += kRun) {
     const float magnitude = largest_magnitude(weights, kRun);
     // The first element of that magnitude decides the sign; the zero block stores -0 whatever its signs.
@@ -52,8 +53,9 @@ ASSAY_MULTIVERSION void fit_q4_0(const float* weights, std::size_t units, Params
     for (std::size_t i = 0; i < kRun; ++i) codes[i] = truncate_after(8.5f, weights[i] * reciprocal);
   }
 }
+constexpr Multiversion<fit_q4_0_loop> fit_q4_0;
 
-ASSAY_MULTIVERSION void fit_q4_1(const float* weights, std::size_t units, Params* fits, Code* codes) {
+ASSAY_LOOP void fit_q4_1_loop(const float* weights, std::size_t units, Params* fits, Code* codes) {
   for (std::size_t unit = 0; unit < units; ++unit, weights += kRun, codes += kRun) {
     Extent extent = extent_of(weights, kRun);
     if (extent.low == 0.0f) extent.low = first_zero(weights, kRun);
@@ -64,6 +66,7 @@ ASSAY_MULTIVERSION void fit_q4_1(const float* weights, std::size_t units, Params
       codes[i] = truncate_after(0.5f, (weights[i] - extent.low) * reciprocal);
   }
 }
+constexpr Multiversion<fit_q4_1_loop> fit_q4_1;
 
 void pack_bytes(const Code* codes, std::byte* bytes) {
   for (std::size_t i = 0; i < kRun; ++i) bytes[i] = static_cast<std::byte>(codes[i]);

@@ -42,10 +42,10 @@ float quantile_of_magnitudes(std::span<const float> row, double quantile) {
   return static_cast<float>(low + (rank - std::floor(rank)) * (high - low));
 }
 
-ASSAY_MULTIVERSION void quantise_row(float scale, float largest, const float* row, std::size_t n,
-                                     Code* codes) {
+ASSAY_LOOP void quantise_row_loop(float scale, float largest, const float* row, std::size_t n, Code* codes) {
   for (std::size_t i = 0; i < n; ++i) codes[i] = round_half_even(clamp(row[i] / scale, -largest, largest));
 }
+constexpr Multiversion<quantise_row_loop> quantise_row;
 
 AffineView view_of(const IntRowOptions& options) {
   const Code largest = (1 << (options.bits - 1)) - 1;

@@ -30,8 +30,8 @@ inline const float* padded_block(const float* block, std::size_t real, float (&p
   return padding;
 }
 
-ASSAY_MULTIVERSION void fit_asymmetric(float levels, const float* weights, std::size_t n, Fit* fits,
-                                       Code* codes) {
+ASSAY_LOOP void fit_asymmetric_loop(float levels, const float* weights, std::size_t n, Fit* fits,
+                                    Code* codes) {
   float padding[kRun];
   for (std::size_t start = 0; start < n; start += kRun, ++fits, codes += kRun) {
     const std::size_t real = std::min(kRun, n - start);
@@ -45,10 +45,11 @@ ASSAY_MULTIVERSION void fit_asymmetric(float levels, const float* weights, std::
       codes[i] = round_half_away(clamp((block[i] - extent.low) * inverse, 0.0f, levels));
   }
 }
+constexpr Multiversion<fit_asymmetric_loop> fit_asymmetric;
 
 // Zero is the middle code; the largest magnitude is `reach` steps away from it.
-ASSAY_MULTIVERSION void fit_symmetric(float levels, float reach, const float* weights, std::size_t n,
-                                      Fit* fits, Code* codes) {
+ASSAY_LOOP void fit_symmetric_loop(float levels, float reach, const float* weights, std::size_t n, Fit* fits,
+                                   Code* codes) {
   float padding[kRun];
   const float middle = (levels + 1.0f) / 2.0f;
   for (std::size_t start = 0; start < n; start += kRun, ++fits, codes += kRun) {
@@ -62,6 +63,7 @@ ASSAY_MULTIVERSION void fit_symmetric(float levels, float reach, const float* we
           round_half_away(clamp(block[i] * inverse, -middle, levels - middle)) + static_cast<Code>(middle);
   }
 }
+constexpr Multiversion<fit_symmetric_loop> fit_symmetric;
 
 struct Traits {
   std::string name, summary;

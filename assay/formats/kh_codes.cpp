@@ -4,17 +4,27 @@
 #include "assay/formats/multiversion.h"
 
 namespace assay::kh {
+namespace {
 
-ASSAY_MULTIVERSION void pack_nibbles(const Code* codes, std::byte* bytes) {
+ASSAY_LOOP void pack_nibbles_loop(const Code* codes, std::byte* bytes) {
   for (std::size_t b = 0; b < kRun / 2; ++b)
     bytes[b] = static_cast<std::byte>((codes[2 * b] & 15) | (codes[2 * b + 1] << 4));
 }
 
-ASSAY_MULTIVERSION void unpack_nibbles(const std::byte* bytes, Code* codes) {
+ASSAY_LOOP void unpack_nibbles_loop(const std::byte* bytes, Code* codes) {
   for (std::size_t b = 0; b < kRun / 2; ++b) {
     codes[2 * b] = static_cast<Code>(bytes[b] & std::byte{15});
     codes[2 * b + 1] = static_cast<Code>(bytes[b] >> 4);
   }
+}
+
+}  // namespace
+
+void pack_nibbles(const Code* codes, std::byte* bytes) {
+  Multiversion<pack_nibbles_loop>()(codes, bytes);
+}
+void unpack_nibbles(const std::byte* bytes, Code* codes) {
+  Multiversion<unpack_nibbles_loop>()(bytes, codes);
 }
 
 void pack_stream3(const Code* codes, std::byte* bytes) {

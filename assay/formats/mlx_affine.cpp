@@ -20,8 +20,8 @@ constexpr float kSmallestStep = 1e-7f;  // MLX's eps
 
 // The end of larger magnitude becomes a code's exact value and, unless zero falls on it, the bias; the step
 // is then stretched so that 0.0 has a code. Codes use the unrounded step and bias, by division.
-ASSAY_MULTIVERSION void fit_affine(float levels, std::size_t group, const float* weights, std::size_t units,
-                                   Params* fits, Code* codes) {
+ASSAY_LOOP void fit_affine_loop(float levels, std::size_t group, const float* weights, std::size_t units,
+                                Params* fits, Code* codes) {
   for (std::size_t unit = 0; unit < units; ++unit, weights += group, codes += group) {
     const Extent extent = extent_of(weights, group);
     const bool low = std::fabs(extent.low) > std::fabs(extent.high);
@@ -39,11 +39,12 @@ ASSAY_MULTIVERSION void fit_affine(float levels, std::size_t group, const float*
       codes[i] = round_half_even(clamp((weights[i] - bias) / scale, 0.0f, levels));
   }
 }
+constexpr Multiversion<fit_affine_loop> fit_affine;
 
 // One bit has a fit of its own, minimum and maximum. (MLX's CPU backend rounds the quotient like the other
 // widths, which can differ from comparing with the middle by one f32 rounding, and below its smallest step.)
-ASSAY_MULTIVERSION void fit_one_bit(std::size_t group, const float* weights, std::size_t units, Params* fits,
-                                    Code* codes) {
+ASSAY_LOOP void fit_one_bit_loop(std::size_t group, const float* weights, std::size_t units, Params* fits,
+                                 Code* codes) {
   for (std::size_t unit = 0; unit < units; ++unit, weights += group, codes += group) {
     const Extent extent = extent_of(weights, group);
     const float bias = extent.low == 0.0f ? first_zero(weights, group) : extent.low;
@@ -53,6 +54,7 @@ ASSAY_MULTIVERSION void fit_one_bit(std::size_t group, const float* weights, std
       codes[i] = round_half_even(clamp((weights[i] - bias) / scale, 0.0f, 1.0f));
   }
 }
+constexpr Multiversion<fit_one_bit_loop> fit_one_bit;
 
 class MlxAffineFormat final : public AffineFormat {
  public:

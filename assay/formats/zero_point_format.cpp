@@ -12,8 +12,8 @@
 namespace assay {
 namespace {
 
-ASSAY_MULTIVERSION void decode_groups(const Params* params, const Code* codes, std::size_t run, float* out,
-                                      std::size_t n) {
+ASSAY_LOOP void decode_groups_loop(const Params* params, const Code* codes, std::size_t run, float* out,
+                                   std::size_t n) {
   for (std::size_t start = 0; start < n; start += run, ++params) {
     const Params group = *params;
     const auto zero = static_cast<Code>(group.bias);
@@ -21,6 +21,7 @@ ASSAY_MULTIVERSION void decode_groups(const Params* params, const Code* codes, s
       out[i] = static_cast<float>(codes[i] - zero) * group.scale;
   }
 }
+constexpr Multiversion<decode_groups_loop> decode_groups;
 
 }  // namespace
 

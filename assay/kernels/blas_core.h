@@ -5,18 +5,20 @@
 #include <optional>
 #include <string>
 
+#include "assay/base/isa.h"
+
 namespace assay {
 
 /// As OpenBLAS names them: "SkylakeX", "Haswell", "Prescott", ...
 std::string blas_core();
 
-/// The kernels that this CPU's instruction sets allow where OpenBLAS runs SSE ones; nothing when there is
-/// nothing to gain.
-std::optional<std::string> better_blas_core();
+/// The kernels that `highest` allows where OpenBLAS runs SSE ones though more is allowed, or others than it
+/// allows; nothing where those that run are right.
+std::optional<std::string> better_blas_core(Isa highest);
 
-/// For the first line of main: starts the program again with OPENBLAS_CORETYPE set where that gains
-/// something. A variable that the user has set is left alone; returns when there is nothing to do or it
+/// For the first line of main: starts the program again with OPENBLAS_CORETYPE set where better_blas_core()
+/// has an answer. A variable that the user has set is left alone; returns when there is nothing to do or it
 /// cannot be done.
-void restart_with_better_blas(char** argv);
+void restart_with_better_blas(char** argv, Isa highest);
 
 }  // namespace assay

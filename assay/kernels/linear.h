@@ -1,6 +1,6 @@
 #pragma once
-// y = W x for packed matrices. The table of kernels: which one runs a (format, instruction set) pair is
-// decided once at load, and can be asked for (`assay inspect`). Slow is allowed, silent is not.
+// y = W x for packed matrices. Which kernel runs one is decided once, when it is made (table.h), and can be
+// asked for. Slow is allowed, silent is not.
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -18,6 +18,7 @@ enum class Residency {
 
 struct LinearOptions {
   Residency residency = Residency::decoded;  // the model resolves `automatic` before building kernels
+  std::string kernel = {};  // of table.h, by name, whatever the residency; "" = as the table says
 };
 
 /// One linear layer without bias: y[M,N] = x[M,K] W[N,K]^T. Rows are those of the backend that made it.
@@ -33,9 +34,7 @@ class Linear {
   virtual std::string kernel() const = 0;  // as printed: "decoded to f32, OpenBLAS (Haswell)"
 };
 
-/// Builds the float32 kernel that options ask for.
-std::unique_ptr<Linear> make_linear(PackedMatrix matrix, const LinearOptions& options);
-/// The kernel that make_linear would choose, without building it.
-std::string linear_kernel_name(const Format& format, const LinearOptions& options);
+/// In float32, by the kernel that the table and the options lead to. Throws Error: see choose_kernel().
+std::shared_ptr<const Linear> make_linear(PackedMatrix matrix, const LinearOptions& options);
 
 }  // namespace assay

@@ -16,7 +16,7 @@ namespace {
 constexpr std::size_t kLanes = 16;
 
 /// NaN when there is a value that is not finite.
-ASSAY_MULTIVERSION float largest_logit(std::span<const float> logits) {
+ASSAY_LOOP float largest_logit_loop(std::span<const float> logits) {
   float largest[kLanes], zero[kLanes] = {};  // x * 0 is 0 for what is finite, NaN for all else
   std::fill_n(largest, kLanes, logits[0]);
   std::size_t v = 0;
@@ -37,6 +37,7 @@ ASSAY_MULTIVERSION float largest_logit(std::span<const float> logits) {
   }
   return result + check;
 }
+constexpr Multiversion<largest_logit_loop> largest_logit;
 
 [[noreturn]] void refuse_values(std::span<const float> logits) {
   const auto damaged = std::ranges::find_if(logits, [](float logit) { return !std::isfinite(logit); });
@@ -44,7 +45,7 @@ ASSAY_MULTIVERSION float largest_logit(std::span<const float> logits) {
        damaged - logits.begin(), logits.size(), *damaged);
 }
 
-ASSAY_MULTIVERSION double sum_of_exponentials(std::span<const float> logits, double max) {
+ASSAY_LOOP double sum_of_exponentials_loop(std::span<const float> logits, double max) {
   double lanes[kLanes] = {};
   std::size_t v = 0;
   for (; v + kLanes <= logits.size(); v += kLanes)
@@ -54,10 +55,11 @@ ASSAY_MULTIVERSION double sum_of_exponentials(std::span<const float> logits, dou
   for (const double lane : lanes) sum += lane;
   return sum;
 }
+constexpr Multiversion<sum_of_exponentials_loop> sum_of_exponentials;
 
 /// sum p (ln p - ln q); the bases are what turns a logit into a log-probability.
-ASSAY_MULTIVERSION double sum_of_divergence(std::span<const float> reference, double reference_base,
-                                            std::span<const float> test, double test_base) {
+ASSAY_LOOP double sum_of_divergence_loop(std::span<const float> reference, double reference_base,
+                                         std::span<const float> test, double test_base) {
   double lanes[kLanes] = {};
   std::size_t v = 0;
   const auto term = [&](std::size_t i) {
@@ -72,6 +74,7 @@ ASSAY_MULTIVERSION double sum_of_divergence(std::span<const float> reference, do
   for (const double lane : lanes) sum += lane;
   return sum;
 }
+constexpr Multiversion<sum_of_divergence_loop> sum_of_divergence;
 
 }  // namespace
 

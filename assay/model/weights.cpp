@@ -10,6 +10,7 @@
 
 #include "assay/base/error.h"
 #include "assay/base/heap.h"
+#include "assay/kernels/table.h"
 #include "assay/model/roles.h"
 
 namespace assay {
@@ -104,8 +105,9 @@ Tensor WeightLoader::stored_matrix_of_stack(const std::string& name, const Stack
 }
 
 Tensor WeightLoader::left_on_disk(const Tensor& tensor, std::uint64_t first_row, std::uint64_t rows) {
-  ++kernels_[fmt::format("{}: read when needed, {}", tensor.format->name(),
-                         linear_kernel_name(*tensor.format, {Residency::packed}))];
+  ++kernels_[fmt::format(
+      "{}: read when needed, {}", tensor.format->name(),
+      kernel_summary({*tensor.format, rows, as_matrix(tensor.shape).columns}, {Residency::packed}))];
   return row_slice(tensor, first_row, rows, tensor.name);
 }
 

@@ -56,7 +56,7 @@ inline double nearest_integer(double x) {
 
 // Least squares is solved for the change of scale and bias that removes the error, around a code near the
 // mean one: sums of q * q and q * w about zero would cancel.
-ASSAY_MULTIVERSION void score(const Unit& unit, const Candidates& candidates, Scores& scores) {
+ASSAY_LOOP void score_loop(const Unit& unit, const Candidates& candidates, Scores& scores) {
   Candidates at = candidates;  // locals, so that they stay in registers
   Lanes inverse, centre, loss{}, error{}, square{}, offset{}, cross{};
   for (std::size_t k = 0; k < kLanes; ++k) {
@@ -100,6 +100,7 @@ ASSAY_MULTIVERSION void score(const Unit& unit, const Candidates& candidates, Sc
     }
   }
 }
+constexpr Multiversion<score_loop> score;
 
 // Sums depend on the order of the weights in their last bits. A tie must not: the earlier candidate stays.
 inline bool improves(double loss, double best) {

@@ -11,6 +11,7 @@
 #include <random>
 
 #include "assay/base/error.h"
+#include "tests/isa.h"
 #include "tests/sanitized.h"
 #include "tests/support.h"
 
@@ -168,6 +169,15 @@ TEST(Allocation, StretchesThatAreComputedAgainFitTogether) {
       EXPECT_NEAR(sum.damage, static_cast<double>(count) - gained, 1e-9) << count;
     }
   }
+}
+
+TEST(Allocation, ChoosesTheSameOnEveryInstructionSet) {
+  std::mt19937 random(23);
+  std::uniform_real_distribution<double> damage(0, 1);
+  std::vector<std::vector<Choice>> items(40);
+  for (auto& item : items)
+    for (std::uint64_t bytes = 64; bytes <= 320; bytes += 64) item.push_back({bytes, damage(random)});
+  test::expect_same_on_every_isa([&] { return allocate(items, 40 * 150); });
 }
 
 TEST(Allocation, TiesGoToFewerBytes) {

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cmath>
 #include <numeric>
 #include <random>
@@ -11,6 +12,7 @@
 #include "assay/formats/table.h"
 #include "assay/kernels/blas_core.h"
 #include "assay/kernels/host_rows.h"
+#include "assay/kernels/table.h"
 #include "assay/parallel/threads.h"
 #include "tests/support.h"
 
@@ -153,12 +155,65 @@ TEST(Linear, DecodedDecodesOnceAndPackedAtEveryCall) {
 
 TEST(Linear, SaysWhichKernelRuns) {
   const PackedMatrix source = packed_values(find_format("q8_0"), 4, 64);
+  const MatrixTraits traits{*source.format(), 4, 64};
   for (const Residency residency : {Residency::decoded, Residency::packed})
-    EXPECT_EQ(make_linear(source, {residency})->kernel(), linear_kernel_name(*source.format(), {residency}));
-  EXPECT_EQ(linear_kernel_name(*source.format(), {Residency::decoded}),
-            "decoded to f32, OpenBLAS (" + blas_core() + ")");
-  EXPECT_EQ(linear_kernel_name(*source.format(), {Residency::packed}),
+    EXPECT_EQ(make_linear(source, {residency})->kernel(), kernel_summary(traits, {residency}));
+  EXPECT_EQ(kernel_summary(traits, {Residency::decoded}), "decoded to f32, OpenBLAS (" + blas_core() + ")");
+  EXPECT_EQ(kernel_summary(traits, {Residency::packed}),
             "packed, decoded by panels, OpenBLAS (" + blas_core() + ")");
+  EXPECT_EQ(make_linear(source, {Residency::decoded, "panels"})->kernel(),
+            kernel_summary(traits, {Residency::packed}));
+}
+
+// Every row of the table that this machine runs, at every instruction set, on every matrix that it says it
+// can hold: the stored weights times x, in float64.
+TEST(KernelTable, EveryRowEqualsUnpackThenMultiplyInFloat64) {
+  for (const Isa isa : isas_of_machine()) {
+    limit_isa(isa);
+    for (const LinearKernel& kernel : linear_kernels()) {
+      if (kernel.isa > isa) continue;
+      for (const FormatPtr& format : all_formats()) {
+        const std::size_t rows = 70, columns = 256;
+        if (!format->can_encode() || !kernel.supports({*format, rows, columns})) continue;
+        const PackedMatrix source = packed_values(format, rows, columns);
+        const auto linear = make_linear(source, {Residency::decoded, std::string(kernel.name)});
+        for (const std::size_t tokens : {1u, 3u}) {
+          const auto x = normal_values(tokens * columns, 6);
+          EXPECT_LT(worst_error(all_rows(source), rows, columns, x, tokens, run(*linear, x, tokens)), 1e-6)
+              << kernel.name << " " << format->name() << " " << isa_name(isa);
+        }
+      }
+    }
+  }
+  limit_isa(isas_of_machine().back());
+}
+
+std::shared_ptr<const Linear> nothing(PackedMatrix) {
+  return nullptr;
+}
+
+TEST(KernelTable, TheFirstRowThatRunsIsTakenAndANamedOneOrNone) {
+  const FormatPtr format = find_format("q8_0");
+  const MatrixTraits traits{*format, 6, 64};
+  const auto any = [](const MatrixTraits&) { return true; };
+  const auto wide = [](const MatrixTraits& matrix) { return matrix.columns > 64; };
+  const std::array table = {LinearKernel{"wide", Residency::packed, Isa::baseline, wide, nothing, {}},
+                            LinearKernel{"fast", Residency::packed, Isa::avx2, any, nothing, {}},
+                            LinearKernel{"any", Residency::packed, Isa::baseline, any, nothing, {}}};
+  const auto chosen = [&](const LinearOptions& options) {
+    return choose_kernel(table, traits, options).name;
+  };
+  limit_isa(Isa::baseline);
+  EXPECT_EQ(chosen({Residency::packed}), "any");
+  EXPECT_ERROR(chosen({Residency::packed, "fast"}), "kernel fast needs avx2", "baseline is in use");
+  EXPECT_ERROR(chosen({Residency::packed, "wide"}), "kernel wide cannot hold", "6 x 64", "q8_0");
+  EXPECT_ERROR(chosen({Residency::packed, "slow"}), "no kernel is called \"slow\"", "wide, fast, any");
+  EXPECT_ERROR(chosen({Residency::decoded}), "no kernel runs", "6 x 64", "q8_0");
+  EXPECT_EQ(chosen({Residency::decoded, "any"}), "any");
+  limit_isa(isas_of_machine().back());
+  if (isas_of_machine().back() >= Isa::avx2) {
+    EXPECT_EQ(chosen({Residency::packed}), "fast");
+  }
 }
 
 TEST(Linear, AnErrorInARowReachesTheCaller) {

@@ -2,10 +2,12 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cmath>
 #include <limits>
 
 #include "assay/base/error.h"
+#include "tests/isa.h"
 #include "tests/measure/fakes.h"
 #include "tests/support.h"
 
@@ -49,6 +51,18 @@ TEST(Divergence, LossSurvivesLargeLogits) {
 TEST(Divergence, TiesGoToTheLowestId) {
   EXPECT_EQ(score_position(std::vector<float>{1, 4, 2, 4, 4}, 0).top, 1);
   EXPECT_EQ(score_position(std::vector<float>{0, 0, 0}, 2).top, 0);
+}
+
+TEST(Divergence, GivesTheSameBitsOnEveryInstructionSet) {
+  test::Noise noise(9);
+  for (const std::size_t count : {7u, 64u, 1001u}) {
+    const auto p = random_logits(noise, count, 3), q = random_logits(noise, count, 3);
+    test::expect_same_on_every_isa([&] {
+      const PositionScore a = score_position(p, 3), b = score_position(q, 3);
+      const PositionDivergence found = diverge_position(p, a, q, b);
+      return std::array{a.nll, a.log_sum, b.nll, found.kl, found.delta_p};
+    });
+  }
 }
 
 TEST(Divergence, NonFiniteLogitsAreErrors) {

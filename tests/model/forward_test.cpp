@@ -5,6 +5,7 @@
 
 #include "assay/base/error.h"
 #include "assay/kernels/host_rows.h"
+#include "assay/kernels/table.h"
 #include "assay/model/rope.h"
 #include "assay/parallel/threads.h"
 #include "tests/model/reference_forward.h"
@@ -261,7 +262,7 @@ TEST(ForwardErrors, TokensOutsideTheVocabulary) {
 
 TEST(ModelLoad, ReportsKernelsAndFlops) {
   const auto model = Model::load(MemoryModel(llama()).checkpoint());
-  const std::string kernel = linear_kernel_name(*find_format("f32"), {Residency::decoded});
+  const std::string kernel = kernel_summary({*find_format("f32"), 1, 1}, {Residency::decoded});
   EXPECT_EQ(model->kernel_report(), std::vector<std::string>{"f32: " + kernel + " (16 matrices)"});
   const double linear = 2 * 2 * (48.0 * 16 * (3 + 1 + 1 + 3) + 3 * 48.0 * 40);
   EXPECT_EQ(model->linear_flops_per_token(), linear);

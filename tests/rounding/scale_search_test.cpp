@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "tests/formats/format_helpers.h"
+#include "tests/isa.h"
 
 namespace assay::test {
 namespace {
@@ -154,6 +155,16 @@ TEST(ScaleSearch, NeverAboveThePublishedRule) {
         }
       }
     }
+  });
+}
+
+TEST(ScaleSearch, GivesTheSameBitsOnEveryInstructionSet) {
+  for_each_format(encodes, [](const Format& format) {
+    const std::vector<float> weights = gaussian(3 * kColumns, 8);
+    expect_same_on_every_isa([&] {
+      const Found found = search(format, weights, kColumns, log_normal(weights.size(), 4, 2.0f));
+      return std::pair(found.codes, pack(format, found, kColumns));
+    });
   });
 }
 

@@ -18,9 +18,8 @@ float softplus(float x) {
 }
 
 /// One value head over one token. `rows` of S [value_dim, key_dim] each decay, take up, and answer.
-ASSAY_MULTIVERSION void step_state(float* state, std::size_t rows, std::size_t width, const float* query,
-                                   const float* key, const float* value, float decay, float beta,
-                                   float* out) {
+ASSAY_LOOP void step_state_loop(float* state, std::size_t rows, std::size_t width, const float* query,
+                                const float* key, const float* value, float decay, float beta, float* out) {
   constexpr std::size_t kLanes = 16;
   for (std::size_t r = 0; r < rows; ++r) {
     float* row = state + r * width;
@@ -54,10 +53,11 @@ ASSAY_MULTIVERSION void step_state(float* state, std::size_t rows, std::size_t w
     out[r] = answer;
   }
 }
+constexpr Multiversion<step_state_loop> step_state;
 
 /// out[c] = sum of taps[i][c] * inputs[i][c].
-ASSAY_MULTIVERSION void weigh_taps(const float* const* inputs, const float* taps, std::size_t kernel,
-                                   std::size_t channels, float* out) {
+ASSAY_LOOP void weigh_taps_loop(const float* const* inputs, const float* taps, std::size_t kernel,
+                                std::size_t channels, float* out) {
   std::fill_n(out, channels, 0.0f);
   for (std::size_t i = 0; i < kernel; ++i) {
     const float* input = inputs[i];
@@ -65,6 +65,7 @@ ASSAY_MULTIVERSION void weigh_taps(const float* const* inputs, const float* taps
     for (std::size_t c = 0; c < channels; ++c) out[c] += tap[c] * input[c];
   }
 }
+constexpr Multiversion<weigh_taps_loop> weigh_taps;
 
 /// The causal convolution of one chunk; leaves the last inputs behind for the next.
 void convolve(const LayerChunk& chunk, const DeltaShape& shape, const float* taps, const float* x,

@@ -31,7 +31,7 @@ void for_each_run(std::size_t total, std::size_t unit, const Body& body) {
 // Reductions keep this many independent running values: compilers vectorise them, and the order is fixed.
 constexpr std::size_t kLanes = 16;
 
-ASSAY_MULTIVERSION double sum_of_squares(std::span<const float> values) {
+ASSAY_LOOP double sum_of_squares_loop(std::span<const float> values) {
   double lanes[kLanes] = {};
   std::size_t i = 0;
   for (; i + kLanes <= values.size(); i += kLanes)
@@ -42,8 +42,9 @@ ASSAY_MULTIVERSION double sum_of_squares(std::span<const float> values) {
   for (const double lane : lanes) total += lane;
   return total;
 }
+constexpr Multiversion<sum_of_squares_loop> sum_of_squares;
 
-ASSAY_MULTIVERSION float maximum_of(std::span<const float> values) {
+ASSAY_LOOP float maximum_of_loop(std::span<const float> values) {
   float lanes[kLanes];
   std::fill_n(lanes, kLanes, -std::numeric_limits<float>::infinity());
   std::size_t i = 0;
@@ -54,9 +55,10 @@ ASSAY_MULTIVERSION float maximum_of(std::span<const float> values) {
   for (const float lane : lanes) maximum = std::max(maximum, lane);
   return maximum;
 }
+constexpr Multiversion<maximum_of_loop> maximum_of;
 
 /// values = exp((value - maximum) * scale); returns their sum.
-ASSAY_MULTIVERSION float exponentials(std::span<float> values, float maximum, float scale) {
+ASSAY_LOOP float exponentials_loop(std::span<float> values, float maximum, float scale) {
   float lanes[kLanes] = {};
   std::size_t i = 0;
   for (; i + kLanes <= values.size(); i += kLanes) {
@@ -71,31 +73,38 @@ ASSAY_MULTIVERSION float exponentials(std::span<float> values, float maximum, fl
   for (const float lane : lanes) total += lane;
   return total;
 }
+constexpr Multiversion<exponentials_loop> exponentials;
 
-ASSAY_MULTIVERSION void scale_by(std::span<float> values, float factor) {
+ASSAY_LOOP void scale_by_loop(std::span<float> values, float factor) {
   for (float& value : values) value *= factor;
 }
+constexpr Multiversion<scale_by_loop> scale_by;
 
-ASSAY_MULTIVERSION void normalise(std::span<const float> x, float factor, std::span<const float> weight,
-                                  std::span<float> out) {
+ASSAY_LOOP void normalise_loop(std::span<const float> x, float factor, std::span<const float> weight,
+                               std::span<float> out) {
   for (std::size_t i = 0; i < weight.size(); ++i) out[i] = x[i] * factor * weight[i];
 }
+constexpr Multiversion<normalise_loop> normalise;
 
-ASSAY_MULTIVERSION void add_to(std::span<float> x, std::span<const float> y) {
+ASSAY_LOOP void add_to_loop(std::span<float> x, std::span<const float> y) {
   for (std::size_t i = 0; i < x.size(); ++i) x[i] += y[i];
 }
+constexpr Multiversion<add_to_loop> add_to;
 
-ASSAY_MULTIVERSION void gate_by(std::span<float> gate, std::span<const float> up) {
+ASSAY_LOOP void gate_by_loop(std::span<float> gate, std::span<const float> up) {
   for (std::size_t i = 0; i < gate.size(); ++i) gate[i] = gate[i] / (1.0f + exp_inline(-gate[i])) * up[i];
 }
+constexpr Multiversion<gate_by_loop> gate_by;
 
-ASSAY_MULTIVERSION void apply_silu(std::span<float> x) {
+ASSAY_LOOP void apply_silu_loop(std::span<float> x) {
   for (float& value : x) value = value / (1.0f + exp_inline(-value));
 }
+constexpr Multiversion<apply_silu_loop> apply_silu;
 
-ASSAY_MULTIVERSION void multiply_by_sigmoid(std::span<float> x, std::span<const float> gate) {
+ASSAY_LOOP void multiply_by_sigmoid_loop(std::span<float> x, std::span<const float> gate) {
   for (std::size_t i = 0; i < x.size(); ++i) x[i] = x[i] / (1.0f + exp_inline(-gate[i]));
 }
+constexpr Multiversion<multiply_by_sigmoid_loop> multiply_by_sigmoid;
 
 }  // namespace
 

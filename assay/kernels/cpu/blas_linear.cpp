@@ -1,21 +1,20 @@
-#include "assay/kernels/linear.h"
+#include "assay/kernels/cpu/blas_linear.h"
 
 #include <cblas.h>
 
 #include <algorithm>
-#include <array>
 #include <cassert>
-#include <string_view>
 #include <utility>
 #include <vector>
 
+#include <fmt/core.h>
+
 #include "assay/base/checked.h"
-#include "assay/base/error.h"
 #include "assay/kernels/blas_core.h"
 #include "assay/kernels/host_rows.h"
 #include "assay/kernels/tasks.h"
 
-namespace assay {
+namespace assay::cpu {
 
 namespace {
 
@@ -80,7 +79,7 @@ class DecodedLinear final : public Linear {
 
   std::uint64_t rows() const override { return rows_; }
   std::uint64_t columns() const override { return columns_; }
-  std::string kernel() const override;
+  std::string kernel() const override { return decoded_summary(); }
 
   void forward(const Rows& x, const Rows& y) const override {
     assert(x.width() == columns_ && y.width() == rows_ && x.count() == y.count());
@@ -108,7 +107,7 @@ class PackedLinear final : public Linear {
 
   std::uint64_t rows() const override { return rows_; }
   std::uint64_t columns() const override { return columns_; }
-  std::string kernel() const override;
+  std::string kernel() const override { return panel_summary(); }
 
   void forward(const Rows& x, const Rows& y) const override {
     assert(x.width() == columns_ && y.width() == rows_ && x.count() == y.count());
@@ -132,65 +131,22 @@ class PackedLinear final : public Linear {
   std::size_t rows_, columns_;
 };
 
-/// One row of the kernel table: who runs matrices of a format under a residency on this machine. Rows of fast
-/// kernels stand before the generic ones; an empty format means any.
-struct LinearKernel {
-  std::string_view name;
-  std::string_view format;
-  Residency residency;
-  bool (*runs_here)();  // has the machine the instruction set?
-  std::unique_ptr<Linear> (*make)(PackedMatrix);
-};
-
-bool any_machine() {
-  return true;
-}
-
-template <class Kernel>
-std::unique_ptr<Linear> make_kernel(PackedMatrix matrix) {
-  return std::make_unique<Kernel>(std::move(matrix));
-}
-
-constexpr LinearKernel kDecoded{"decoded to f32, OpenBLAS", "", Residency::decoded, any_machine,
-                                make_kernel<DecodedLinear>};
-constexpr LinearKernel kPacked{"packed, decoded by panels, OpenBLAS", "", Residency::packed, any_machine,
-                               make_kernel<PackedLinear>};
-constexpr std::array kLinearKernels = {kDecoded, kPacked};
-
-/// With the instruction set that OpenBLAS found, which may be a slow one.
-std::string describe(const LinearKernel& kernel) {
-  return fmt::format("{} ({})", kernel.name, blas_core());
-}
-
-std::string DecodedLinear::kernel() const {
-  return describe(kDecoded);
-}
-std::string PackedLinear::kernel() const {
-  return describe(kPacked);
-}
-
-const LinearKernel& choose_kernel(const Format& format, const LinearOptions& options) {
-  assert(options.residency != Residency::automatic && "the model resolves it");
-  for (const LinearKernel& kernel : kLinearKernels)
-    if (kernel.residency == options.residency && (kernel.format.empty() || kernel.format == format.name()) &&
-        kernel.runs_here())
-      return kernel;
-  fail("format {}: no kernel runs it on this machine", format.name());
-}
-
 }  // namespace
 
-std::unique_ptr<Linear> make_linear(PackedMatrix matrix, const LinearOptions& options) {
-  // BLAS counts in int: refuse here, before an index could wrap.
-  constexpr std::uint64_t kMaxDimension = 1u << 30;
-  if (matrix.rows() > kMaxDimension || matrix.columns() > kMaxDimension)
-    fail("a matrix of {} x {} is larger than BLAS can index", matrix.rows(), matrix.columns());
-  const LinearKernel& kernel = choose_kernel(*matrix.format(), options);
-  return kernel.make(std::move(matrix));
+// With the instruction set that OpenBLAS found, which may be a slow one.
+std::string decoded_summary() {
+  return fmt::format("decoded to f32, OpenBLAS ({})", blas_core());
+}
+std::string panel_summary() {
+  return fmt::format("packed, decoded by panels, OpenBLAS ({})", blas_core());
 }
 
-std::string linear_kernel_name(const Format& format, const LinearOptions& options) {
-  return describe(choose_kernel(format, options));
+std::shared_ptr<const Linear> decoded_linear(PackedMatrix matrix) {
+  return std::make_shared<const DecodedLinear>(matrix);
 }
 
-}  // namespace assay
+std::shared_ptr<const Linear> panel_linear(PackedMatrix matrix) {
+  return std::make_shared<const PackedLinear>(std::move(matrix));
+}
+
+}  // namespace assay::cpu

@@ -1,0 +1,78 @@
+#include "assay/kernels/table.h"
+
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <array>
+#include <cassert>
+#include <vector>
+
+#include "assay/base/error.h"
+#include "assay/kernels/cpu/blas_linear.h"
+
+namespace assay {
+namespace {
+
+bool any_matrix(const MatrixTraits&) {
+  return true;
+}
+
+constexpr std::array kKernels = {LinearKernel{"decoded", Residency::decoded, Isa::baseline, any_matrix,
+                                              cpu::decoded_linear, cpu::decoded_summary},
+                                 LinearKernel{"panels", Residency::packed, Isa::baseline, any_matrix,
+                                              cpu::panel_linear, cpu::panel_summary}};
+
+bool runs(const LinearKernel& kernel, const MatrixTraits& matrix) {
+  return kernel.isa <= isa_in_use() && kernel.supports(matrix);
+}
+
+/// The row that somebody asked for by name.
+const LinearKernel& named_kernel(std::span<const LinearKernel> table, const MatrixTraits& matrix,
+                                 const std::string& name) {
+  const auto found = std::ranges::find(table, name, &LinearKernel::name);
+  if (found == table.end()) {
+    std::vector<std::string_view> names;
+    for (const LinearKernel& kernel : table) names.push_back(kernel.name);
+    fail("no kernel is called \"{}\"; there are {}", name, fmt::join(names, ", "));
+  }
+  if (found->isa > isa_in_use())
+    fail("kernel {} needs {}; {} is in use", name, isa_name(found->isa), isa_name(isa_in_use()));
+  if (!found->supports(matrix))
+    fail("kernel {} cannot hold a matrix of {} x {} in {}", name, matrix.rows, matrix.columns,
+         matrix.format.name());
+  return *found;
+}
+
+MatrixTraits traits_of(const PackedMatrix& matrix) {
+  return {*matrix.format(), matrix.rows(), matrix.columns()};
+}
+
+}  // namespace
+
+std::span<const LinearKernel> linear_kernels() {
+  return kKernels;
+}
+
+const LinearKernel& choose_kernel(std::span<const LinearKernel> table, const MatrixTraits& matrix,
+                                  const LinearOptions& options) {
+  if (!options.kernel.empty()) return named_kernel(table, matrix, options.kernel);
+  assert(options.residency != Residency::automatic && "the model resolves it");
+  for (const LinearKernel& kernel : table)
+    if (kernel.residency == options.residency && runs(kernel, matrix)) return kernel;
+  fail("no kernel runs a matrix of {} x {} in {} on this machine", matrix.rows, matrix.columns,
+       matrix.format.name());
+}
+
+std::shared_ptr<const Linear> make_linear(PackedMatrix matrix, const LinearOptions& options) {
+  // BLAS counts in int: refuse here, before an index could wrap.
+  constexpr std::uint64_t kMaxDimension = 1u << 30;
+  if (matrix.rows() > kMaxDimension || matrix.columns() > kMaxDimension)
+    fail("a matrix of {} x {} is larger than BLAS can index", matrix.rows(), matrix.columns());
+  return choose_kernel(kKernels, traits_of(matrix), options).prepare(std::move(matrix));
+}
+
+std::string kernel_summary(const MatrixTraits& matrix, const LinearOptions& options) {
+  return choose_kernel(kKernels, matrix, options).summary();
+}
+
+}  // namespace assay
