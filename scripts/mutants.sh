@@ -18,11 +18,17 @@ rm -rf "$copy" && mkdir -p "$copy"
 git ls-files -z --cached --others --exclude-standard | tar --null -T - -cf - | tar -xmf - -C "$copy"
 cmake -G Ninja -S "$copy" -B build/mutants/build -DCMAKE_BUILD_TYPE=Release -DCMAKE_CXX_FLAGS_RELEASE="-O1" >/dev/null
 build() { cmake --build build/mutants/build --target "$@" -j "$(nproc)" >build/mutants/build.log 2>&1; }
-run() { ctest --test-dir build/mutants/build -j "$(nproc)" -R "$1" --no-tests=error >build/mutants/test.log 2>&1; }
+run() {
+  ctest --test-dir build/mutants/build -j "$(nproc)" --timeout 120 -R "$1" --no-tests=error >build/mutants/test.log 2>&1
+}
 
 # Without any fault first: every test that a patch names is there and green.
 mapfile -t targets < <(for patch in "${patches[@]}"; do target "$patch"; done | sort -u)
 build "${targets[@]}" || { tail -n 20 build/mutants/build.log; echo "the tree does not build"; exit 1; }
+ctest --test-dir build/mutants/build -N | sed -n 's/^ *Test *#[0-9]*: //p' >build/mutants/names
+for patch in "${patches[@]}"; do
+  grep -qE "$(named "$patch")" build/mutants/names || { echo "$patch: no test is called $(field "$patch" Test)"; exit 1; }
+done
 run "$(for patch in "${patches[@]}"; do named "$patch"; done | sort -u | paste -sd'|')" ||
   { tail -n 20 build/mutants/test.log; echo "tests are not green before any fault"; exit 1; }
 

@@ -17,7 +17,8 @@
 #include "assay/calibration/block_run.h"
 #include "assay/calibration/distinct_share.h"
 #include "assay/calibration/visitors.h"
-#include "assay/calibration/watched_linear.h"
+#include "assay/kernels/host_rows.h"
+#include "assay/kernels/observed_ops.h"
 #include "assay/model/roles.h"
 #include "assay/recipes/candidate_formats.h"
 #include "assay/rounding/effective_tokens.h"
@@ -68,8 +69,6 @@ struct Draw {
   std::size_t calibration_tokens = 0;  // the first so many of the text; the rest is held out
   Visitors visitors = {};
   std::vector<std::vector<Variant>> variants = {};
-  std::size_t largest = 0;                               // index of the largest N
-  std::vector<HessianCache> hessians = {};               // for each N; of the held-out rows at the end
   std::vector<CalibratedRoundingOptions> rounding = {};  // for each N
   std::optional<Progress> progress = {};
 };
@@ -123,24 +122,38 @@ void add_matrix(Variant& variant, const std::string& tensor, const Format& forma
       PackedMatrix::of_floats(std::move(stored), shape.rows, shape.columns), {Residency::decoded});
 }
 
+/// The second moments of some rows of a group's inputs, each made once.
+class Moments {
+ public:
+  Moments(std::span<const float> x, std::size_t columns) : x_(x), columns_(columns) {}
+  std::size_t tokens() const { return x_.size() / columns_; }
+  const Hessian& of(std::size_t first, std::size_t count) {
+    const auto [at, missing] = made_.try_emplace({first, count});
+    if (missing) at->second = make_hessian(x_.subspan(first * columns_, count * columns_), count, columns_);
+    return at->second;
+  }
+
+ private:
+  std::span<const float> x_;
+  std::size_t columns_;
+  std::map<std::pair<std::size_t, std::size_t>, Hessian> made_;
+};
+
 /// Every variant of a matrix, by its inputs; without any, an expert that no token visits.
-void make_variants(Draw& draw, const std::string& tensor, Subject& subject, std::span<const float> x,
-                   std::size_t tokens) try {
+void make_variants(Draw& draw, const std::string& tensor, Subject& subject, Moments& moments) try {
   const MatrixShape shape{subject.matrix->rows(), subject.matrix->columns()};
   std::vector<float> weights(shape.rows * shape.columns);
   subject.matrix->decode(0, shape.rows, weights);
   const AblationOptions& options = draw.options;
   // An expert sees its visitors only; the windows that calibrate come first.
   const std::size_t seen = draw.visitors.among(tensor, draw.calibration_tokens);
-  const Hessian& heldout =
-      draw.hessians.back().of(x.subspan(seen * shape.columns), tokens - seen, shape.columns);
+  const Hessian& heldout = moments.of(seen, moments.tokens() - seen);
   for (std::size_t n = options.batches.size(); n-- > 0;) {
     // What plain rounding loses on calibration text is told by the largest draw: it has none of its own.
     const bool plain = options.batches[n] == 0;
     const std::size_t used =
         plain ? seen : draw.visitors.among(tensor, options.batches[n] * options.tokens_per_batch);
-    const Hessian& hessian =
-        draw.hessians[plain ? draw.largest : n].of(x.first(used * shape.columns), used, shape.columns);
+    const Hessian& hessian = moments.of(0, used);
     for (std::size_t f = 0; f < subject.formats.size(); ++f) {
       const auto start = Clock::now();
       Variant& variant = draw.variants[f][n];
@@ -201,15 +214,12 @@ class Ablation {
   std::vector<Cell> run_seed(std::uint64_t seed) {
     const CalibrationText text = draw_text(seed);
     Draw draw{options_, text.tokens() - setting_.heldout_tokens};
-    draw.largest =
-        static_cast<std::size_t>(std::ranges::max_element(options_.batches) - options_.batches.begin());
     std::map<std::string, Subject> subjects = list_subjects();
     for (std::size_t f = 0; f < options_.formats.size(); ++f) {
       draw.variants.emplace_back(options_.batches.size());
       for (std::size_t n = 0; n < options_.batches.size(); ++n)
         draw.variants[f][n].batches = options_.batches[n];
     }
-    draw.hessians.resize(options_.batches.size() + 1);
     for (const std::uint64_t n : options_.batches) {
       CalibratedRoundingOptions rounding = options_.rounding;
       rounding.distinct_share =
@@ -256,7 +266,16 @@ class Ablation {
                  std::uint64_t seed) {
     draw.progress.emplace(fmt::format("{} seed {}", setting_.model, seed),
                           subjects.size() * options_.formats.size() * options_.batches.size(), "matrices");
+    std::map<const Linear*, std::pair<std::string, Subject*>> by_linear;
+    const auto ops = observed_ops(cpu_ops(), [&](std::span<const Linear* const> group, const Rows& x) {
+      Moments moments(host_values<float>(x), x.width());
+      for (const Linear* linear : group)
+        if (const auto found = by_linear.find(linear);
+            found != by_linear.end() && !found->second.second->measured)
+          make_variants(draw, found->second.first, *found->second.second, moments);
+    });
     LoadOptions load;
+    load.ops = ops.get();
     load.watch_routing = draw.visitors.watcher();
     load.factory = [&](const MatrixPlace& place, PackedMatrix matrix) -> std::shared_ptr<const Linear> {
       std::shared_ptr<const Linear> linear = make_linear(matrix, {Residency::decoded});
@@ -268,10 +287,8 @@ class Ablation {
              name);
       found->second.matrix = std::move(matrix);
       found->second.linear = std::move(linear);
-      return std::make_shared<WatchedLinear>(
-          found->second.linear, [&draw, name, &subject = found->second](auto x, std::size_t tokens) {
-            make_variants(draw, name, subject, x, tokens);
-          });
+      by_linear[found->second.linear.get()] = {name, &found->second};
+      return found->second.linear;
     };
     const auto model = Model::load(model_.checkpoint, load);
     BlockRun run(*model, text);
@@ -280,7 +297,8 @@ class Ablation {
     for (auto& [name, subject] : subjects) {
       if (subject.measured) continue;
       if (!subject.expert) fail("{}: tensor {} saw no inputs", model_.checkpoint->path, name);
-      make_variants(draw, name, subject, {}, 0);
+      Moments none({}, subject.matrix->columns());
+      make_variants(draw, name, subject, none);
     }
   }
 

@@ -8,7 +8,8 @@
 #include "assay/base/progress.h"
 #include "assay/calibration/block_run.h"
 #include "assay/calibration/distinct_share.h"
-#include "assay/calibration/watched_linear.h"
+#include "assay/kernels/host_rows.h"
+#include "assay/kernels/observed_ops.h"
 #include "assay/measure/evaluate.h"
 #include "assay/model/roles.h"
 #include "assay/recipes/candidate_formats.h"
@@ -119,8 +120,22 @@ Sensitivities measure_sensitivities(const LoadedModel& model, const CalibrationT
     std::size_t trials = 0;
     for (const Subject& subject : subjects) trials += subject.formats.size();
     Progress progress("weigh formats", trials, "matrices");
-    HessianCache hessians;
+    std::map<const Linear*, Subject*> by_linear;
+    const auto ops = observed_ops(cpu_ops(), [&](std::span<const Linear* const> group, const Rows& x) {
+      std::optional<Hessian> hessian;
+      for (const Linear* linear : group) {
+        const auto found = by_linear.find(linear);
+        if (found == by_linear.end() || !found->second->losses.empty()) continue;
+        try {
+          if (!hessian) hessian = make_hessian(host_values<float>(x), x.count(), x.width());
+          weigh(*found->second, *hessian, rounding, progress);
+        } catch (const Error& problem) {
+          fail("{}: tensor {}: {}", checkpoint.path, found->second->tensor, problem.what());
+        }
+      }
+    });
     LoadOptions load;
+    load.ops = ops.get();
     load.factory = [&](const MatrixPlace& place, PackedMatrix matrix) -> std::shared_ptr<const Linear> {
       std::shared_ptr<const Linear> linear = make_linear(matrix, {Residency::decoded});
       const auto found = by_name.find(place.tensor);
@@ -138,14 +153,8 @@ Sensitivities measure_sensitivities(const LoadedModel& model, const CalibrationT
         if (bytes_of(*subject.formats[f], *subject.matrix) <
             bytes_of(*subject.formats[subject.probe], *subject.matrix))
           subject.probe = f;
-      return std::make_shared<WatchedLinear>(
-          subject.linear, [&](std::span<const float> x, std::size_t tokens) {
-            try {
-              weigh(subject, hessians.of(x, tokens, subject.matrix->columns()), rounding, progress);
-            } catch (const Error& problem) {
-              fail("{}: tensor {}: {}", checkpoint.path, subject.tensor, problem.what());
-            }
-          });
+      by_linear[subject.linear.get()] = &subject;
+      return subject.linear;
     };
     const auto weighed = Model::load(model.checkpoint, load);
     BlockRun run(*weighed, text);

@@ -1,31 +1,11 @@
 #include "assay/calibration/block_run.h"
 
-#include <algorithm>
-#include <bit>
 #include <cassert>
 #include <memory>
 
 #include "assay/kernels/host_rows.h"
 
 namespace assay {
-namespace {
-
-std::uint64_t content_hash(std::span<const float> x) {
-  std::uint64_t lanes[4] = {1, 2, 3, 4};
-  for (std::size_t i = 0; i < x.size(); ++i)
-    lanes[i % 4] = (lanes[i % 4] ^ std::bit_cast<std::uint32_t>(x[i])) * 0x9e3779b97f4a7c15u;
-  return (lanes[0] * 31 + lanes[1]) * 961 + lanes[2] * 31 + lanes[3];
-}
-
-}  // namespace
-
-const Hessian& HessianCache::of(std::span<const float> x, std::size_t tokens, std::size_t columns) {
-  const std::uint64_t hash = content_hash(x);
-  if (hessian_.columns != columns || hessian_.tokens != tokens || hash != hash_)
-    hessian_ = make_hessian(x, tokens, columns);
-  hash_ = hash;
-  return hessian_;
-}
 
 /// What layers keep of the block at hand only: every window starts from nothing in every block.
 class BlockRun::State final : public SequenceState {

@@ -1,25 +1,12 @@
 #pragma once
-// Running a model block by block over the calibration windows, and the Hessians of what its matrices see.
-#include <cstdint>
+// Running a model block by block over the calibration windows.
 #include <span>
 #include <vector>
 
 #include "assay/calibration/calibration_text.h"
 #include "assay/model/model.h"
-#include "assay/rounding/hessian.h"
 
 namespace assay {
-
-/// Hands out the Hessian of inputs. Matrices with the same inputs (q, k, v; gate, up) follow one another and
-/// share one, found by content.
-class HessianCache {
- public:
-  const Hessian& of(std::span<const float> x, std::size_t tokens, std::size_t columns);
-
- private:
-  Hessian hessian_;
-  std::uint64_t hash_ = 0;
-};
 
 /// All windows at once through one block after the other. Memory: hidden rows of all windows and the
 /// activations of one block.

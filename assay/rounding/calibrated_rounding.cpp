@@ -231,6 +231,26 @@ OrderedJson CalibratedRoundingReport::to_json() const {
   return json;
 }
 
+CalibratedRoundingReport CalibratedRoundingReport::from_json(const Json& json, const std::string& origin) {
+  const auto number = [&](const char* key) { return json_get<double>(json, key, origin); };
+  const auto count = [&](const char* key) { return json_get<std::uint64_t>(json, key, origin); };
+  CalibratedRoundingReport report;
+  report.plain_loss = number("plain_loss");
+  report.loss = number("loss");
+  report.rows = count("rows");
+  report.rows_plain = count("rows_plain");
+  report.rows_guarded = count("rows_guarded");
+  report.damping = number("damping");
+  report.predicted_gain = number("predicted_gain");
+  report.tokens_per_column = number("tokens_per_column");
+  report.tokens = count("tokens");
+  report.effective_tokens = number("effective_tokens");
+  report.shrinkage = number("shrinkage");
+  report.clipped = count("clipped");
+  report.without_inputs = json_get_or<std::string>(json, "without_inputs", "", origin);
+  return report;
+}
+
 std::string why_without_inputs(std::uint64_t tokens, std::size_t columns, bool expert) {
   if (tokens == 0) return "no token came by";
   if (expert && static_cast<double>(tokens) < kFewestTokensPerColumn * static_cast<double>(columns))

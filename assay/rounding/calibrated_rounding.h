@@ -46,7 +46,8 @@ struct CalibratedRoundingReport {
   /// Of another matrix of the same stack: sums, the largest damping and shrinkage, the mean gain, the fewest
   /// tokens, the first reason.
   void add_matrix(const CalibratedRoundingReport& matrix);
-  OrderedJson to_json() const;
+  OrderedJson to_json() const;  // all but `weights`
+  static CalibratedRoundingReport from_json(const Json& json, const std::string& origin);
 };
 
 /// The order of columns in error feedback: by groups where parameters are fitted on the way, which takes a

@@ -3,12 +3,14 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cmath>
 #include <random>
 #include <vector>
 
 #include "assay/formats/table.h"
 #include "assay/kernels/host_rows.h"
+#include "assay/kernels/observed_ops.h"
 #include "assay/kernels/workspace.h"
 #include "tests/isa.h"
 
@@ -148,6 +150,26 @@ TEST(Ops, MatricesAndEmbeddings) {
 }
 
 // Two sequences, prefill in two parts and a token, heads that share keys.
+TEST(ObservedOps, ShowsEachGroupAndItsInputsBeforeTheyMultiply) {
+  Side side(cpu_ops());
+  const auto linear = [&](float value) {
+    return make_linear(PackedMatrix::of_floats(std::vector<float>(6, value), 2, 3), {Residency::decoded});
+  };
+  const auto one = linear(1), two = linear(2);
+  const Rows x = side.rows({1, 2, 3}, 3), a = side.empty(1, 2), b = side.empty(1, 2);
+  std::vector<const Linear*> seen;
+  const auto ops = observed_ops(cpu_ops(), [&](std::span<const Linear* const> group, const Rows& inputs) {
+    seen.assign(group.begin(), group.end());
+    EXPECT_EQ(side.values(inputs), (std::vector<float>{1, 2, 3}));
+    EXPECT_TRUE(std::isnan(side.values(a)[0]));
+  });
+  const std::array group = {one.get(), two.get()};
+  ops->linear_group(group, x, std::array{a, b});
+  EXPECT_EQ(seen, std::vector<const Linear*>(group.begin(), group.end()));
+  EXPECT_EQ(side.values(a), (std::vector<float>{6, 6}));
+  EXPECT_EQ(side.values(b), (std::vector<float>{12, 12}));
+}
+
 TEST(Ops, AttentionOverAGrowingCache) {
   const AttentionShape shape{6, 2, 12};
   const auto q = noise(300 * 72, 9), k = noise(300 * 24, 10), v = noise(300 * 24, 11);

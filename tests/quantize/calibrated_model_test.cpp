@@ -9,6 +9,7 @@
 #include <stdexcept>
 
 #include "assay/base/error.h"
+#include "assay/kernels/observed_ops.h"
 #include "assay/parallel/threads.h"
 #include "assay/quantize/quantize_model.h"
 #include "tests/quantize/generated_model.h"
@@ -158,32 +159,23 @@ TEST_F(CalibratedModelTest, EveryMatrixOfTheBlocksLosesLessThanPlainRounding) {
   }
 }
 
-/// A layer that keeps what it was given.
-class Watched final : public Linear {
- public:
-  Watched(PackedMatrix matrix, std::vector<float>& seen)
-      : inner_(make_linear(std::move(matrix), {Residency::decoded})), seen_(seen) {}
-  void forward(const Rows& x, const Rows& y) const override {
-    seen_.resize(x.size());
-    cpu_ops().read(x, seen_);
-    inner_->forward(x, y);
-  }
-  std::uint64_t rows() const override { return inner_->rows(); }
-  std::uint64_t columns() const override { return inner_->columns(); }
-  void row(std::uint64_t index, const Rows& out) const override { inner_->row(index, out); }
-  std::string kernel() const override { return "watched"; }
-
- private:
-  std::unique_ptr<Linear> inner_;
-  std::vector<float>& seen_;
-};
-
 /// What every matrix of a model is given when the windows run through it.
 std::map<std::string, std::vector<float>> inputs_of(const std::string& path, const CalibrationText& text) {
   std::map<std::string, std::vector<float>> seen;
+  std::map<const Linear*, std::string> names;
+  const auto ops = observed_ops(cpu_ops(), [&](std::span<const Linear* const> group, const Rows& x) {
+    for (const Linear* linear : group) {
+      std::vector<float>& inputs = seen[names.at(linear)];
+      inputs.resize(x.size());
+      cpu_ops().read(x, inputs);
+    }
+  });
   LoadOptions load;
+  load.ops = ops.get();
   load.factory = [&](const MatrixPlace& place, PackedMatrix matrix) {
-    return std::make_shared<const Watched>(std::move(matrix), seen[place.tensor]);
+    auto linear = make_linear(std::move(matrix), {Residency::decoded});
+    names[linear.get()] = place.tensor;
+    return linear;
   };
   const ModelPtr model = Model::load(open_model(path), load);
   std::vector<std::unique_ptr<SequenceState>> states;
