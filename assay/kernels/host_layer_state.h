@@ -20,6 +20,12 @@ class HostLayerState final : public LayerState {
   }
   void commit() override { before_.swap(after_); }
 
+  void copy_prefix(const LayerState& from, std::size_t positions) override {
+    const auto& other = static_cast<const HostLayerState&>(from);
+    std::copy_n(other.keys_.begin(), positions * width_, keys_.begin());
+    std::copy_n(other.values_.begin(), positions * width_, values_.begin());
+  }
+
   struct Carried final : CarriedState {
     std::vector<T> values;
   };

@@ -25,6 +25,9 @@ class LayerState {
   /// What operations wrote behind the sequence becomes what they find (zeros at the start). So a pass that
   /// fails leaves the sequence as it was.
   virtual void commit() = 0;
+  /// The keys and values of the first `positions` positions of another state of the same shape and backend,
+  /// for which there is room.
+  virtual void copy_prefix(const LayerState& from, std::size_t positions) = 0;
   virtual std::shared_ptr<const CarriedState> carried() const = 0;
   virtual void restore(const CarriedState& carried) = 0;
 };

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <deque>
+#include <limits>
 #include <memory>
 
 #include "assay/base/clock.h"
@@ -10,7 +12,7 @@
 #include "assay/base/progress.h"
 #include "assay/measure/divergence.h"
 #include "assay/parallel/threads.h"
-#include "assay/runtime/session.h"
+#include "assay/runtime/engine.h"
 
 namespace assay {
 namespace {
@@ -38,81 +40,68 @@ double attention_flops(const ModelConfig& config, std::size_t inputs) {
   return 4.0 * static_cast<double>(layers) * config.heads * config.head_dim * contexts;
 }
 
-/// Hidden rows of the scored positions of a batch of windows, in text order.
-class BatchRunner {
+/// One window of the text: its tokens at once, or one after the other; keeps the hidden rows behind which the
+/// next token is scored.
+class WindowReader final : public SequenceClient {
  public:
-  BatchRunner(const Model& model, std::span<const TokenId> tokens, std::span<const Window> windows,
-              std::optional<TokenId> chunk_start, Workspace& workspace)
-      : model_(model),
-        workspace_(workspace),
-        windows_(windows),
-        width_(static_cast<std::size_t>(model.config().hidden)) {
-    std::size_t rows = 0;
-    for (const Window& window : windows) {
-      first_row_.push_back(rows);
-      rows += window.scored();
-      const auto inputs = tokens.subspan(window.begin, window.inputs());
-      inputs_.emplace_back(inputs.begin(), inputs.end());
-      if (chunk_start) inputs_.back().front() = *chunk_start;
-    }
-    scored_.resize(rows * width_);
-    for (std::size_t i = 0; i < windows.size(); ++i) states_.push_back(make_sequence_state(model));
+  /// scored: [window.scored(), hidden].
+  WindowReader(const Model& model, const Window& window, std::span<const TokenId> tokens,
+               const EvaluateOptions& options, std::span<float> scored)
+      : ops_(model.ops()),
+        width_(static_cast<std::size_t>(model.config().hidden)),
+        skipped_(window.first_target - window.begin - 1),
+        at_once_(options.mode == EvaluationMode::prefill ? window.inputs() : 1),
+        scored_(scored) {
+    const auto inputs = tokens.subspan(window.begin, window.inputs());
+    inputs_.assign(inputs.begin(), inputs.end());
+    if (options.chunk_start) inputs_.front() = *options.chunk_start;
   }
 
-  std::vector<float> prefill() {
-    std::vector<Chunk> chunks;
-    for (std::size_t i = 0; i < windows_.size(); ++i) chunks.push_back({states_[i].get(), inputs_[i]});
-    const Workspace::Scope scope(workspace_);
-    const auto hidden = run(chunks);
-    std::size_t offset = 0;
-    for (std::size_t i = 0; i < windows_.size(); ++i) {
-      for (std::size_t step = 0; step < windows_[i].inputs(); ++step) keep(i, step, hidden, offset + step);
-      offset += windows_[i].inputs();
-    }
-    return std::move(scored_);
+  Feed next() override {
+    const auto feed =
+        std::span<const TokenId>(inputs_).subspan(fed_, std::min(at_once_, inputs_.size() - fed_));
+    first_ = fed_;
+    fed_ += feed.size();
+    return {feed, false};
   }
-
-  std::vector<float> decode() {
-    std::size_t steps = 0;
-    for (const Window& window : windows_) steps = std::max(steps, window.inputs());
-    for (std::size_t step = 0; step < steps; ++step) {
-      std::vector<Chunk> chunks;
-      std::vector<std::size_t> active;
-      for (std::size_t i = 0; i < windows_.size(); ++i) {
-        if (step >= windows_[i].inputs()) continue;
-        chunks.push_back({states_[i].get(), {&inputs_[i][step], 1}});
-        active.push_back(i);
-      }
-      const Workspace::Scope scope(workspace_);
-      const auto hidden = run(chunks);
-      for (std::size_t row = 0; row < active.size(); ++row) keep(active[row], step, hidden, row);
-    }
-    return std::move(scored_);
+  bool wants_hidden() const override { return true; }
+  void take_hidden(const Rows& rows, std::size_t first) override {
+    const std::size_t begin = first_ + first, end = begin + rows.count();
+    if (end <= skipped_) return;
+    const std::size_t from = std::max(begin, skipped_);
+    ops_.read(rows.range(from - begin, end - from),
+              scored_.subspan((from - skipped_) * width_, (end - from) * width_));
   }
 
  private:
-  std::span<const float> run(std::span<const Chunk> chunks) {
-    return model_.ops().on_host(model_.forward(chunks, workspace_), copy_);
-  }
-  /// Keeps hidden row `row`, the output behind input `step` of a window, when the next token is scored.
-  void keep(std::size_t index, std::size_t step, std::span<const float> hidden, std::size_t row) {
-    const Window& window = windows_[index];
-    const std::size_t target = window.begin + step + 1;
-    if (target < window.first_target) return;
-    const std::size_t to = first_row_[index] + (target - window.first_target);
-    std::copy_n(hidden.begin() + static_cast<std::ptrdiff_t>(row * width_), width_,
-                scored_.begin() + static_cast<std::ptrdiff_t>(to * width_));
-  }
-
-  const Model& model_;
-  Workspace& workspace_;
-  std::span<const Window> windows_;
-  std::vector<std::vector<TokenId>> inputs_;
+  const Ops& ops_;
   std::size_t width_;
-  std::vector<std::size_t> first_row_;
-  std::vector<std::unique_ptr<SequenceState>> states_;
-  std::vector<float> copy_, scored_;
+  std::size_t skipped_;  // inputs behind which nothing is scored
+  std::size_t at_once_;
+  std::span<float> scored_;
+  std::vector<TokenId> inputs_;
+  std::size_t first_ = 0, fed_ = 0;
 };
+
+/// Hidden rows of the scored positions of a batch of windows, in text order.
+std::vector<float> scored_rows(const Model& model, std::span<const TokenId> tokens,
+                               std::span<const Window> windows, const EvaluateOptions& options,
+                               Workspace& workspace) {
+  const auto width = static_cast<std::size_t>(model.config().hidden);
+  std::size_t rows = 0;
+  for (const Window& window : windows) rows += window.scored();
+  std::vector<float> scored(rows * width);
+  Engine engine(model, workspace, {.piece = std::numeric_limits<std::size_t>::max()});
+  std::deque<WindowReader> readers;
+  std::size_t first = 0;
+  for (const Window& window : windows) {
+    const std::span<float> own = std::span(scored).subspan(first * width, window.scored() * width);
+    engine.submit(readers.emplace_back(model, window, tokens, options, own));
+    first += window.scored();
+  }
+  engine.run();
+  return scored;
+}
 
 /// One model on its way through the text.
 struct Lane {
@@ -197,8 +186,7 @@ void run_batch(std::vector<Lane>& lanes, bool has_reference, std::span<const Win
     const auto start = Clock::now();
     const Model& model = *lane.entry.model;
     lane.slice = nullptr;
-    BatchRunner runner(model, tokens, windows, options.chunk_start, *lane.workspace);
-    lane.scored = options.mode == EvaluationMode::prefill ? runner.prefill() : runner.decode();
+    lane.scored = scored_rows(model, tokens, windows, options, *lane.workspace);
     std::size_t inputs = 0;
     for (const Window& window : windows) {
       inputs += window.inputs();

@@ -2,14 +2,13 @@
 #include <cmath>
 
 #include "assay/base/error.h"
+#include "assay/runtime/engine.h"
 #include "assay/runtime/session.h"
 
 namespace assay {
 
 namespace {
 
-// Long prompts are computed in pieces: activations stay small, the arithmetic stays in large products.
-constexpr std::size_t kPrefillTokens = 512;
 constexpr std::size_t kSnapshots = 4;
 
 bool is_end_token(const ModelConfig& config, TokenId id) {
@@ -33,18 +32,47 @@ void check_room(const ModelConfig& config, std::size_t prompt, const GenerateOpt
 
 Session::Session(const Model& model) : model_(model), state_(model.config(), model.ops()) {}
 
-/// Appends tokens; logits of the last one.
-void Session::feed(std::span<const TokenId> tokens, std::vector<float>& logits) {
-  for (std::size_t at = 0; at < tokens.size(); at += kPrefillTokens) {
-    const Workspace::Scope scope(workspace_);
-    const Chunk chunk{&state_, tokens.subspan(at, std::min(kPrefillTokens, tokens.size() - at))};
-    const Rows hidden = model_.forward({&chunk, 1}, workspace_);
-    held_.insert(held_.end(), chunk.tokens.begin(), chunk.tokens.end());
-    if (at + chunk.tokens.size() < tokens.size()) continue;
-    logits.resize(static_cast<std::size_t>(model_.config().vocabulary));
-    model_.ops().read(model_.logits(hidden.last(1), workspace_), logits);
+/// One generation: the prompt, then what is drawn, token by token.
+class Session::Generation final : public SequenceClient {
+ public:
+  Generation(Session& session, std::span<const TokenId> prompt, const GenerateOptions& options,
+             const TokenCallback& on_token)
+      : session_(session),
+        feed_(prompt),
+        options_(options),
+        on_token_(on_token),
+        sampler_(options.sampling) {}
+
+  Feed next() override {
+    if (ended_) return {};
+    session_.held_.insert(session_.held_.end(), feed_.begin(), feed_.end());
+    return {feed_, true};
   }
-}
+  void take_logits(std::span<const float> logits) override {
+    if (generated_.empty()) session_.keep_snapshot();
+    ended_ = true;
+    const auto wanted = static_cast<std::size_t>(options_.max_tokens);
+    if (generated_.size() == wanted) return;
+    generated_.push_back({sampler_.pick(logits), top_two(logits).margin});
+    const GeneratedToken& token = generated_.back();
+    if (on_token_ && !on_token_(token)) return;
+    if (options_.stop_at_end_token && is_end_token(session_.model_.config(), token.id)) return;
+    latest_ = token.id;
+    feed_ = {&latest_, 1};
+    ended_ = generated_.size() == wanted;
+  }
+  std::vector<GeneratedToken> take() { return std::move(generated_); }
+
+ private:
+  Session& session_;
+  std::span<const TokenId> feed_;
+  const GenerateOptions& options_;
+  const TokenCallback& on_token_;
+  Sampler sampler_;
+  TokenId latest_ = 0;
+  bool ended_ = false;
+  std::vector<GeneratedToken> generated_;
+};
 
 /// Forgets what the prompt does not begin with.
 void Session::return_to_common_prefix(std::span<const TokenId> prompt) {
@@ -72,25 +100,24 @@ void Session::return_to_common_prefix(std::span<const TokenId> prompt) {
 std::vector<GeneratedToken> Session::generate(std::span<const TokenId> prompt, const GenerateOptions& options,
                                               const TokenCallback& on_token) {
   check_room(model_.config(), prompt.size(), options);
-  Sampler sampler(options.sampling);
   return_to_common_prefix(prompt);
   reused_ = held_.size();
+  Generation generation(*this, prompt.subspan(held_.size()), options, on_token);
+  // Whatever a step that failed was fed is not held.
+  struct Settle {
+    Session& session;
+    ~Settle() { session.held_.resize(static_cast<std::size_t>(session.state_.length())); }
+  } settle{*this};
+  Engine engine(model_, workspace_);
+  engine.submit(generation, state_);
+  engine.run();
+  return generation.take();
+}
 
-  std::vector<float> logits;
-  feed(prompt.subspan(held_.size()), logits);
-  if (!state_.can_rewind()) {
-    if (snapshots_.size() == kSnapshots) snapshots_.pop_front();
-    snapshots_.push_back(state_.snapshot());
-  }
-  std::vector<GeneratedToken> generated;
-  while (generated.size() < static_cast<std::size_t>(options.max_tokens)) {
-    const GeneratedToken token{sampler.pick(logits), top_two(logits).margin};
-    generated.push_back(token);
-    if (on_token && !on_token(token)) break;
-    if (options.stop_at_end_token && is_end_token(model_.config(), token.id)) break;
-    if (generated.size() < static_cast<std::size_t>(options.max_tokens)) feed({&token.id, 1}, logits);
-  }
-  return generated;
+void Session::keep_snapshot() {
+  if (state_.can_rewind()) return;
+  if (snapshots_.size() == kSnapshots) snapshots_.pop_front();
+  snapshots_.push_back(state_.snapshot());
 }
 
 std::vector<GeneratedToken> generate(const Model& model, std::span<const TokenId> prompt,

@@ -1,7 +1,9 @@
 #include <algorithm>
+#include <deque>
 
 #include "assay/base/error.h"
 #include "assay/base/progress.h"
+#include "assay/runtime/engine.h"
 #include "assay/runtime/session.h"
 
 namespace assay {
@@ -13,12 +15,30 @@ constexpr std::size_t kSequences = 32;  // advance in lockstep
 // sequences.
 constexpr std::size_t kLongest = 512, kShortest = 128;
 
-/// One sequence of text in the making.
-struct Writer {
-  std::unique_ptr<SequenceState> state;
-  Sampler sampler;
-  TokenId latest;  // token to feed next
-  std::vector<TokenId> text;
+/// One sequence of text in the making. Its seed is its own: its text does not depend on how many are written
+/// beside it.
+class Writer final : public SequenceClient {
+ public:
+  Writer(TokenId start, std::size_t length, std::uint64_t seed, Progress& progress)
+      : latest_(start), length_(length), sampler_({.temperature = 1, .seed = seed}), progress_(progress) {}
+
+  Feed next() override {
+    if (text_.size() == length_) return {};
+    return {{&latest_, 1}, true};
+  }
+  void take_logits(std::span<const float> logits) override {
+    latest_ = sampler_.pick(logits);
+    text_.push_back(latest_);
+    progress_.advance(1);
+  }
+  const std::vector<TokenId>& text() const { return text_; }
+
+ private:
+  TokenId latest_;  // to feed next
+  std::size_t length_;
+  Sampler sampler_;
+  Progress& progress_;
+  std::vector<TokenId> text_;
 };
 
 }  // namespace
@@ -40,32 +60,15 @@ std::vector<TokenId> sample_self_text(const LoadedModel& loaded, std::size_t tok
   Progress progress("sampling text from the model", tokens, "tokens");
   std::vector<TokenId> text;
   Workspace workspace;
-  std::vector<float> copy;
   for (std::uint64_t group = 0; text.size() < tokens; ++group) {
     const std::size_t wanted = (tokens - text.size() + length - 1) / length;
-    std::vector<Writer> writers;
-    for (std::size_t i = 0; i < std::min(kSequences, wanted); ++i) {
-      // Each sequence has a seed of its own: its text does not depend on how many are written beside it.
-      const std::uint64_t own_seed = (seed << 20) + group * kSequences + i;
-      writers.push_back(
-          {make_sequence_state(model), Sampler({.temperature = 1, .seed = own_seed}), start, {}});
-    }
-    // The last token of a sequence is the separator.
-    for (std::size_t step = 0; step + 1 < length; ++step) {
-      std::vector<Chunk> batch;
-      for (Writer& writer : writers) batch.push_back({writer.state.get(), {&writer.latest, 1}});
-      const Workspace::Scope scope(workspace);
-      const Rows hidden = model.forward(batch, workspace);
-      const auto logits = model.ops().on_host(model.logits(hidden, workspace), copy);
-      const auto vocabulary = static_cast<std::size_t>(config.vocabulary);
-      for (std::size_t i = 0; i < writers.size(); ++i) {
-        writers[i].latest = writers[i].sampler.pick(logits.subspan(i * vocabulary, vocabulary));
-        writers[i].text.push_back(writers[i].latest);
-      }
-      progress.advance(writers.size());
-    }
+    std::deque<Writer> writers;
+    Engine engine(model, workspace);
+    for (std::size_t i = 0; i < std::min(kSequences, wanted); ++i)  // the last token is the separator
+      engine.submit(writers.emplace_back(start, length - 1, (seed << 20) + group * kSequences + i, progress));
+    engine.run();
     for (const Writer& writer : writers) {
-      text.insert(text.end(), writer.text.begin(), writer.text.end());
+      text.insert(text.end(), writer.text().begin(), writer.text().end());
       text.push_back(separator);
     }
   }

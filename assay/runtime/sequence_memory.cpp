@@ -51,6 +51,14 @@ void SequenceMemory::restore(const Snapshot& snapshot) {
   for (std::size_t i = 0; i < snapshot.carried.size(); ++i) layers_[i]->restore(*snapshot.carried[i]);
 }
 
+void SequenceMemory::take_prefix(const SequenceMemory& other, int length) {
+  assert(length_ == 0 && can_rewind() && length <= other.length_);
+  reserve(length);
+  for (std::size_t i = 0; i < layers_.size(); ++i)
+    layers_[i]->copy_prefix(*other.layers_[i], static_cast<std::size_t>(length));
+  length_ = length;
+}
+
 void SequenceMemory::rewind(int length) {
   assert(can_rewind() && length >= 0 && length <= length_);
   length_ = length;

@@ -28,6 +28,9 @@ class SequenceMemory final : public SequenceState {
   /// Forgets the tokens behind a snapshot of this sequence. A snapshot stays good until an earlier one is
   /// restored.
   void restore(const Snapshot& snapshot);
+  /// An empty sequence becomes the first `length` tokens of another of the same model, where nothing is
+  /// carried.
+  void take_prefix(const SequenceMemory& other, int length);
   /// Forgets the tokens from `length` on, where nothing is carried.
   bool can_rewind() const { return !carries_; }
   void rewind(int length);

@@ -65,7 +65,8 @@ class Session {
   std::size_t reused() const { return reused_; }
 
  private:
-  void feed(std::span<const TokenId> tokens, std::vector<float>& logits);
+  class Generation;
+  void keep_snapshot();
   void return_to_common_prefix(std::span<const TokenId> prompt);
 
   const Model& model_;
