@@ -21,15 +21,21 @@ void ExpertCache::note_visit(const ExpertKey& key, std::uint64_t pass) {
   popularity = {popularity.at(now_) + 1, now_};
 }
 
-void ExpertCache::set_wanted(const ExpertKey& key, bool wanted) {
-  if (const auto found = held_.find(key); found != held_.end()) found->second.wanted = wanted;
+void ExpertCache::want(const ExpertKey& key) {
+  ++held_.at(key).wanted;
+}
+
+void ExpertCache::release(const ExpertKey& key) {
+  int& wanted = held_.at(key).wanted;
+  assert(wanted > 0);
+  --wanted;
 }
 
 std::optional<ExpertKey> ExpertCache::least() const {
   std::optional<ExpertKey> least;
   double least_score = 0;
   for (const auto& [key, held] : held_) {
-    if (held.wanted) continue;
+    if (held.wanted > 0) continue;
     const double score = popularity_.at(key).at(now_);
     if (least && score >= least_score) continue;
     least = key;
@@ -58,9 +64,8 @@ void ExpertCache::cancel(std::uint64_t bytes) {
 }
 
 void ExpertCache::insert(const ExpertKey& key, std::shared_ptr<const DenseMlp> expert, std::uint64_t bytes) {
-  const bool fresh = held_.emplace(key, Held{std::move(expert), bytes, false}).second;
-  assert(fresh && popularity_.contains(key));
-  (void)fresh;
+  assert(popularity_.contains(key));
+  if (!held_.emplace(key, Held{std::move(expert), bytes, 0}).second) cancel(bytes);
 }
 
 }  // namespace assay

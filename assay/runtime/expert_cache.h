@@ -26,14 +26,15 @@ class ExpertCache {
   std::shared_ptr<const DenseMlp> find(const ExpertKey& key) const;
   /// A visit in pass number `pass`, whether it is held or not.
   void note_visit(const ExpertKey& key, std::uint64_t pass);
-  /// Held experts may not be dropped while they are wanted.
-  void set_wanted(const ExpertKey& key, bool wanted);
+  /// Held experts may not be dropped while somebody wants them: each want() has its release().
+  void want(const ExpertKey& key);
+  void release(const ExpertKey& key);
 
   /// Makes room for an expert of `bytes`, dropping what is worth least; false, with nothing reserved, when
   /// those that are wanted and the room reserved already leave too little.
   bool reserve(std::uint64_t bytes);
   void cancel(std::uint64_t bytes);  // gives reserved room back
-  /// Fills room that was reserved.
+  /// Fills room that was reserved; gives it back where another pass has filled in the same expert meanwhile.
   void insert(const ExpertKey& key, std::shared_ptr<const DenseMlp> expert, std::uint64_t bytes);
 
   std::uint64_t budget() const { return budget_; }
@@ -45,7 +46,7 @@ class ExpertCache {
   struct Held {
     std::shared_ptr<const DenseMlp> expert;
     std::uint64_t bytes = 0;
-    bool wanted = false;
+    int wanted = 0;
   };
   struct Popularity {
     double score = 0;

@@ -5,6 +5,7 @@
 #include <cassert>
 #include <cstdlib>
 #include <deque>
+#include <mutex>
 #include <new>
 #include <system_error>
 #include <utility>
@@ -30,6 +31,18 @@ constexpr std::uint64_t kPlaneAlignment = 64;
 std::array<Tensor*, 3> all_of(ExpertTensors& tensors) {
   return {&tensors.gate, &tensors.up, &tensors.down};
 }
+
+/// Lets go of a lock for a while.
+class Unlocked {
+ public:
+  explicit Unlocked(std::unique_lock<std::mutex>& lock) : lock_(lock) { lock_.unlock(); }
+  ~Unlocked() { lock_.lock(); }
+  Unlocked(const Unlocked&) = delete;
+  Unlocked& operator=(const Unlocked&) = delete;
+
+ private:
+  std::unique_lock<std::mutex>& lock_;
+};
 
 }  // namespace
 
@@ -59,25 +72,36 @@ class ExpertStore::Layer final : public Experts {
 };
 
 /// The reads of one pass over one layer. However the pass ends, none is on its way any more when it is over.
+/// The store's lock is held by who calls, and let go while it waits.
 class ExpertStore::Flight {
  public:
-  Flight(ExpertStore& store, const std::vector<Record>& records, std::deque<std::uint32_t> missing)
-      : store_(store), records_(records), missing_(std::move(missing)) {}
+  Flight(ExpertStore& store, std::unique_lock<std::mutex>& lock, const std::vector<Record>& records)
+      : store_(store), lock_(lock), records_(records) {
+    if (store.queues_.empty()) {
+      queue_ = make_read_queue();
+    } else {
+      queue_ = std::move(store.queues_.back());
+      store.queues_.pop_back();
+    }
+  }
   ~Flight() {
     while (!flying_.empty()) {
       auto landed = flying_.begin();
       try {
-        landed = flying_.find(store_.queue_->wait().job);
+        landed = flying_.find(queue_->wait().job);
       } catch (const Error&) {  // the queue is broken; nothing can be waited for
       }
       store_.cache_.cancel(records_[landed->second.expert].bytes);
       flying_.erase(landed);
     }
+    store_.queues_.push_back(std::move(queue_));
+    store_.room_.notify_all();
   }
   Flight(const Flight&) = delete;
   Flight& operator=(const Flight&) = delete;
 
-  bool over() const { return flying_.empty(); }
+  void add(std::uint32_t expert) { missing_.push_back(expert); }
+  bool over() const { return flying_.empty() && missing_.empty(); }
   std::uint64_t bytes_read() const { return bytes_read_; }
 
   /// Starts reading what is missing, as far as the cache has room; at most `ahead` experts are on their way.
@@ -93,9 +117,18 @@ class ExpertStore::Flight {
     std::uint32_t expert;
     std::shared_ptr<const DenseMlp> mlp;
   };
-  /// Waits for an expert; the room that was reserved for it is the caller's.
+  /// Waits for an expert; the room that was reserved for it is the caller's. A pass that may hold nothing
+  /// yet, because others hold everything, waits for them first.
   Landed land() {
-    const ReadOutcome outcome = store_.queue_->wait();
+    while (flying_.empty()) {
+      launch(1);
+      if (flying_.empty()) store_.room_.wait(lock_);
+    }
+    ReadOutcome outcome;
+    {
+      const Unlocked meanwhile(lock_);
+      outcome = queue_->wait();
+    }
     const auto found = flying_.find(outcome.job);
     const Read read = found->second;
     flying_.erase(found);
@@ -138,19 +171,23 @@ class ExpertStore::Flight {
     // halfway.
     const std::uint64_t job = store_.next_job_++;
     flying_.emplace(job, Read{expert, std::move(memory)});
-    store_.queue_->submit(job, requests);
+    queue_->submit(job, requests);
     return true;
   }
 
   ExpertStore& store_;
+  std::unique_lock<std::mutex>& lock_;
   const std::vector<Record>& records_;
+  std::unique_ptr<ReadQueue> queue_;
   std::deque<std::uint32_t> missing_;
   std::map<std::uint64_t, Read> flying_;  // by job
   std::uint64_t bytes_read_ = 0;
 };
 
 ExpertStore::ExpertStore(const ExpertStoreOptions& options, std::unique_ptr<ReadQueue> queue)
-    : options_(options), queue_(std::move(queue)), cache_(options.budget) {}
+    : options_(options), reader_(queue->name()), cache_(options.budget) {
+  queues_.push_back(std::move(queue));
+}
 
 ExpertStore::~ExpertStore() = default;
 
@@ -248,62 +285,65 @@ std::shared_ptr<const DenseMlp> ExpertStore::assemble(const Record& record,
 }
 
 void ExpertStore::visit(int layer, std::span<const std::uint32_t> wanted, const Experts::Use& use) {
-  const std::lock_guard lock(mutex_);
+  std::unique_lock lock(mutex_);
   const std::vector<Record>& records = records_.at(layer);
-  ExpertLayerStatistics& statistics = statistics_[layer];
+  ExpertLayerStatistics& statistics = statistics_.at(layer);
   const std::uint64_t pass = passes_[layer]++;
   ++statistics.passes;
   statistics.visits += wanted.size();
 
-  std::vector<std::uint32_t> there;
-  std::deque<std::uint32_t> missing;
+  Flight flight(*this, lock, records);
+  std::deque<std::pair<std::uint32_t, std::shared_ptr<const DenseMlp>>> there;  // wanted
+  // Nothing that is wanted may stay so when `use` throws.
+  struct Release {
+    ExpertStore& store;
+    int layer;
+    decltype(there)& held;
+    void first() {
+      store.cache_.release({layer, held.front().first});
+      held.pop_front();
+      store.room_.notify_all();
+    }
+    ~Release() {
+      while (!held.empty()) first();
+    }
+  } release{*this, layer, there};
+  const auto compute_first = [&] {
+    const auto [expert, mlp] = there.front();
+    const auto start = Clock::now();
+    {
+      const Unlocked meanwhile(lock);
+      use(expert, *mlp);
+    }
+    statistics.compute_seconds += seconds_since(start);
+    release.first();
+    flight.launch(kReadAhead);
+  };
+
   for (const std::uint32_t expert : wanted) {
     const ExpertKey key{layer, expert};
     cache_.note_visit(key, pass);
-    if (!cache_.find(key)) {
-      missing.push_back(expert);
+    std::shared_ptr<const DenseMlp> mlp = cache_.find(key);
+    if (!mlp) {
+      flight.add(expert);
       continue;
     }
-    there.push_back(expert);
-    cache_.set_wanted(key, true);
+    cache_.want(key);
+    there.emplace_back(expert, std::move(mlp));
   }
   statistics.hits += there.size();
-
-  Flight flight(*this, records, std::move(missing));
-  const auto compute = [&](std::uint32_t expert, const DenseMlp& mlp) {
-    const auto start = Clock::now();
-    use(expert, mlp);
-    statistics.compute_seconds += seconds_since(start);
-  };
-  // Nothing that is wanted may stay so when `use` throws.
-  struct Release {
-    ExpertCache& cache;
-    int layer;
-    std::vector<std::uint32_t>& experts;
-    ~Release() {
-      for (const std::uint32_t expert : experts) cache.set_wanted({layer, expert}, false);
-    }
-  } release{cache_, layer, there};
-
   flight.launch(there.empty() ? 1 : kReadAhead);
-  for (const std::uint32_t expert : there) {
-    const std::shared_ptr<const DenseMlp> mlp = cache_.find({layer, expert});
-    compute(expert, *mlp);
-    cache_.set_wanted({layer, expert}, false);
-    flight.launch(kReadAhead);
-  }
+  while (!there.empty()) compute_first();
   while (!flight.over()) {
     const auto start = Clock::now();
-    const Flight::Landed landed = flight.land();
+    Flight::Landed landed = flight.land();
     statistics.wait_seconds += seconds_since(start);
     const ExpertKey key{layer, landed.expert};
     cache_.insert(key, landed.mlp, records[landed.expert].bytes);
-    cache_.set_wanted(key, true);
-    there.push_back(landed.expert);
+    cache_.want(key);
+    there.emplace_back(landed.expert, std::move(landed.mlp));
     flight.launch(kReadAhead);
-    compute(landed.expert, *landed.mlp);
-    cache_.set_wanted(key, false);
-    flight.launch(kReadAhead);
+    compute_first();
   }
   statistics.bytes_read += flight.bytes_read();
 }

@@ -2,6 +2,7 @@
 // Experts that stay on disk and are read when a token visits them: in place, from whatever container the
 // model has (nine extents of an MLX shard, one of a directory that `assay pack-experts` wrote). Bits and sums
 // are those of experts in memory, whatever the budget. Reads go on while experts that are there compute.
+#include <condition_variable>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -32,7 +33,7 @@ struct ExpertLayerStatistics {
 
 class ExpertStore final : public ExpertSource {
  public:
-  /// `queue`: who reads. Throws Error.
+  /// `queue`: who reads; passes that come while it is busy get others of their own. Throws Error.
   explicit ExpertStore(const ExpertStoreOptions& options,
                        std::unique_ptr<ReadQueue> queue = make_read_queue());
   ~ExpertStore() override;
@@ -48,7 +49,7 @@ class ExpertStore final : public ExpertSource {
     std::uint64_t smallest = 0, largest = 0, total = 0;
   };
   RecordSizes record_sizes(int layer) const;
-  std::string reader() const { return queue_->name(); }
+  const std::string& reader() const { return reader_; }
 
  private:
   class Layer;
@@ -77,14 +78,17 @@ class ExpertStore final : public ExpertSource {
   KeepFreedMemory keep_freed_memory_;  // an expert takes the pages of the one that made room
   ExpertStoreOptions options_;
   const Ops* ops_ = nullptr;  // of the model
-  std::unique_ptr<ReadQueue> queue_;
+  std::string reader_;
   ExpertCache cache_;
   std::vector<std::unique_ptr<InputFile>> files_;
   std::map<int, std::vector<Record>> records_;
   std::map<int, ExpertLayerStatistics> statistics_;
   std::map<int, std::uint64_t> passes_;
   std::uint64_t next_job_ = 0;
-  std::mutex mutex_;  // one pass at a time
+  // Of all that changes after loading. Held neither while experts compute nor while reads are waited for.
+  std::mutex mutex_;
+  std::condition_variable room_;                    // something was released or given back
+  std::vector<std::unique_ptr<ReadQueue>> queues_;  // that no pass uses
 };
 
 }  // namespace assay

@@ -4,10 +4,15 @@
 #include <gtest/gtest.h>
 
 #include <cerrno>
+#include <chrono>
+#include <condition_variable>
+#include <mutex>
 #include <set>
+#include <thread>
 
 #include "assay/base/error.h"
 #include "assay/kernels/host_rows.h"
+#include "assay/kernels/observed_ops.h"
 #include "assay/quantize/quantize_model.h"
 #include "assay/recipes/experts_apart.h"
 #include "assay/runtime/session.h"
@@ -108,6 +113,53 @@ TEST_F(Stores, TheBitsOfExpertsInMemoryForEveryBudget) {
     EXPECT_ERROR(load_streamed(checkpoint, std::make_shared<ExpertStore>(ExpertStoreOptions{one - 1})),
                  ".mlp.", std::to_string(one), "at least one expert must fit");
   }
+}
+
+// Passes at once: each with a budget that holds one expert, so that they wait for one another's room, and
+// with plenty. The lock is not held while experts compute, or the two would not be in a layer together.
+TEST_F(Stores, PassesAtOnceGiveTheSame) {
+  const CheckpointPtr checkpoint = open_model(quantized(huggingface("qwen3_moe"), "mlx4", Container::mlx));
+  const Output truth = output_of(*Model::load(checkpoint));
+  auto probe = std::make_shared<ExpertStore>(ExpertStoreOptions{kEverything});
+  load_streamed(checkpoint, probe);
+  const std::uint64_t one = std::max(probe->record_sizes(0).largest, probe->record_sizes(1).largest);
+  for (const std::uint64_t budget : {one, 3 * one, kEverything}) {
+    const ModelPtr model =
+        load_streamed(checkpoint, std::make_shared<ExpertStore>(ExpertStoreOptions{budget}));
+    std::vector<Output> outputs(4);
+    std::vector<std::thread> threads;
+    for (Output& output : outputs)
+      threads.emplace_back([&] {
+        for (int i = 0; i < 5; ++i) output = output_of(*model);
+      });
+    for (std::thread& thread : threads) thread.join();
+    for (const Output& output : outputs) EXPECT_EQ(output, truth) << budget;
+  }
+}
+
+TEST_F(Stores, ExpertsOfTwoPassesComputeSideBySide) {
+  const CheckpointPtr checkpoint = open_model(huggingface("qwen3_moe"));
+  std::mutex mutex;
+  std::condition_variable changed;
+  int inside = 0;
+  bool met = false, given_up = false;
+  const auto ops = observed_ops(cpu_ops(), [&](std::span<const Linear* const> group, const Rows&) {
+    if (group.front()->kernel().find("panels") == std::string::npos) return;  // experts stay packed
+    std::unique_lock lock(mutex);
+    ++inside;
+    met = met || inside == 2;
+    changed.notify_all();
+    given_up = !changed.wait_for(lock, std::chrono::seconds(given_up ? 0 : 10), [&] { return met; });
+    --inside;
+  });
+  LoadOptions options;
+  options.ops = ops.get();
+  options.experts = std::make_shared<ExpertStore>(ExpertStoreOptions{kEverything});
+  const ModelPtr model = Model::load(checkpoint, options);
+  std::thread other([&] { output_of(*model); });
+  output_of(*model);
+  other.join();
+  EXPECT_TRUE(met);
 }
 
 TEST_F(Stores, DirectReadsGiveTheSame) {

@@ -63,11 +63,11 @@ TEST_F(Cache, WhatIsWantedStaysAndTheBudgetHolds) {
   for (std::uint32_t e = 0; e < 3; ++e) {
     visit(e, 0);
     EXPECT_TRUE(add(e));
-    cache_.set_wanted({0, e}, true);
+    cache_.want({0, e});
   }
   EXPECT_FALSE(cache_.reserve(1));
   EXPECT_EQ(cache_.used(), 30u);
-  cache_.set_wanted({0, 1}, false);
+  cache_.release({0, 1});
   EXPECT_TRUE(cache_.reserve(4));
   EXPECT_FALSE(held(1));
   EXPECT_EQ(cache_.used(), 24u);
