@@ -3,7 +3,7 @@
 # make test      the test suite
 # make help      everything else
 .DEFAULT_GOAL := build
-.PHONY: help build demo test test-asan bench lint format fuzz mutants proofs smollm2 install clean dependencies
+.PHONY: help build demo test test-asan bench bench-compare lint format fuzz mutants proofs smollm2 install clean dependencies
 PREFIX ?= /usr/local
 JOBS ?= $(shell nproc)
 FUZZ_SECONDS ?= 600
@@ -13,6 +13,7 @@ help:
 	@printf '%s\n' \
 	  'make test-asan the test suite under AddressSanitizer and UndefinedBehaviorSanitizer' \
 	  'make bench     rounding speed, evaluation rate, memory of quantize, kill and disk-full trials' \
+	  'make bench-compare BASE=REVISION  this tree against a revision: seconds, memory, bytes written' \
 	  'make lint      clang-format, clang-tidy, warnings of g++ and clang as errors' \
 	  'make fuzz      every fuzz target for FUZZ_SECONDS (default 600) and its line coverage' \
 	  'make mutants   plants faults and sees the tests that they name turn red' \
@@ -47,6 +48,10 @@ bench: build
 	cmake --preset bench
 	cmake --build build -j $(JOBS)
 	bench/run_all.sh
+
+bench-compare: dependencies
+	@[ -n "$(BASE)" ] || { echo "BASE is missing: make bench-compare BASE=REVISION" >&2; exit 1; }
+	bench/compare.py $(BASE)
 
 lint:
 	@scripts/install-dependencies.sh build lint

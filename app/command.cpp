@@ -42,7 +42,7 @@ void add_common(CLI::App* command, Common* common, const std::string& examples) 
   command->parse_complete_callback([command, common] {
     refuse_empty_values(*command);
     set_thread_count(common->threads);
-    if (common->json) Progress::set_enabled(false);
+    Progress::set_enabled(!common->json);
   });
 }
 

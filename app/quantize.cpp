@@ -61,19 +61,29 @@ void print_size(const Plan& plan, const Checkpoint& source) {
       100.0 * static_cast<double>(after.file_bytes) / static_cast<double>(before.file_bytes));
 }
 
-/// How the staged model is measured against its source; the description of the model names where it will lie.
+/// The source for a text that is read with it or sampled from it: decoded only to write the text itself, and
+/// gone before anything is rounded.
+LoadedModel load_for_text(const QuantizeOptions& options, const std::string& text) {
+  return load_model(options.model, {.linear = {text == "self" ? Residency::automatic : Residency::packed}},
+                    options.config_directory);
+}
+
+/// How the staged model is measured against its source, which is loaded when it comes to that; the
+/// description of the model names where it will lie.
 class LossMeasurer {
  public:
-  LossMeasurer(const QuantizeOptions& options, LoadedModel source, const TextRecords& texts)
-      : options_(options), source_(std::move(source)) {
-    corpus_ = load_corpus(source_,
-                          {options.measure, options.measure_tokens, options.seed, options.budget.any_text});
-    refuse_overlap(texts, corpus_.tokens, corpus_.label, tokenizer_identity(*source_.tokenizer));
+  LossMeasurer(const QuantizeOptions& options, const TextRecords& texts) : options_(options) {
+    const LoadedModel source = load_for_text(options, options.measure);
+    corpus_ =
+        load_corpus(source, {options.measure, options.measure_tokens, options.seed, options.budget.any_text});
+    refuse_overlap(texts, corpus_.tokens, corpus_.label, tokenizer_identity(*source.tokenizer));
   }
 
   OrderedJson operator()(const std::string& staged) const {
+    const LoadedModel source =
+        load_model(options_.model, {.linear = {Residency::automatic}}, options_.config_directory);
     const LoadedModel quantised = load_model(staged, {.linear = {Residency::automatic}});
-    Measurement measured = assay::measure(std::span(&quantised, 1), &source_, corpus_, {});
+    Measurement measured = assay::measure(std::span(&quantised, 1), &source, corpus_, {});
     measured.models[0].facts.path = options_.out;
     measured.models[0].facts.name = options_.out;
     return measurement_json(measured, measured.models[0], corpus_);
@@ -81,14 +91,12 @@ class LossMeasurer {
 
  private:
   const QuantizeOptions& options_;
-  LoadedModel source_;
   Corpus corpus_;
 };
 
 void prepare_calibration(const QuantizeOptions& options, QuantizeRequest& request) {
   if (!request.plan.calibration) return;
-  const LoadedModel source =
-      load_model(options.model, {.linear = {Residency::automatic}}, options.config_directory);
+  const LoadedModel source = load_for_text(options, options.calibration);
   request.calibration =
       Calibration{load_calibration_text(source, {options.calibration, options.calibration_tokens, 512,
                                                  options.seed, options.budget.any_text}),
@@ -111,9 +119,7 @@ void prepare_measurement(const QuantizeOptions& options, QuantizeRequest& reques
     return;
   }
   try {
-    auto measurer = std::make_shared<LossMeasurer>(
-        options, load_model(options.model, {.linear = {Residency::automatic}}, options.config_directory),
-        texts_behind(request));
+    auto measurer = std::make_shared<LossMeasurer>(options, texts_behind(request));
     request.measure = [measurer](const std::string& staged) { return (*measurer)(staged); };
   } catch (const Error& problem) {
     fail("{}; what cannot be measured is not written (--measure none writes it, unmeasured)", problem.what());

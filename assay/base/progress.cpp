@@ -14,7 +14,7 @@ namespace assay {
 namespace {
 
 constexpr std::string_view kErase = "\r\x1b[K";
-std::atomic<bool> enabled{true};
+std::atomic<bool> enabled{false};
 std::atomic<int> drawn{0};  // bars that may be on the terminal
 
 }  // namespace

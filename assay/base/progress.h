@@ -1,5 +1,6 @@
 #pragma once
-// A progress bar on stderr: drawn only on a terminal, erased when done, silent otherwise.
+// A progress bar on stderr: drawn only where main has asked for it and on a terminal, erased when done, silent
+// otherwise.
 #include <cstdint>
 #include <mutex>
 #include <string>
@@ -18,7 +19,7 @@ class Progress {
   Progress& operator=(const Progress&) = delete;
 
   void advance(std::uint64_t amount);     // any thread
-  static void set_enabled(bool enabled);  // --json and --quiet switch it off for the process
+  static void set_enabled(bool enabled);  // for the process; off until main says otherwise
   static void erase_all();                // and draws none any more: the process ends
 
  private:
