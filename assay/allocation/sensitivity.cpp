@@ -95,30 +95,28 @@ double mean(const std::vector<double>& values) {
   return sum / static_cast<double>(values.size());
 }
 
-}  // namespace
+/// The matrices of the blocks, and what is found out about them step by step.
+class Weighing {
+ public:
+  Weighing(const LoadedModel& model, const CalibrationText& text, const SensitivityOptions& options)
+      : model_(model), checkpoint_(*model.checkpoint), text_(text), options_(options) {
+    for (const Tensor& tensor : checkpoint_.tensors)
+      if (const Role role = require_role(tensor.name, checkpoint_.path); is_block_matrix(role)) {
+        Subject subject;
+        subject.tensor = tensor.name;
+        subject.role = role;
+        subject.formats = fitting_formats(tensor, role, options.formats);
+        if (!subject.formats.empty()) subjects_.push_back(std::move(subject));
+      }
+    for (Subject& subject : subjects_) by_name_[subject.tensor] = &subject;
+    rounding_.feedback = options.feedback;
+    rounding_.distinct_share = distinct_share(text.windows);
+  }
 
-Sensitivities measure_sensitivities(const LoadedModel& model, const CalibrationText& text,
-                                    const SensitivityOptions& options) {
-  const Checkpoint& checkpoint = *model.checkpoint;
-  std::vector<Subject> subjects;
-  for (const Tensor& tensor : checkpoint.tensors)
-    if (const Role role = require_role(tensor.name, checkpoint.path); is_block_matrix(role)) {
-      Subject subject;
-      subject.tensor = tensor.name;
-      subject.role = role;
-      subject.formats = fitting_formats(tensor, role, options.formats);
-      if (!subject.formats.empty()) subjects.push_back(std::move(subject));
-    }
-  std::map<std::string, Subject*> by_name;
-  for (Subject& subject : subjects) by_name[subject.tensor] = &subject;
-  std::map<std::string, std::shared_ptr<const Linear>> others;  // embedding and head
-
-  CalibratedRoundingOptions rounding;
-  rounding.feedback = options.feedback;
-  rounding.distinct_share = distinct_share(text.windows);
-  {
+  /// The loss of every format under the inputs that the model as it is gives its matrices.
+  void weigh_formats() {
     std::size_t trials = 0;
-    for (const Subject& subject : subjects) trials += subject.formats.size();
+    for (const Subject& subject : subjects_) trials += subject.formats.size();
     Progress progress("weigh formats", trials, "matrices");
     std::map<const Linear*, Subject*> by_linear;
     const auto ops = observed_ops(cpu_ops(), [&](std::span<const Linear* const> group, const Rows& x) {
@@ -128,98 +126,144 @@ Sensitivities measure_sensitivities(const LoadedModel& model, const CalibrationT
         if (found == by_linear.end() || !found->second->losses.empty()) continue;
         try {
           if (!hessian) hessian = make_hessian(host_values<float>(x), x.count(), x.width());
-          weigh(*found->second, *hessian, rounding, progress);
+          weigh(*found->second, *hessian, rounding_, progress);
         } catch (const Error& problem) {
-          fail("{}: tensor {}: {}", checkpoint.path, found->second->tensor, problem.what());
+          fail("{}: tensor {}: {}", checkpoint_.path, found->second->tensor, problem.what());
         }
       }
     });
     LoadOptions load;
     load.ops = ops.get();
-    load.factory = [&](const MatrixPlace& place, PackedMatrix matrix) -> std::shared_ptr<const Linear> {
+    load.factory = [&](const MatrixPlace& place, PackedMatrix matrix) {
       std::shared_ptr<const Linear> linear = make_linear(matrix, {Residency::decoded});
-      const auto found = by_name.find(place.tensor);
-      if (found == by_name.end()) return others[place.tensor] = linear;
-      if (!place.whole)
-        fail(
-            "{}: tensor {}: stacked experts cannot be weighed one by one; start from a checkpoint that "
-            "stores them "
-            "apart",
-            checkpoint.path, place.tensor);
-      Subject& subject = *found->second;
-      subject.matrix = std::move(matrix);
-      subject.linear = std::move(linear);
-      for (std::size_t f = 1; f < subject.formats.size(); ++f)
-        if (bytes_of(*subject.formats[f], *subject.matrix) <
-            bytes_of(*subject.formats[subject.probe], *subject.matrix))
-          subject.probe = f;
-      by_linear[subject.linear.get()] = &subject;
-      return subject.linear;
+      if (Subject* subject = take(place, std::move(matrix), linear)) by_linear[linear.get()] = subject;
+      return linear;
     };
-    const auto weighed = Model::load(model.checkpoint, load);
-    BlockRun run(*weighed, text);
+    const auto weighed = Model::load(model_.checkpoint, load);
+    BlockRun run(*weighed, text_);
     run.start();
     for (int block = 0; block < weighed->config().layers; ++block) run.forward(block);
-    for (Subject& subject : subjects)
+    for (Subject& subject : subjects_)
       if (subject.losses.empty())
-        weigh(subject, Hessian{subject.matrix->columns(), 0, {}}, rounding, progress);
+        weigh(subject, Hessian{subject.matrix->columns(), 0, {}}, rounding_, progress);
   }
 
-  std::vector<TokenId> tokens;
-  for (std::size_t w = 0; w < std::min(options.divergence_windows, text.windows.size()); ++w)
-    tokens.insert(tokens.end(), text.windows[w].begin(), text.windows[w].end());
-  EvaluateOptions evaluation;
-  evaluation.windows = {Protocol::chunked, text.options.window, 0};
-  Progress progress("measure divergence", subjects.size(), "matrices");
-  for (std::size_t first = 0; first < subjects.size(); first += kModelsTogether) {
-    const std::size_t count = std::min(kModelsTogether, subjects.size() - first);
-    std::vector<std::shared_ptr<const Model>> models;
-    std::vector<EvaluatedModel> evaluated;
-    for (std::size_t i = first; i < first + count; ++i) {
-      LoadOptions load;
-      load.factory = [&](const MatrixPlace& place, PackedMatrix matrix) -> std::shared_ptr<const Linear> {
-        const auto found = by_name.find(place.tensor);
-        if (found == by_name.end()) return others.at(place.tensor);
-        if (place.tensor != subjects[i].tensor) return found->second->linear;
-        return make_linear(as_rounded_plainly(matrix, subjects[i].formats[subjects[i].probe]),
-                           {Residency::decoded});
-      };
-      models.push_back(Model::load(model.checkpoint, load));
-      evaluated.push_back({models.back().get(), subjects[i].tensor});
+  /// What the model loses when one matrix alone is rounded, to its coarsest format.
+  void measure_divergences() {
+    std::vector<TokenId> tokens;
+    for (std::size_t w = 0; w < std::min(options_.divergence_windows, text_.windows.size()); ++w)
+      tokens.insert(tokens.end(), text_.windows[w].begin(), text_.windows[w].end());
+    EvaluateOptions evaluation;
+    evaluation.windows = {Protocol::chunked, text_.options.window, 0};
+    Progress progress("measure divergence", subjects_.size(), "matrices");
+    for (std::size_t first = 0; first < subjects_.size(); first += kModelsTogether) {
+      const std::size_t count = std::min(kModelsTogether, subjects_.size() - first);
+      std::vector<std::shared_ptr<const Model>> models;
+      std::vector<EvaluatedModel> evaluated;
+      for (std::size_t i = first; i < first + count; ++i) {
+        models.push_back(with_one_rounded(subjects_[i]));
+        evaluated.push_back({models.back().get(), subjects_[i].tensor});
+      }
+      const Evaluation result =
+          evaluate(evaluated, EvaluatedModel{model_.model.get(), checkpoint_.path}, tokens, evaluation);
+      for (std::size_t i = 0; i < count; ++i)
+        subjects_[first + i].divergence_of_probe = mean(result.models[i].divergence->kl);
+      progress.advance(count);
     }
-    const Evaluation result =
-        evaluate(evaluated, EvaluatedModel{model.model.get(), checkpoint.path}, tokens, evaluation);
-    for (std::size_t i = 0; i < count; ++i)
-      subjects[first + i].divergence_of_probe = mean(result.models[i].divergence->kl);
-    progress.advance(count);
   }
 
-  // What an unseen expert costs nobody knows: a unit of its squared error at the least price of the others of
-  // its kind.
-  std::map<Role, double> least_price;
-  for (const Subject& subject : subjects)
-    if (subject.tokens > 0 && subject.squared_error_of_probe > 0) {
-      const double price = subject.divergence_of_probe / subject.squared_error_of_probe;
-      const auto [at, first] = least_price.emplace(subject.role, price);
-      if (!first && price > 0) at->second = at->second > 0 ? std::min(at->second, price) : price;
+  /// Losses priced in divergence.
+  std::vector<TensorSensitivity> price() const {
+    std::map<Role, double> least = least_prices();
+    std::vector<TensorSensitivity> tensors;
+    for (const Subject& subject : subjects_) {
+      TensorSensitivity tensor{subject.tensor, subject.matrix->rows() * subject.matrix->columns(), {}, {}};
+      tensor.unseen = subject.tokens == 0;
+      const double per_loss = tensor.unseen ? least[subject.role]
+                              : subject.plain_loss_of_probe > 0
+                                  ? subject.divergence_of_probe / subject.plain_loss_of_probe
+                                  : 0;
+      for (std::size_t f = 0; f < subject.formats.size(); ++f) {
+        tensor.formats.emplace_back(subject.formats[f]->name());
+        tensor.choices.push_back(
+            {bytes_of(*subject.formats[f], *subject.matrix), std::max(0.0, subject.losses[f] * per_loss)});
+      }
+      tensors.push_back(std::move(tensor));
     }
+    return tensors;
+  }
+
+ private:
+  /// Keeps the matrix where it is a subject's; its kernel in any case.
+  Subject* take(const MatrixPlace& place, PackedMatrix matrix, const std::shared_ptr<const Linear>& linear) {
+    const auto found = by_name_.find(place.tensor);
+    if (found == by_name_.end()) {
+      others_[place.tensor] = linear;
+      return nullptr;
+    }
+    if (!place.whole)
+      fail(
+          "{}: tensor {}: stacked experts cannot be weighed one by one; start from a checkpoint that stores "
+          "them "
+          "apart",
+          checkpoint_.path, place.tensor);
+    Subject& subject = *found->second;
+    subject.matrix = std::move(matrix);
+    subject.linear = linear;
+    for (std::size_t f = 1; f < subject.formats.size(); ++f)
+      if (bytes_of(*subject.formats[f], *subject.matrix) <
+          bytes_of(*subject.formats[subject.probe], *subject.matrix))
+        subject.probe = f;
+    return &subject;
+  }
+
+  ModelPtr with_one_rounded(const Subject& rounded) const {
+    LoadOptions load;
+    load.factory = [&](const MatrixPlace& place,
+                       const PackedMatrix& matrix) -> std::shared_ptr<const Linear> {
+      const auto found = by_name_.find(place.tensor);
+      if (found == by_name_.end()) return others_.at(place.tensor);
+      if (found->second != &rounded) return found->second->linear;
+      return make_linear(as_rounded_plainly(matrix, rounded.formats[rounded.probe]), {Residency::decoded});
+    };
+    return Model::load(model_.checkpoint, load);
+  }
+
+  /// What an unseen expert costs nobody knows: a unit of its squared error at the least price of the others
+  /// of its kind.
+  std::map<Role, double> least_prices() const {
+    std::map<Role, double> least;
+    for (const Subject& subject : subjects_)
+      if (subject.tokens > 0 && subject.squared_error_of_probe > 0) {
+        const double price = subject.divergence_of_probe / subject.squared_error_of_probe;
+        const auto [at, first] = least.emplace(subject.role, price);
+        if (!first && price > 0) at->second = at->second > 0 ? std::min(at->second, price) : price;
+      }
+    return least;
+  }
+
+  const LoadedModel& model_;
+  const Checkpoint& checkpoint_;
+  const CalibrationText& text_;
+  const SensitivityOptions& options_;
+  CalibratedRoundingOptions rounding_;
+  std::vector<Subject> subjects_;
+  std::map<std::string, Subject*> by_name_;
+  std::map<std::string, std::shared_ptr<const Linear>> others_;  // embedding and head
+};
+
+}  // namespace
+
+Sensitivities measure_sensitivities(const LoadedModel& model, const CalibrationText& text,
+                                    const SensitivityOptions& options) {
+  Weighing weighing(model, text, options);
+  weighing.weigh_formats();
+  weighing.measure_divergences();
   Sensitivities sensitivities;
-  for (const Subject& subject : subjects) {
-    TensorSensitivity tensor{subject.tensor, subject.matrix->rows() * subject.matrix->columns(), {}, {}};
-    tensor.unseen = subject.tokens == 0;
-    const double per_loss = tensor.unseen ? least_price[subject.role]
-                            : subject.plain_loss_of_probe > 0
-                                ? subject.divergence_of_probe / subject.plain_loss_of_probe
-                                : 0;
-    for (std::size_t f = 0; f < subject.formats.size(); ++f) {
-      tensor.formats.emplace_back(subject.formats[f]->name());
-      tensor.choices.push_back(
-          {bytes_of(*subject.formats[f], *subject.matrix), std::max(0.0, subject.losses[f] * per_loss)});
-    }
-    sensitivities.tensors.push_back(std::move(tensor));
-  }
-  sensitivities.made_from = {content_identity(checkpoint), options.formats, options.feedback,
-                             options.divergence_windows,   ASSAY_REVISION,  {text.record("allocation")}};
+  sensitivities.tensors = weighing.price();
+  sensitivities.made_from = {
+      content_identity(*model.checkpoint), options.formats, options.feedback,
+      options.divergence_windows,          ASSAY_REVISION,  {text.record("allocation")}};
   return sensitivities;
 }
 

@@ -308,21 +308,63 @@ TensorFacts gather_facts(const Tensor& tensor) {
   return collector.finish();
 }
 
+namespace {
+
+/// Stored weights beside the original's, and plain rounding's (empty: a format that is only read).
+struct Beside {
+  std::span<const float> stored, truth, plain;
+};
+
+struct Sums {
+  double difference = 0, original = 0, stored = 0, product = 0, plain = 0;
+  std::uint64_t changed = 0, flushed = 0;
+
+  void add(const Beside& rows) {
+    for (std::size_t i = 0; i < rows.truth.size(); ++i) {
+      const double a = rows.stored[i], t = rows.truth[i];
+      difference += (a - t) * (a - t);
+      original += t * t;
+      stored += a * a;
+      product += a * t;
+      if (!rows.plain.empty()) {
+        const double p = rows.plain[i];
+        plain += (p - t) * (p - t);
+      }
+      changed += rows.stored[i] != rows.truth[i];
+      flushed += a == 0 && std::abs(t) > kSmallestHalf;
+    }
+  }
+  void add(const Sums& more) {
+    difference += more.difference;
+    original += more.original;
+    stored += more.stored;
+    product += more.product;
+    plain += more.plain;
+    changed += more.changed;
+    flushed += more.flushed;
+  }
+  /// Of one row.
+  double relative(double squared) const {
+    return squared == 0    ? 0
+           : original == 0 ? std::numeric_limits<double>::infinity()
+                           : std::sqrt(squared / original);
+  }
+};
+
+}  // namespace
+
 ComparedFacts compare_facts(const Tensor& tensor, const Tensor& original) {
   const MatrixShape shape = as_matrix(tensor.shape);
   const Layout layout = tensor.format->layout(shape.columns);
   const auto blocks = row_blocks(*tensor.format, shape);
   const bool can_round = tensor.format->can_encode();
-  struct Sums {
-    double difference = 0, original = 0, stored = 0, product = 0, plain = 0;
-    std::uint64_t changed = 0, flushed = 0;
-  };
   std::vector<Sums> sums(blocks.size());
   std::vector<double> errors(shape.rows), plain_errors(shape.rows);
   FactCollector collector(*tensor.format, tensor.shape, blocks.size());
   parallel_for(blocks.size(), [&](std::size_t b) {
     const RowBlock& block = blocks[b];
-    std::vector<float> truth(block.rows * shape.columns), stored(truth.size()), plain(truth.size());
+    std::vector<float> truth(block.rows * shape.columns), stored(truth.size());
+    std::vector<float> plain(can_round ? truth.size() : 0);
     decode_rows(original, block.first_row, block.rows, truth);
     decode_rows(tensor, block.first_row, block.rows, stored);
     UnitBuffer buffer(layout, can_round ? block.units : 0);
@@ -335,44 +377,22 @@ ComparedFacts compare_facts(const Tensor& tensor, const Tensor& original) {
       tensor.format->decode(buffer.params, buffer.codes, plain);
     }
     collector.add(b, block, can_round ? plain : truth, can_round ? &buffer : nullptr);
-    Sums& sum = sums[b];
     for (std::uint64_t r = 0; r < block.rows; ++r) {
-      double difference = 0, square = 0, plain_difference = 0;
-      for (std::uint64_t i = r * shape.columns; i < (r + 1) * shape.columns; ++i) {
-        const double a = stored[i], t = truth[i];
-        difference += (a - t) * (a - t);
-        square += t * t;
-        sum.stored += a * a;
-        sum.product += a * t;
-        if (can_round)
-          plain_difference += (static_cast<double>(plain[i]) - t) * (static_cast<double>(plain[i]) - t);
-        sum.changed += stored[i] != truth[i];
-        sum.flushed += a == 0 && std::abs(t) > kSmallestHalf;
-      }
-      sum.difference += difference;
-      sum.plain += plain_difference;
-      sum.original += square;
-      const auto relative_to_row = [&](double squared) {
-        return squared == 0  ? 0
-               : square == 0 ? std::numeric_limits<double>::infinity()
-                             : std::sqrt(squared / square);
+      const auto row = [&](const std::vector<float>& values) {
+        return values.empty() ? std::span<const float>()
+                              : std::span(values).subspan(r * shape.columns, shape.columns);
       };
-      errors[block.first_row + r] = relative_to_row(difference);
-      plain_errors[block.first_row + r] = relative_to_row(plain_difference);
+      Sums sum;
+      sum.add({row(stored), row(truth), row(plain)});
+      errors[block.first_row + r] = sum.relative(sum.difference);
+      plain_errors[block.first_row + r] = sum.relative(sum.plain);
+      sums[b].add(sum);
     }
   });
   Sums all;
-  for (const Sums& sum : sums) {
-    all.difference += sum.difference;
-    all.original += sum.original;
-    all.stored += sum.stored;
-    all.product += sum.product;
-    all.plain += sum.plain;
-    all.changed += sum.changed;
-    all.flushed += sum.flushed;
-  }
+  for (const Sums& sum : sums) all.add(sum);
   ComparedFacts facts;
-  const auto relative = [&](double squared) {
+  const auto relative = [&](double squared) {  // finite, for JSON
     return squared == 0 ? 0 : std::sqrt(squared / std::max(all.original, std::numeric_limits<double>::min()));
   };
   facts.relative_rms = relative(all.difference);

@@ -65,19 +65,28 @@ class LayerStages::Matrix final : public Linear {
  public:
   /// `number`: its own in the store; `tensor`: in the plan.
   Matrix(std::size_t number, std::size_t tensor, std::uint64_t first_row, PackedMatrix source)
-      : number(number), tensor(tensor), first_row(first_row), source(std::move(source)) {}
+      : number_(number), tensor_(tensor), first_row_(first_row), source_(std::move(source)) {}
 
-  void forward(const Rows& x, const Rows& y) const override { became->forward(x, y); }
-  std::uint64_t rows() const override { return source.rows(); }
-  std::uint64_t columns() const override { return source.columns(); }
+  void forward(const Rows& x, const Rows& y) const override { became_->forward(x, y); }
+  std::uint64_t rows() const override { return source_.rows(); }
+  std::uint64_t columns() const override { return source_.columns(); }
   void row(std::uint64_t, const Rows&) const override { assert(false && "no embedding is calibrated"); }
   std::string kernel() const override { return "calibration"; }
-  MatrixShape shape() const { return {rows(), columns()}; }
 
-  const std::size_t number, tensor;
-  const std::uint64_t first_row;
-  const PackedMatrix source;
-  std::shared_ptr<const Linear> became;
+  std::size_t number() const { return number_; }
+  std::size_t tensor() const { return tensor_; }
+  std::uint64_t first_row() const { return first_row_; }
+  const PackedMatrix& source() const { return source_; }
+  MatrixShape shape() const { return {rows(), columns()}; }
+  bool is_rounded() const { return became_ != nullptr; }
+  /// Null: nothing any more.
+  void become(std::shared_ptr<const Linear> linear) { became_ = std::move(linear); }
+
+ private:
+  std::size_t number_, tensor_;
+  std::uint64_t first_row_;
+  PackedMatrix source_;
+  std::shared_ptr<const Linear> became_;
 };
 
 LayerStages::LayerStages(const Plan& plan, const CalibratedRoundingOptions& options, ResumeStore* store,
@@ -107,9 +116,9 @@ void LayerStages::before(std::span<const Linear* const> group, const Rows& x) {
   std::optional<Hessian> hessian;
   for (const Linear* linear : group) {
     const auto found = matrices_.find(linear);
-    if (found == matrices_.end() || found->second->became) continue;
+    if (found == matrices_.end() || found->second->is_rounded()) continue;
     Matrix& matrix = *found->second;
-    const TensorPlan& planned = plan_.tensors[matrix.tensor];
+    const TensorPlan& planned = plan_.tensors[matrix.tensor()];
     const bool needs_inputs =
         why_without_inputs(x.count(), x.width(), is_expert_matrix(planned.role)).empty();
     try {
@@ -123,13 +132,13 @@ void LayerStages::before(std::span<const Linear* const> group, const Rows& x) {
 
 /// `hessian`: null for a matrix that is rounded by its weights alone.
 void LayerStages::round(Matrix& matrix, const Hessian* hessian, std::size_t tokens) {
-  const TensorPlan& planned = plan_.tensors[matrix.tensor];
+  const TensorPlan& planned = plan_.tensors[matrix.tensor()];
   const Format& format = *planned.format;
   const MatrixShape shape = matrix.shape();
   std::vector<float> weights(shape.rows * shape.columns), stored(weights.size());
-  matrix.source.decode(0, shape.rows, weights);
+  matrix.source().decode(0, shape.rows, weights);
   CalibratedTensor done;
-  done.first_row = matrix.first_row;
+  done.first_row = matrix.first_row();
   RoundedMatrix rounded;
   try {
     CalibratedRoundingOptions options = options_;
@@ -149,31 +158,31 @@ void LayerStages::round(Matrix& matrix, const Hessian* hessian, std::size_t toke
   format.pack(rounded.params, rounded.codes, views);
   format.decode(rounded.params, rounded.codes, stored);
   done.error.add(weights, stored);
-  if (store_ != nullptr) store_->put_tensor(matrix.number, done.planes, stored_report(done));
-  sink_(matrix.tensor, done);
+  if (store_ != nullptr) store_->put_tensor(matrix.number(), done.planes, stored_report(done));
+  sink_(matrix.tensor(), done);
   progress_.advance(1);
-  matrix.became = make_linear(PackedMatrix::of_floats(std::move(stored), shape.rows, shape.columns),
-                              {Residency::decoded});
+  matrix.become(make_linear(PackedMatrix::of_floats(std::move(stored), shape.rows, shape.columns),
+                            {Residency::decoded}));
 }
 
 void LayerStages::finish_block(int block) {
   for (const auto& matrix : blocks_[block]) {
-    if (!matrix->became) round(*matrix, nullptr, 0);
-    matrix->became.reset();
+    if (!matrix->is_rounded()) round(*matrix, nullptr, 0);
+    matrix->become(nullptr);
   }
 }
 
 void LayerStages::restore_block(int block) {
   for (const auto& matrix : blocks_[block]) {
-    const TensorPlan& planned = plan_.tensors[matrix->tensor];
-    const auto entry = store_->tensor(matrix->number, plane_sizes(*planned.format, matrix->shape()));
+    const TensorPlan& planned = plan_.tensors[matrix->tensor()];
+    const auto entry = store_->tensor(matrix->number(), plane_sizes(*planned.format, matrix->shape()));
     if (!entry)
       fail("calibration: tensor {} of a finished block is missing; remove the folder to start over",
            planned.source->name);
     CalibratedTensor stored = read_stored(*entry, planned.source->name);
-    stored.first_row = matrix->first_row;
+    stored.first_row = matrix->first_row();
     require_valid(stored, planned, matrix->shape(), store_->folder());
-    sink_(matrix->tensor, stored);
+    sink_(matrix->tensor(), stored);
     progress_.advance(1);
   }
 }

@@ -71,6 +71,43 @@ bool is_refused_for(Role role, const Format& format, const Tensor& tensor) {
   return floor >= kRefusedBelow && code_bits(format, tensor) < floor;
 }
 
+namespace {
+
+/// Format and method as the rule has them, or an Error.
+void apply_rule(const Rule& rule, TensorPlan& planned, const PlanOptions& options, const std::string& origin,
+                std::vector<std::string>& notes, std::map<std::string, int>& below_floor) {
+  const Tensor& tensor = *planned.source;
+  const MatrixShape shape = as_matrix(tensor.shape);
+  planned.method = rule.method;
+  planned.format = checked_format(rule.format, tensor, options.parameters, origin);
+  auto problem = planned.format->misfit(shape.rows, shape.columns);
+  if (problem && !rule.otherwise.empty()) {
+    notes.push_back(
+        fmt::format("{}: {}; the rule's \"otherwise\" takes {}", tensor.name, *problem, rule.otherwise));
+    planned.format = rule.otherwise == "source"
+                         ? kept_format(tensor, options.container, origin)
+                         : checked_format(rule.otherwise, tensor, options.parameters, origin);
+    problem = planned.format->misfit(shape.rows, shape.columns);
+  }
+  if (problem)
+    fail(
+        "{}: tensor {} {} does not fit format {}: {}; choose another format for it, or give the rule an "
+        "\"otherwise\"",
+        origin, tensor.name, shape_text(tensor.shape), planned.format->name(), *problem);
+  const int floor = floor_bits(planned.role);
+  if (is_refused_for(planned.role, *planned.format, tensor))
+    fail(
+        "{}: tensor {}: {} would go to {}, below the floor of {} bits: too small to save anything, and a "
+        "wrong "
+        "choice of experts costs most; give it 8 bits or leave it out of the rule",
+        origin, tensor.name, role_name(planned.role), planned.format->name(), floor);
+  if (code_bits(*planned.format, tensor) < floor)
+    ++below_floor[fmt::format("{} goes to {}, below the floor of {} bits for this role",
+                              role_name(planned.role), planned.format->name(), floor)];
+}
+
+}  // namespace
+
 Plan make_plan(CheckpointPtr source, const Recipe& recipe, const PlanOptions& options) {
   Plan plan;
   if (options.container->mlx_conventions) {
@@ -106,33 +143,7 @@ Plan make_plan(CheckpointPtr source, const Recipe& recipe, const PlanOptions& op
       if (decided) continue;
       decided = true;
       if (rules[i].format == "source") continue;
-      planned.method = rules[i].method;
-      planned.format = checked_format(rules[i].format, tensor, options.parameters, checkpoint.path);
-      auto problem = planned.format->misfit(shape.rows, shape.columns);
-      if (problem && !rules[i].otherwise.empty()) {
-        plan.notes.push_back(fmt::format("{}: {}; the rule's \"otherwise\" takes {}", tensor.name, *problem,
-                                         rules[i].otherwise));
-        planned.format =
-            rules[i].otherwise == "source"
-                ? kept_format(tensor, options.container, checkpoint.path)
-                : checked_format(rules[i].otherwise, tensor, options.parameters, checkpoint.path);
-        problem = planned.format->misfit(shape.rows, shape.columns);
-      }
-      if (problem)
-        fail(
-            "{}: tensor {} {} does not fit format {}: {}; choose another format for it, or give the rule an "
-            "\"otherwise\"",
-            checkpoint.path, tensor.name, shape_text(tensor.shape), planned.format->name(), *problem);
-      const int floor = floor_bits(role);
-      if (is_refused_for(role, *planned.format, tensor))
-        fail(
-            "{}: tensor {}: {} would go to {}, below the floor of {} bits: too small to save anything, and a "
-            "wrong "
-            "choice of experts costs most; give it 8 bits or leave it out of the rule",
-            checkpoint.path, tensor.name, role_name(role), planned.format->name(), floor);
-      if (code_bits(*planned.format, tensor) < floor)
-        ++below_floor[fmt::format("{} goes to {}, below the floor of {} bits for this role", role_name(role),
-                                  planned.format->name(), floor)];
+      apply_rule(rules[i], planned, options, checkpoint.path, plan.notes, below_floor);
     }
     if (planned.format->name() == tensor.format->name())
       planned.method = Method::copy;
