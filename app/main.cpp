@@ -39,6 +39,17 @@ void add_commands(CLI::App& app) {
   add_demo(app);
 }
 
+/// Of a command line that lacks something: the options that nobody knows, which may be what is lacking.
+std::string unknown_options(const CLI::App& app) {
+  std::string unknown;
+  for (const CLI::App* command : app.get_subcommands()) {
+    for (const std::string& word : command->remaining())
+      if (word.starts_with("--")) unknown += word + " is no option of " + command->get_name() + "; ";
+    unknown += unknown_options(*command);
+  }
+  return unknown;
+}
+
 /// The exit code; every error is one line on standard error.
 int dispatch(int argc, char** argv) {
   CLI::App app("Assay: quantise language-model weights, run them, and measure what it cost.", "assay");
@@ -54,7 +65,8 @@ int dispatch(int argc, char** argv) {
     say_raw(help.str());
     return 0;
   } catch (const CLI::ParseError& usage) {
-    say_error("assay: {}; --help tells more\n", usage.what());
+    const bool lacks = usage.get_exit_code() == static_cast<int>(CLI::ExitCodes::RequiredError);
+    say_error("assay: {}{}; --help tells more\n", lacks ? unknown_options(app) : "", usage.what());
     return kUsage;
   } catch (const Error& error) {
     wait_if_ending();  // what an interruption removed makes others fail

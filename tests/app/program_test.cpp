@@ -4,6 +4,7 @@
 #include <array>
 #include <random>
 
+#include "assay/base/isa.h"
 #include "assay/base/json.h"
 #include "tests/app/mixture.h"
 #include "tests/app/program.h"
@@ -103,6 +104,24 @@ TEST_F(Program, UsageErrorsExitWithTwo) {
   EXPECT_EQ(run("quantize " + demo + " " + folder.file("o") + " --recipe q4 --containre mlx").code, 2);
   EXPECT_EQ(run("quantize " + demo + " " + folder.file("o") + " --recipe q4 --container gguf").code, 2);
   EXPECT_EQ(run("formats --threads 0").code, 2);
+}
+
+// What is lacking may be what was mistyped.
+TEST_F(Program, AMistypedOptionIsNamedWhereTheRightOneIsLacking) {
+  const Outcome outcome = run("eval " + demo + " --txt t.txt");
+  EXPECT_EQ(outcome.code, 2);
+  EXPECT_THAT(outcome.error, HasSubstr("--txt is no option of eval; --text is required"));
+}
+
+TEST_F(Program, KernelsAndInstructionSetsAreForcedOrRefused) {
+  const std::string logits = "logits " + demo + " --ids 5,6,7 --json";
+  const std::string plain = run(logits).out;
+  EXPECT_EQ(run(logits + " --kernel panels").out, plain);
+  for (const Isa isa : isas_of_machine())
+    EXPECT_EQ(run(logits + " --isa " + std::string(isa_name(isa))).code, 0) << isa_name(isa);
+  expect_error(logits + " --kernel fastest", {"no kernel is called \"fastest\"", "decoded, panels"});
+  expect_error(logits + " --isa mmx", {"no instruction set is called \"mmx\"", "baseline, avx2, avx512"});
+  EXPECT_EQ(run(logits + " --kernel panels --residency packed").code, 2);
 }
 
 TEST_F(Program, ErrorsAreOneLineThatNamesTheCause) {
