@@ -263,4 +263,9 @@ inline bool fits_groups(const Format& format, std::size_t columns, ColumnOrder o
          layout.run > 1 && columns % layout.run == 0;
 }
 
+/// Under the parameters and codes of a rounding that knows nothing of the inputs.
+inline Layer plainly_rounded(const char* format, std::size_t rows, std::size_t columns, unsigned seed) {
+  return random_layer(find_format(format), rows, columns, seed);
+}
+
 }  // namespace assay::test
