@@ -44,7 +44,8 @@ std::string unknown_options(const CLI::App& app) {
   std::string unknown;
   for (const CLI::App* command : app.get_subcommands()) {
     for (const std::string& word : command->remaining())
-      if (word.starts_with("--")) unknown += word + " is no option of " + command->get_name() + "; ";
+      if (word.starts_with("--") && word != "--")
+        unknown += word + " is no option of " + command->get_name() + "; ";
     unknown += unknown_options(*command);
   }
   return unknown;

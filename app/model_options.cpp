@@ -4,6 +4,7 @@
 
 #include "assay/base/clock.h"
 #include "assay/base/error.h"
+#include "assay/kernels/blas_core.h"
 #include "assay/kernels/table.h"
 
 namespace assay::app {
@@ -61,7 +62,13 @@ void add_model_options(CLI::App* command, ModelOptions* options) {
 
 LoadedModel load(const ModelOptions& options, const std::string& path) {
   const auto start = Clock::now();
-  if (!options.isa.empty()) limit_isa(parse_isa(options.isa));
+  if (!options.isa.empty()) {
+    const Isa isa = parse_isa(options.isa);
+    limit_isa(isa);
+    if (const auto core = better_blas_core(isa))  // the environment had the last word
+      fail("--isa {}: OpenBLAS runs {} kernels, {} expected: unset OPENBLAS_CORETYPE", options.isa,
+           blas_core(), *core);
+  }
   LoadOptions load_options;
   load_options.linear.kernel = options.kernel;
   load_options.linear.residency = options.residency == "packed"    ? Residency::packed

@@ -36,10 +36,14 @@ def checked_out(revision, folder):
     """The tree of a revision, in a folder of its own."""
     shutil.rmtree(folder, ignore_errors=True)
     os.makedirs(folder)
-    archive = subprocess.Popen(["git", "-C", harness.ROOT, "archive", revision], stdout=subprocess.PIPE)
-    subprocess.run(["tar", "-xf", "-", "-C", folder], stdin=archive.stdout, check=True)
-    if archive.wait() != 0:
+    git = ["git", "-C", harness.ROOT]
+    if subprocess.run([*git, "rev-parse", "--verify", "--quiet", revision + "^{commit}"], stdout=subprocess.DEVNULL).returncode:
         sys.exit(f"{revision}: no such revision")
+    archive = subprocess.Popen([*git, "archive", revision], stdout=subprocess.PIPE)
+    # As of now, or objects of an earlier BASE would pass for this one's.
+    subprocess.run(["tar", "-xmf", "-", "-C", folder], stdin=archive.stdout, check=True)
+    if archive.wait() != 0:
+        sys.exit(f"{revision}: git archive failed")
     return folder
 
 

@@ -16,10 +16,11 @@ rm -rf "$copy" && mkdir -p "$copy"
 [ -d ../shared ] && ln -sfn "$root/../shared" build/mutants/shared
 # Newer than any object of an earlier run, whose last fault may still be compiled in.
 git ls-files -z --cached --others --exclude-standard | tar --null -T - -cf - | tar -xmf - -C "$copy"
-cmake -G Ninja -S "$copy" -B build/mutants/build -DCMAKE_BUILD_TYPE=Release -DCMAKE_CXX_FLAGS_RELEASE="-O1" >/dev/null
+cmake -G Ninja -S "$copy" -B build/mutants/build -DCMAKE_BUILD_TYPE=Release -DCMAKE_CXX_FLAGS_RELEASE="-O1" \
+  -DASSAY_TEST_TIMEOUT=120 >/dev/null
 build() { cmake --build build/mutants/build --target "$@" -j "$(nproc)" >build/mutants/build.log 2>&1; }
 run() {
-  ctest --test-dir build/mutants/build -j "$(nproc)" --timeout 120 -R "$1" --no-tests=error >build/mutants/test.log 2>&1
+  ctest --test-dir build/mutants/build -j "$(nproc)" -R "$1" --no-tests=error >build/mutants/test.log 2>&1
 }
 
 # Without any fault first: every test that a patch names is there and green.

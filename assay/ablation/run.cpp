@@ -21,7 +21,6 @@
 #include "assay/kernels/observed_ops.h"
 #include "assay/model/roles.h"
 #include "assay/recipes/candidate_formats.h"
-#include "assay/rounding/effective_tokens.h"
 #include "assay/storage/provenance.h"
 #include "assay/version.h"
 

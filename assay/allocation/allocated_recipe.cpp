@@ -31,6 +31,7 @@ std::uint64_t linear_budget(const CheckpointPtr& checkpoint, const BudgetTarget&
   // What is not inside the blocks weighs the same whatever is allocated.
   PlanOptions plan;
   plan.embed = target.embed;
+  plan.size_only = true;
   const SizeSummary size = planned_size(make_plan(checkpoint, Recipe{"others", "", {}, false}, plan));
   const std::uint64_t others = size.file_bytes - size.linear_bytes;
   if (others >= target.bytes)
@@ -79,7 +80,7 @@ AllocatedRecipe allocate_recipe(const CheckpointPtr& checkpoint, const Sensitivi
   for (auto& [format, use] : uses) allocated.uses.push_back(std::move(use));
   recipe.texts = sensitivities.made_from.texts;
   // Of the recipe as it stands, applied to this model, not of what was added up on the way.
-  const SizeSummary size = planned_size(make_plan(checkpoint, recipe, PlanOptions{}));
+  const SizeSummary size = planned_size(make_plan(checkpoint, recipe, {.size_only = true}));
   if (size.linear_bytes > budget || (target.bytes > 0 && size.file_bytes > target.bytes))
     fail("{}: recipe {}: takes {} bytes for the matrices inside the blocks, {} were to be shared out",
          checkpoint->path, recipe.name, size.linear_bytes, budget);

@@ -1,7 +1,6 @@
 #include "assay/allocation/sensitivity.h"
 
 #include <algorithm>
-#include <cassert>
 #include <map>
 
 #include "assay/base/error.h"
@@ -13,7 +12,6 @@
 #include "assay/measure/evaluate.h"
 #include "assay/model/roles.h"
 #include "assay/recipes/candidate_formats.h"
-#include "assay/rounding/effective_tokens.h"
 #include "assay/rounding/rounded_plainly.h"
 #include "assay/rounding/rounding_error.h"
 #include "assay/storage/provenance.h"

@@ -1,5 +1,9 @@
 #include "assay/base/isa.h"
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
 #include <algorithm>
 #include <array>
 #include <atomic>
@@ -11,17 +15,32 @@ namespace {
 
 constexpr std::array<std::string_view, 3> kIsaNames = {"baseline", "avx2", "avx512"};
 
+#if defined(__x86_64__)
+/// All that the levels of multiversion.h let the compiler use: a virtual machine may mask any of it.
+bool has_avx2_level() {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  constexpr unsigned kFma = 1u << 12, kMovbe = 1u << 22, kF16c = 1u << 29, kLzcnt = 1u << 5;
+  if (__get_cpuid(1, &a, &b, &c, &d) == 0 || (c & (kFma | kMovbe | kF16c)) != (kFma | kMovbe | kF16c))
+    return false;
+  if (__get_cpuid(0x80000001, &a, &b, &c, &d) == 0 || (c & kLzcnt) == 0) return false;
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2");
+}
+
+bool has_avx512_level() {
+  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
+         __builtin_cpu_supports("avx512vl");
+}
+#endif
+
 std::vector<Isa> detect() {
   std::vector<Isa> levels = {Isa::baseline};
 #if defined(__x86_64__)
   __builtin_cpu_init();
-  if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma") || !__builtin_cpu_supports("bmi2"))
-    return levels;
-  levels.push_back(Isa::avx2);
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-      __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
-      __builtin_cpu_supports("avx512vl"))
-    levels.push_back(Isa::avx512);
+  if (has_avx2_level()) {
+    levels.push_back(Isa::avx2);
+    if (has_avx512_level()) levels.push_back(Isa::avx512);
+  }
 #endif
   return levels;
 }

@@ -23,21 +23,29 @@ std::string blas_core() {
   return openblas_get_corename();
 }
 
+std::optional<std::string> better_blas_core(std::string_view core, Isa machine, Isa highest) {
+  const bool sse = std::ranges::count(kSseCores, core) > 0,
+             avx512 = std::ranges::count(kAvx512Cores, core) > 0;
+  if (highest < machine)  // somebody wants less than there is
+    switch (highest) {
+      case Isa::baseline:
+        return sse ? std::nullopt : std::optional<std::string>("Prescott");
+      case Isa::avx2:
+        return sse || avx512 ? std::optional<std::string>("Haswell") : std::nullopt;
+      case Isa::avx512:
+        return std::nullopt;
+    }
+  if (!sse || machine == Isa::baseline) return std::nullopt;
+  return machine == Isa::avx512 ? "SkylakeX" : "Haswell";
+}
+
 std::optional<std::string> better_blas_core(Isa highest) {
-  const std::string core = blas_core();
-  const Isa runs = std::ranges::count(kSseCores, core) > 0      ? Isa::baseline
-                   : std::ranges::count(kAvx512Cores, core) > 0 ? Isa::avx512
-                                                                : Isa::avx2;
-  if (runs == highest || (runs == Isa::avx2 && highest == Isa::avx512)) return std::nullopt;
-  switch (highest) {
-    case Isa::avx512:
-      return "SkylakeX";
-    case Isa::avx2:
-      return "Haswell";
-    case Isa::baseline:
-      return "Prescott";
-  }
+#if defined(__x86_64__)
+  return better_blas_core(blas_core(), isas_of_machine().back(), highest);
+#else
+  (void)highest;
   return std::nullopt;
+#endif
 }
 
 void restart_with_better_blas(char** argv, Isa highest) {

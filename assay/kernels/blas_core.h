@@ -4,6 +4,7 @@
 // otherwise.
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "assay/base/isa.h"
 
@@ -12,8 +13,10 @@ namespace assay {
 /// As OpenBLAS names them: "SkylakeX", "Haswell", "Prescott", ...
 std::string blas_core();
 
-/// The kernels that `highest` allows where OpenBLAS runs SSE ones though more is allowed, or others than it
-/// allows; nothing where those that run are right.
+/// What OpenBLAS should run in place of `core`: more than SSE kernels where the machine has more, kernels of
+/// `highest` where that is less than the machine has. Nothing where `core` is right.
+std::optional<std::string> better_blas_core(std::string_view core, Isa machine, Isa highest);
+/// Of this process.
 std::optional<std::string> better_blas_core(Isa highest);
 
 /// For the first line of main: starts the program again with OPENBLAS_CORETYPE set where better_blas_core()

@@ -160,8 +160,8 @@ Plan make_plan(CheckpointPtr source, const Recipe& recipe, const PlanOptions& op
     if (const auto problem = container_misfit(options.container, {tensor.name, tensor.shape, planned.format}))
       fail("{}: tensor {}: format {} cannot be stored in a {} directory: {}", checkpoint.path, tensor.name,
            planned.format->name(), container_name(options.container), *problem);
-    if (planned.method != Method::copy && tensor.format->layout(shape.columns).has_params &&
-        !transcode_misfit(tensor, *planned.format)) {
+    if (!options.size_only && planned.method != Method::copy &&
+        tensor.format->layout(shape.columns).has_params && !transcode_misfit(tensor, *planned.format)) {
       planned.method = Method::transcode;
       planned.calibrated = false;
     }

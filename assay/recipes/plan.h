@@ -25,7 +25,8 @@ struct PlanOptions {
   Method method = Method::rtn;  // for matrices that the recipe rounds by rtn
   bool calibration = false;     // is there calibration text? Without it gptq is rtn, as with no tokens at all
   std::optional<DType> parameters =
-      std::nullopt;  // of format families ("mlx4-g64"); none: as the tensor is stored
+      std::nullopt;        // of format families ("mlx4-g64"); none: as the tensor is stored
+  bool size_only = false;  // nothing is read: what could be transcoded is not found out
 };
 
 struct Plan {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <mutex>
 
 #include "assay/base/error.h"
@@ -129,11 +130,14 @@ std::optional<std::string> transcode_misfit(const Tensor& tensor, const Format& 
   std::optional<std::string> problem;
   std::mutex mutex;
   const auto blocks = row_blocks(from, shape);
+  std::atomic<bool> found = false;
   parallel_for(blocks.size(), [&](std::size_t b) {
+    if (found) return;
     UnitBuffer source(from_layout, blocks[b].units), target(to_layout, blocks[b].units);
     read_units(tensor, blocks[b], source);
     std::string why;
     if (transcode_units(from, source.params, source.codes, to, target.params, target.codes, &why)) return;
+    found = true;
     const std::lock_guard lock(mutex);
     if (!problem) problem = fmt::format("rows from {}: {}", blocks[b].first_row, why);
   });

@@ -1,6 +1,9 @@
 #include "assay/runtime/engine.h"
 
 #include <algorithm>
+#include <cassert>
+#include <exception>
+#include <iterator>
 #include <optional>
 
 namespace assay {
@@ -22,7 +25,9 @@ struct Engine::Sequence {
 };
 
 Engine::Engine(const Model& model, Workspace& workspace, const EngineOptions& options)
-    : model_(model), workspace_(workspace), options_(options) {}
+    : model_(model), workspace_(workspace), options_(options) {
+  assert(options.piece > 0);
+}
 
 Engine::~Engine() = default;
 
@@ -32,8 +37,8 @@ Engine::Id Engine::submit(SequenceClient& client) {
   sequence->memory = &*sequence->own;
   sequence->client = &client;
   sequence->id = next_id_++;
-  sequences_.push_back(std::move(sequence));
-  return sequences_.back()->id;
+  joining_.push_back(std::move(sequence));
+  return joining_.back()->id;
 }
 
 Engine::Id Engine::submit(SequenceClient& client, SequenceMemory& memory) {
@@ -41,13 +46,14 @@ Engine::Id Engine::submit(SequenceClient& client, SequenceMemory& memory) {
   sequence->memory = &memory;
   sequence->client = &client;
   sequence->id = next_id_++;
-  sequences_.push_back(std::move(sequence));
-  return sequences_.back()->id;
+  joining_.push_back(std::move(sequence));
+  return joining_.back()->id;
 }
 
 void Engine::cancel(Id id) {
-  for (const auto& sequence : sequences_)
-    if (sequence->id == id) sequence->ended = true;
+  for (const auto* list : {&sequences_, &joining_})
+    for (const auto& sequence : *list)
+      if (sequence->id == id) sequence->ended = true;
 }
 
 void Engine::ask(Sequence& sequence) {
@@ -82,10 +88,13 @@ void Engine::share_prefix(Sequence& sequence) {
 }
 
 bool Engine::step() {
+  std::ranges::move(joining_,
+                    std::back_inserter(sequences_));  // clients may submit others while they are asked
+  joining_.clear();
   for (const auto& sequence : sequences_)
     if (!sequence->ended && (!sequence->asked || sequence->left() == 0)) ask(*sequence);
   std::erase_if(sequences_, [](const auto& sequence) { return sequence->ended; });
-  if (sequences_.empty()) return false;
+  if (sequences_.empty()) return !joining_.empty();
 
   const Workspace::Scope scope(workspace_);
   std::vector<Chunk> chunks;
@@ -101,14 +110,13 @@ bool Engine::step() {
 }
 
 void Engine::hand_over(std::span<Sequence* const> fed, std::span<const Chunk> chunks, const Rows& hidden) {
+  // The pass is done: what every sequence holds is put down before anybody may throw.
   std::vector<GatheredRow> rows;  // that logits are asked for
   std::vector<Sequence*> takers;
   std::uint32_t row = 0;
   for (std::size_t i = 0; i < fed.size(); ++i) {
     Sequence& sequence = *fed[i];
     const auto& tokens = chunks[i].tokens;
-    if (sequence.client->wants_hidden())
-      sequence.client->take_hidden(hidden.range(row, tokens.size()), sequence.fed);
     sequence.fed += tokens.size();
     if (sequence.own) sequence.held.insert(sequence.held.end(), tokens.begin(), tokens.end());
     row += static_cast<std::uint32_t>(tokens.size());
@@ -116,16 +124,43 @@ void Engine::hand_over(std::span<Sequence* const> fed, std::span<const Chunk> ch
     rows.push_back({row - 1, static_cast<std::uint32_t>(takers.size()), 1});
     takers.push_back(&sequence);
   }
-  if (takers.empty()) return;
-  Rows last = hidden;  // every row, where each sequence has fed one token
-  if (rows.size() != hidden.count()) {
-    last = workspace_.take(hidden.element(), rows.size(), hidden.width());
-    model_.ops().gather(hidden, rows, last);
+  std::exception_ptr problem;
+  const auto serve = [&](Sequence& sequence, const auto& call) {
+    try {
+      call(*sequence.client);
+    } catch (...) {
+      sequence.ended = true;
+      if (!problem) problem = std::current_exception();
+    }
+  };
+  row = 0;
+  for (std::size_t i = 0; i < fed.size(); ++i) {
+    const std::size_t count = chunks[i].tokens.size();
+    if (fed[i]->client->wants_hidden())
+      serve(*fed[i], [&](SequenceClient& client) {
+        client.take_hidden(hidden.range(row, count), fed[i]->fed - count);
+      });
+    row += static_cast<std::uint32_t>(count);
   }
-  const auto logits = model_.ops().on_host(model_.logits(last, workspace_), copy_);
-  const std::size_t vocabulary = logits.size() / takers.size();
-  for (std::size_t i = 0; i < takers.size(); ++i)
-    takers[i]->client->take_logits(logits.subspan(i * vocabulary, vocabulary));
+  if (!takers.empty()) {
+    Rows last = hidden;  // every row, where each sequence has fed one token
+    if (rows.size() != hidden.count()) {
+      last = workspace_.take(hidden.element(), rows.size(), hidden.width());
+      model_.ops().gather(hidden, rows, last);
+    }
+    std::span<const float> logits;
+    try {
+      logits = model_.ops().on_host(model_.logits(last, workspace_), copy_);
+    } catch (...) {  // nobody gets any
+      for (Sequence* taker : takers) taker->ended = true;
+      throw;
+    }
+    const std::size_t vocabulary = logits.size() / takers.size();
+    for (std::size_t i = 0; i < takers.size(); ++i)
+      serve(*takers[i],
+            [&](SequenceClient& client) { client.take_logits(logits.subspan(i * vocabulary, vocabulary)); });
+  }
+  if (problem) std::rethrow_exception(problem);
 }
 
 }  // namespace assay

@@ -2,7 +2,6 @@
 // Sequences of one model that advance together: a step is one forward pass over what each of them feeds.
 // Sequences join and leave between steps. Conversations, sampled text and evaluation are its clients.
 #include <cstdint>
-#include <limits>
 #include <memory>
 #include <span>
 #include <vector>
@@ -56,7 +55,9 @@ class Engine {
   /// It leaves before the next step; nothing more is asked of its client. Nothing for one that has ended.
   void cancel(Id id);
 
-  /// Throws Error; the sequences are then as they were before the step. False: no sequence is left.
+  /// False: no sequence is left. Throws Error. When the forward pass fails the sequences are as they were
+  /// before the step; what a client throws reaches the caller when all others have been served, and its
+  /// sequence has ended.
   bool step();
   void run() {
     while (step()) {
@@ -77,7 +78,7 @@ class Engine {
   const Model& model_;
   Workspace& workspace_;
   EngineOptions options_;
-  std::vector<std::unique_ptr<Sequence>> sequences_;
+  std::vector<std::unique_ptr<Sequence>> sequences_, joining_;
   std::vector<float> copy_;  // of logits that do not lie in the host's memory
   Id next_id_ = 1;
   std::uint64_t shared_tokens_ = 0;

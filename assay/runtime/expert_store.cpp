@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cassert>
 #include <cstdlib>
 #include <deque>
 #include <mutex>
@@ -75,8 +74,8 @@ class ExpertStore::Layer final : public Experts {
 /// The store's lock is held by who calls, and let go while it waits.
 class ExpertStore::Flight {
  public:
-  Flight(ExpertStore& store, std::unique_lock<std::mutex>& lock, const std::vector<Record>& records)
-      : store_(store), lock_(lock), records_(records) {
+  Flight(ExpertStore& store, std::unique_lock<std::mutex>& lock, int layer)
+      : store_(store), lock_(lock), layer_(layer), records_(store.records_.at(layer)) {
     if (store.queues_.empty()) {
       queue_ = make_read_queue();
     } else {
@@ -88,12 +87,14 @@ class ExpertStore::Flight {
     while (!flying_.empty()) {
       auto landed = flying_.begin();
       try {
+        const Unlocked meanwhile(lock_);
         landed = flying_.find(queue_->wait().job);
       } catch (const Error&) {  // the queue is broken; nothing can be waited for
       }
       store_.cache_.cancel(records_[landed->second.expert].bytes);
       flying_.erase(landed);
     }
+    for (const Landed& landed : ready_) store_.cache_.release({layer_, landed.expert});
     store_.queues_.push_back(std::move(queue_));
     store_.room_.notify_all();
   }
@@ -101,29 +102,39 @@ class ExpertStore::Flight {
   Flight& operator=(const Flight&) = delete;
 
   void add(std::uint32_t expert) { missing_.push_back(expert); }
-  bool over() const { return flying_.empty() && missing_.empty(); }
+  bool over() const { return flying_.empty() && missing_.empty() && ready_.empty(); }
   std::uint64_t bytes_read() const { return bytes_read_; }
 
   /// Starts reading what is missing, as far as the cache has room; at most `ahead` experts are on their way.
   /// Reads share the disk: with all at once the first would arrive hardly before the last.
   void launch(std::size_t ahead) {
-    while (!missing_.empty() && flying_.size() < ahead && launch_one(missing_.front())) {
-      bytes_read_ += records_[missing_.front()].bytes;
-      missing_.pop_front();
-    }
+    while (!missing_.empty() && flying_.size() < ahead && launch_one(missing_.front())) missing_.pop_front();
   }
 
   struct Landed {
     std::uint32_t expert;
     std::shared_ptr<const DenseMlp> mlp;
   };
-  /// Waits for an expert; the room that was reserved for it is the caller's. A pass that may hold nothing
-  /// yet, because others hold everything, waits for them first.
+  /// Waits for an expert, which is then in the cache and wanted. A pass that may hold nothing yet, because
+  /// others hold everything, waits for them first.
   Landed land() {
-    while (flying_.empty()) {
+    while (ready_.empty() && flying_.empty()) {
       launch(1);
-      if (flying_.empty()) store_.room_.wait(lock_);
+      if (ready_.empty() && flying_.empty()) store_.room_.wait(lock_);
     }
+    if (ready_.empty()) wait_for_one();
+    Landed landed = std::move(ready_.front());
+    ready_.pop_front();
+    return landed;
+  }
+
+ private:
+  struct Read {
+    std::uint32_t expert;
+    std::shared_ptr<Memory> memory;
+  };
+
+  void wait_for_one() {
     ReadOutcome outcome;
     {
       const Unlocked meanwhile(lock_);
@@ -133,22 +144,32 @@ class ExpertStore::Flight {
     const Read read = found->second;
     flying_.erase(found);
     const Record& record = records_[read.expert];
+    std::shared_ptr<const DenseMlp> mlp;
     try {
+      const Unlocked meanwhile(lock_);
       store_.require_good(record, outcome);
-      return {read.expert, store_.assemble(record, read.memory)};
+      mlp = store_.assemble(record, read.memory);
     } catch (...) {
       store_.cache_.cancel(record.bytes);
       throw;
     }
+    store_.cache_.insert({layer_, read.expert}, std::move(mlp), record.bytes);
+    take(read.expert);
+    store_.room_.notify_all();
   }
 
- private:
-  struct Read {
-    std::uint32_t expert;
-    std::shared_ptr<Memory> memory;
-  };
+  /// From the cache, where another pass may have put it meanwhile.
+  bool take(std::uint32_t expert) {
+    const ExpertKey key{layer_, expert};
+    std::shared_ptr<const DenseMlp> mlp = store_.cache_.find(key);
+    if (!mlp) return false;
+    store_.cache_.want(key);
+    ready_.push_back({expert, std::move(mlp)});
+    return true;
+  }
 
   bool launch_one(std::uint32_t expert) {
+    if (take(expert)) return true;
     const Record& record = records_[expert];
     if (!store_.cache_.reserve(record.bytes)) return false;
     std::shared_ptr<Memory> memory;
@@ -171,15 +192,18 @@ class ExpertStore::Flight {
     // halfway.
     const std::uint64_t job = store_.next_job_++;
     flying_.emplace(job, Read{expert, std::move(memory)});
+    bytes_read_ += record.bytes;
     queue_->submit(job, requests);
     return true;
   }
 
   ExpertStore& store_;
   std::unique_lock<std::mutex>& lock_;
+  int layer_;
   const std::vector<Record>& records_;
   std::unique_ptr<ReadQueue> queue_;
   std::deque<std::uint32_t> missing_;
+  std::deque<Landed> ready_;              // wanted
   std::map<std::uint64_t, Read> flying_;  // by job
   std::uint64_t bytes_read_ = 0;
 };
@@ -286,13 +310,12 @@ std::shared_ptr<const DenseMlp> ExpertStore::assemble(const Record& record,
 
 void ExpertStore::visit(int layer, std::span<const std::uint32_t> wanted, const Experts::Use& use) {
   std::unique_lock lock(mutex_);
-  const std::vector<Record>& records = records_.at(layer);
   ExpertLayerStatistics& statistics = statistics_.at(layer);
   const std::uint64_t pass = passes_[layer]++;
   ++statistics.passes;
   statistics.visits += wanted.size();
 
-  Flight flight(*this, lock, records);
+  Flight flight(*this, lock, layer);
   std::deque<std::pair<std::uint32_t, std::shared_ptr<const DenseMlp>>> there;  // wanted
   // Nothing that is wanted may stay so when `use` throws.
   struct Release {
@@ -310,12 +333,14 @@ void ExpertStore::visit(int layer, std::span<const std::uint32_t> wanted, const 
   } release{*this, layer, there};
   const auto compute_first = [&] {
     const auto [expert, mlp] = there.front();
-    const auto start = Clock::now();
+    double seconds = 0;
     {
       const Unlocked meanwhile(lock);
+      const auto start = Clock::now();
       use(expert, *mlp);
+      seconds = seconds_since(start);
     }
-    statistics.compute_seconds += seconds_since(start);
+    statistics.compute_seconds += seconds;
     release.first();
     flight.launch(kReadAhead);
   };
@@ -338,9 +363,6 @@ void ExpertStore::visit(int layer, std::span<const std::uint32_t> wanted, const 
     const auto start = Clock::now();
     Flight::Landed landed = flight.land();
     statistics.wait_seconds += seconds_since(start);
-    const ExpertKey key{layer, landed.expert};
-    cache_.insert(key, landed.mlp, records[landed.expert].bytes);
-    cache_.want(key);
     there.emplace_back(landed.expert, std::move(landed.mlp));
     flight.launch(kReadAhead);
     compute_first();
@@ -349,6 +371,7 @@ void ExpertStore::visit(int layer, std::span<const std::uint32_t> wanted, const 
 }
 
 void ExpertStore::reset_statistics() {
+  const std::lock_guard lock(mutex_);
   for (auto& [layer, statistics] : statistics_) statistics = {};
 }
 

@@ -41,9 +41,15 @@ class ExpertStore final : public ExpertSource {
   /// Throws Error when the budget does not hold the largest expert, or the tensors lie in no file.
   std::unique_ptr<Experts> add_layer(const Ops& ops, int layer, std::vector<ExpertTensors> experts) override;
 
-  const std::map<int, ExpertLayerStatistics>& statistics() const { return statistics_; }
+  std::map<int, ExpertLayerStatistics> statistics() const {
+    const std::lock_guard lock(mutex_);
+    return statistics_;
+  }
   void reset_statistics();
-  std::uint64_t dropped() const { return cache_.dropped(); }  // experts that made room for others
+  std::uint64_t dropped() const {  // experts that made room for others
+    const std::lock_guard lock(mutex_);
+    return cache_.dropped();
+  }
   /// Bytes that the experts of a layer take in memory, the smallest and the largest, and of all layers.
   struct RecordSizes {
     std::uint64_t smallest = 0, largest = 0, total = 0;
@@ -86,7 +92,7 @@ class ExpertStore final : public ExpertSource {
   std::map<int, std::uint64_t> passes_;
   std::uint64_t next_job_ = 0;
   // Of all that changes after loading. Held neither while experts compute nor while reads are waited for.
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   std::condition_variable room_;                    // something was released or given back
   std::vector<std::unique_ptr<ReadQueue>> queues_;  // that no pass uses
 };

@@ -149,7 +149,6 @@ TEST(Ops, MatricesAndEmbeddings) {
   });
 }
 
-// Two sequences, prefill in two parts and a token, heads that share keys.
 TEST(ObservedOps, ShowsEachGroupAndItsInputsBeforeTheyMultiply) {
   Side side(cpu_ops());
   const auto linear = [&](float value) {
@@ -170,6 +169,7 @@ TEST(ObservedOps, ShowsEachGroupAndItsInputsBeforeTheyMultiply) {
   EXPECT_EQ(side.values(b), (std::vector<float>{12, 12}));
 }
 
+// Two sequences, prefill in two parts and a token, heads that share keys.
 TEST(Ops, AttentionOverAGrowingCache) {
   const AttentionShape shape{6, 2, 12};
   const auto q = noise(300 * 72, 9), k = noise(300 * 24, 10), v = noise(300 * 24, 11);

@@ -115,8 +115,7 @@ TEST_F(Stores, TheBitsOfExpertsInMemoryForEveryBudget) {
   }
 }
 
-// Passes at once: each with a budget that holds one expert, so that they wait for one another's room, and
-// with plenty. The lock is not held while experts compute, or the two would not be in a layer together.
+// With a budget of one expert passes wait for one another's room.
 TEST_F(Stores, PassesAtOnceGiveTheSame) {
   const CheckpointPtr checkpoint = open_model(quantized(huggingface("qwen3_moe"), "mlx4", Container::mlx));
   const Output truth = output_of(*Model::load(checkpoint));

@@ -122,5 +122,35 @@ TEST(Engine, AStepThatFailsLeavesTheSequencesAsTheyWere) {
   EXPECT_EQ(good.said, alone(prompt_of(1, 6), 4));
 }
 
+/// Throws at its second logits.
+class Faulty final : public SequenceClient {
+ public:
+  Feed next() override { return {{&token_, 1}, true}; }
+  void take_logits(std::span<const float>) override {
+    if (++taken == 2) fail("enough");
+  }
+  int taken = 0;
+
+ private:
+  TokenId token_ = 5;
+};
+
+TEST(Engine, AClientThatThrowsLeavesAloneAndTheOthersAreServed) {
+  Workspace workspace;
+  Engine engine(demo_model_loaded(), workspace);
+  Greedy before(prompt_of(1, 6), 5), after(prompt_of(2, 6), 5);
+  Faulty faulty;
+  engine.submit(before);
+  engine.submit(faulty);
+  engine.submit(after);
+  EXPECT_TRUE(engine.step());
+  EXPECT_ERROR(engine.step(), "enough");
+  EXPECT_EQ(after.said.size(), 2u);
+  engine.run();
+  EXPECT_EQ(faulty.taken, 2);
+  EXPECT_EQ(before.said, alone(prompt_of(1, 6), 5));
+  EXPECT_EQ(after.said, alone(prompt_of(2, 6), 5));
+}
+
 }  // namespace
 }  // namespace assay

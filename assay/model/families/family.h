@@ -1,7 +1,7 @@
 #pragma once
 // A family of models as one record: how its configs spell things, what its blocks are made of, and how
 // checkpoints of several makers name and store them. The parser of configs (config.cpp), the list of tensors
-// (expected_tensors.cpp) and mlx-lm's conventions (quantize/mlx_conventions.h) read it; none of them asks for
+// (expected_tensors.cpp) and mlx-lm's conventions (recipes/mlx_conventions.h) read it; none of them asks for
 // a model_type. What stands here by default is what Llama's descendants have in common.
 #include <optional>
 #include <string>
