@@ -80,7 +80,9 @@ AllocatedRecipe allocate_recipe(const CheckpointPtr& checkpoint, const Sensitivi
   for (auto& [format, use] : uses) allocated.uses.push_back(std::move(use));
   recipe.texts = sensitivities.made_from.texts;
   // Of the recipe as it stands, applied to this model, not of what was added up on the way.
-  const SizeSummary size = planned_size(make_plan(checkpoint, recipe, {.size_only = true}));
+  PlanOptions as_recipe;
+  as_recipe.size_only = true;
+  const SizeSummary size = planned_size(make_plan(checkpoint, recipe, as_recipe));
   if (size.linear_bytes > budget || (target.bytes > 0 && size.file_bytes > target.bytes))
     fail("{}: recipe {}: takes {} bytes for the matrices inside the blocks, {} were to be shared out",
          checkpoint->path, recipe.name, size.linear_bytes, budget);
