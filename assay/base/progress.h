@@ -1,6 +1,6 @@
 #pragma once
-// A progress bar on stderr: drawn only where main has asked for it and on a terminal, erased when done, silent
-// otherwise.
+// A progress bar on stderr: drawn only where main has asked for it and on a terminal, erased when done,
+// silent otherwise.
 #include <cstdint>
 #include <mutex>
 #include <string>

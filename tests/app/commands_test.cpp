@@ -24,7 +24,11 @@ TEST_F(Commands, ComparePairsCandidates) {
 
 TEST_F(Commands, BenchMeasuresRatios) {
   const std::string few = " --tokens 128 --prompt-tokens 2 --prefill-tokens 8 --repeats 1 --json";
-  const Outcome outcome = run("bench " + demo + " " + demo + few);
+  Outcome outcome;  // other work on the machine may hide so small a slope, and the program then says so
+  for (int attempt = 0; attempt < 8; ++attempt) {
+    outcome = run("bench " + demo + " " + demo + few);
+    if (outcome.error.find("is not measurable here") == std::string::npos) break;
+  }
   ASSERT_EQ(outcome.code, 0) << outcome.error;
   const Json report = Json::parse(outcome.out);
   ASSERT_EQ(report["models"].size(), 2u);
