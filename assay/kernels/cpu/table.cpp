@@ -68,7 +68,8 @@ std::shared_ptr<const Linear> make_linear(PackedMatrix matrix, const LinearOptio
   constexpr std::uint64_t kMaxDimension = 1u << 30;
   if (matrix.rows() > kMaxDimension || matrix.columns() > kMaxDimension)
     fail("a matrix of {} x {} is larger than BLAS can index", matrix.rows(), matrix.columns());
-  return choose_kernel(kKernels, traits_of(matrix), options).prepare(std::move(matrix));
+  const LinearKernel& kernel = choose_kernel(kKernels, traits_of(matrix), options);
+  return kernel.prepare(std::move(matrix));
 }
 
 std::string kernel_summary(const MatrixTraits& matrix, const LinearOptions& options) {
