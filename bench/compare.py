@@ -24,10 +24,9 @@ T95 = [12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26]  # two-sided, by d
 
 
 def build(tree, folder):
-    """The program of a tree, built as `make build` does."""
+    """The program of a tree, built as its own `make build` does."""
     quiet = {"stdout": subprocess.DEVNULL}
-    subprocess.run(["cmake", "-G", "Ninja", "-S", tree, "-B", folder, "-DCMAKE_BUILD_TYPE=Release",
-                    "-DCMAKE_UNITY_BUILD=ON", "-DCMAKE_UNITY_BUILD_BATCH_SIZE=8"], check=True, **quiet)
+    subprocess.run(["cmake", "--preset", "release", "-B", folder], cwd=tree, check=True, **quiet)
     subprocess.run(["cmake", "--build", folder, "--target", "assay", "-j", str(os.cpu_count())], check=True, **quiet)
     return os.path.join(folder, "assay")
 
