@@ -3,7 +3,7 @@
 # make test      the test suite
 # make help      everything else
 .DEFAULT_GOAL := build
-.PHONY: help build demo test test-asan bench bench-compare lint format fuzz mutants proofs smollm2 install clean dependencies
+.PHONY: help build demo test test-asan bench bench-compare bench-roof lint format fuzz mutants proofs smollm2 install clean dependencies
 PREFIX ?= /usr/local
 JOBS ?= $(shell nproc)
 FUZZ_SECONDS ?= 600
@@ -48,6 +48,11 @@ bench: build
 	cmake --preset bench
 	cmake --build build -j $(JOBS)
 	bench/run_all.sh
+
+bench-roof: build
+	cmake --preset bench
+	cmake --build build --target assay make_checkpoint -j $(JOBS)
+	bench/roof.py
 
 bench-compare: dependencies
 	@[ -n "$(BASE)" ] || { echo "BASE is missing: make bench-compare BASE=REVISION" >&2; exit 1; }

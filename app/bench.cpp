@@ -4,6 +4,7 @@
 #include "app/model_options.h"
 #include "app/numbers.h"
 #include "app/say.h"
+#include "assay/base/isa.h"
 #include "assay/measure/machine.h"
 #include "assay/measure/model_facts.h"
 #include "assay/measure/speed.h"
@@ -13,49 +14,67 @@
 namespace assay::app {
 namespace {
 
+constexpr double kGiga = 1e9;
+
 struct BenchOptions : Common {
   std::vector<std::string> models;
   SpeedOptions speed;
   ModelOptions loading;
 };
 
-/// One model's speed and the floor that memory sets.
+/// One model's speed and the roof that memory sets.
 struct Row {
   ModelFacts facts;
-  double decode = 0, prefill = 0;  // tokens/s
+  Measured decode, prefill;  // tokens/s
+  Measured roof_share;
+  Measured bandwidth;  // bytes/s
   std::uint64_t bytes_per_token = 0;
-  double bandwidth = 0;  // GB/s
+  double prefill_flops = 0;  // a second
   std::optional<SpeedRatio> against_first;
-
-  double floor_fraction() const { return decode * static_cast<double>(bytes_per_token) / (bandwidth * 1e9); }
 };
 
 Row measure_row(const LoadedModel& loaded, const SpeedOptions& options) {
   Row row;
   row.facts = describe_model(loaded);
   row.bytes_per_token = decode_bytes_per_token(loaded, options.prompt_tokens + options.second_tokens);
-  row.decode = measure_decode(decode_timer(*loaded.model, options), options);
-  row.prefill = measure_prefill(*loaded.model, options);
-  row.bandwidth = measure_read_bandwidth(row.bytes_per_token);
+  std::vector<double> bandwidths;
+  {
+    ReadProbe probe(row.bytes_per_token);
+    const auto samples = sample_decode(decode_timer(*loaded.model, options),
+                                       [&] { return bandwidths.emplace_back(probe.bytes_per_second()); }, options);
+    row.decode = decode_rate(samples, options);
+    row.roof_share = roof_share(samples, row.bytes_per_token, options);
+  }
+  row.bandwidth = median_of(bandwidths);
+  row.prefill = median_of(measure_prefills(*loaded.model, options));
+  row.prefill_flops = row.prefill.value * loaded.model->linear_flops_per_token();
   return row;
 }
 
-OrderedJson as_json(const std::vector<Row>& rows, const SpeedOptions& options, double sgemm) {
+OrderedJson to_json(const std::optional<Interval>& interval) {
+  return interval ? OrderedJson{interval->low, interval->high} : OrderedJson(nullptr);
+}
+
+OrderedJson to_json(const Measured& measured) {
+  return {{"value", measured.value}, {"ci95", to_json(measured.interval)}};
+}
+
+OrderedJson as_json(const std::vector<Row>& rows, const SpeedOptions& options, double multiplier) {
   OrderedJson models = OrderedJson::array();
   for (const Row& row : rows) {
-    OrderedJson entry = {{"model", to_json(row.facts)},
-                         {"decode_tokens_per_second", row.decode},
-                         {"prefill_tokens_per_second", row.prefill},
+    OrderedJson entry = {{"model", assay::to_json(row.facts)},
+                         {"kernel", row.facts.kernels},
+                         {"decode_tokens_per_second", to_json(row.decode)},
+                         {"prefill_tokens_per_second", to_json(row.prefill)},
                          {"bytes_per_token", row.bytes_per_token},
-                         {"read_gb_per_second", row.bandwidth},
-                         {"fraction_of_floor", row.floor_fraction()},
+                         {"read_bandwidth", to_json(row.bandwidth)},
+                         {"roof_share", to_json(row.roof_share)},
+                         {"multiplier_peak", multiplier},
+                         {"multiplier_share", row.prefill_flops / multiplier},
                          {"ratio_to_first", nullptr}};
-    if (row.against_first) {
-      entry["ratio_to_first"] = {{"value", row.against_first->ratio}, {"ci95", nullptr}};
-      if (row.against_first->interval)
-        entry["ratio_to_first"]["ci95"] = {row.against_first->interval->low,
-                                           row.against_first->interval->high};
-    }
+    if (row.against_first)
+      entry["ratio_to_first"] = {{"value", row.against_first->ratio},
+                                 {"ci95", to_json(row.against_first->interval)}};
     models.push_back(std::move(entry));
   }
   return {{"n1", options.first_tokens},
@@ -64,31 +83,36 @@ OrderedJson as_json(const std::vector<Row>& rows, const SpeedOptions& options, d
           {"prefill_tokens", options.prefill_tokens},
           {"repeats", options.repeats},
           {"threads", thread_count()},
-          {"sgemm_gflops", sgemm},
+          {"isa", isa_name(isa_in_use())},
           {"version", ASSAY_VERSION},
           {"revision", ASSAY_REVISION},
           {"models", models}};
 }
 
-void print_rows(const std::vector<Row>& rows, const SpeedOptions& options, double sgemm) {
-  say("decode by slope ({} to {} tokens behind a prompt of {}), {} repeats; prefill of {}; {} threads; sgemm "
-      "{:.0f} "
-      "GFLOP/s; assay {} ({})\n",
+/// "[12.3, 14.5]", or nothing.
+std::string interval_text(const std::optional<Interval>& interval, double unit = 1) {
+  return interval ? fmt::format(" [{:.3g}, {:.3g}]", interval->low / unit, interval->high / unit) : "";
+}
+
+void print_rows(const std::vector<Row>& rows, const SpeedOptions& options, double multiplier) {
+  say("decode by slope ({} to {} tokens behind a prompt of {}), {} repeats; prefill of {}; {} threads, {}; sgemm "
+      "{:.0f} GFLOP/s; assay {} ({})\n",
       options.first_tokens, options.second_tokens, options.prompt_tokens, options.repeats,
-      options.prefill_tokens, thread_count(), sgemm, ASSAY_VERSION, ASSAY_REVISION);
+      options.prefill_tokens, thread_count(), isa_name(isa_in_use()), multiplier / kGiga, ASSAY_VERSION,
+      ASSAY_REVISION);
   for (const Row& row : rows) {
     say("\n{}: {}, {:.3f} bits/weight file\n", row.facts.path, row.facts.formats,
         row.facts.file_bits_per_weight);
     for (const std::string& kernel : row.facts.kernels) say("  kernel: {}\n", kernel);
-    say("  decode  {:.1f} tokens/s = {:.1f} % of the floor ({} packed bytes a token at {:.1f} GB/s read, "
-        "same run)\n",
-        row.decode, 100 * row.floor_fraction(), row.bytes_per_token, row.bandwidth);
-    say("  prefill {:.0f} tokens/s\n", row.prefill);
+    say("  decode  {:.1f}{} tokens/s, {:.2f}{} of the roof ({} bytes a token; memory reads {:.1f}{} GB/s)\n",
+        row.decode.value, interval_text(row.decode.interval), row.roof_share.value,
+        interval_text(row.roof_share.interval), row.bytes_per_token, row.bandwidth.value / kGiga,
+        interval_text(row.bandwidth.interval, kGiga));
+    say("  prefill {:.0f}{} tokens/s, {:.2f} of the multiplier\n", row.prefill.value,
+        interval_text(row.prefill.interval), row.prefill_flops / multiplier);
     if (!row.against_first) continue;
-    say("  decode ratio to {}: {:.3f}", rows.front().facts.name, row.against_first->ratio);
-    if (row.against_first->interval)
-      say(" [{:.3f}, {:.3f}]", row.against_first->interval->low, row.against_first->interval->high);
-    say(" (interleaved A B B A, {} quads)\n", options.repeats);
+    say("  decode ratio to {}: {:.3f}{} (interleaved A B B A, {} quads)\n", rows.front().facts.name,
+        row.against_first->ratio, interval_text(row.against_first->interval), options.repeats);
   }
 }
 
@@ -102,11 +126,11 @@ void run_bench(const BenchOptions& options) {
     rows[i].against_first =
         combine_quads(measure_quads(first, decode_timer(*models[i].model, options.speed), options.speed));
   for (const LoadedModel& loaded : models) print_timing(options.loading, loaded);
-  const double sgemm = measure_sgemm_gflops();
+  const double multiplier = measure_sgemm_gflops() * kGiga;
   if (options.json)
-    say_json(as_json(rows, options.speed, sgemm));
+    say_json(as_json(rows, options.speed, multiplier));
   else
-    print_rows(rows, options.speed, sgemm);
+    print_rows(rows, options.speed, multiplier);
 }
 
 }  // namespace

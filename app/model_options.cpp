@@ -36,8 +36,9 @@ std::string kernel_names() {
 
 void add_model_options(CLI::App* command, ModelOptions* options) {
   auto* residency = command->add_option("--residency", options->residency,
-                                        "Matrices in memory: decoded to f32, packed, or auto by size");
-  residency->check(CLI::IsMember({"auto", "decoded", "packed"}))->capture_default_str();
+                                        "Matrices in memory: packed, decoded to f32, stored (read where they lie in "
+                                        "the file), or auto: packed where a kernel multiplies packed weights");
+  residency->check(CLI::IsMember({"auto", "decoded", "packed", "stored"}))->capture_default_str();
   auto* kernel = command->add_option("--kernel", options->kernel,
                                      "The kernel that multiplies by every matrix: " + kernel_names());
   kernel->excludes(residency);
@@ -73,6 +74,7 @@ LoadedModel load(const ModelOptions& options, const std::string& path) {
   load_options.linear.kernel = options.kernel;
   load_options.linear.residency = options.residency == "packed"    ? Residency::packed
                                   : options.residency == "decoded" ? Residency::decoded
+                                  : options.residency == "stored"  ? Residency::stored
                                                                    : Residency::automatic;
   load_options.active_experts = options.active_experts;
   std::shared_ptr<ExpertStore> store;

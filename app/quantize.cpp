@@ -64,7 +64,7 @@ void print_size(const Plan& plan, const Checkpoint& source) {
 /// The source for a text that is read with it or sampled from it: decoded only to write the text itself, and
 /// gone before anything is rounded.
 LoadedModel load_for_text(const QuantizeOptions& options, const std::string& text) {
-  return load_model(options.model, {.linear = {text == "self" ? Residency::automatic : Residency::packed}},
+  return load_model(options.model, {.linear = {text == "self" ? Residency::automatic : Residency::stored}},
                     options.config_directory);
 }
 

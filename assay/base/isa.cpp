@@ -4,6 +4,8 @@
 #include <cpuid.h>
 #endif
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <array>
 #include <atomic>

@@ -1,11 +1,13 @@
 #include "assay/base/mapping_guard.h"
 
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <atomic>
 #include <csignal>
+#include <cstdint>
 #include <cstring>
 #include <mutex>
 
@@ -88,6 +90,15 @@ void release_mapping(const MappedFile* file) {
 
 const MappedFile* mapped_file_of(Bytes bytes) {
   return find_mapping(bytes.data());
+}
+
+void leave_mapped_pages(Bytes bytes) {
+  if (bytes.empty() || mapped_file_of(bytes) == nullptr) return;
+  const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
+  const auto begin = (reinterpret_cast<std::uintptr_t>(bytes.data()) + page - 1) / page * page;
+  const auto end = reinterpret_cast<std::uintptr_t>(bytes.data() + bytes.size()) / page * page;
+  // The mapping is private, read-only and of a file: what is read again comes from there. Advice may be refused.
+  if (begin < end) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
 }
 
 }  // namespace assay

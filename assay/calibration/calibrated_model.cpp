@@ -27,7 +27,7 @@ void calibrate_tensors(const Plan& plan, const CalibrationText& text, Calibrated
       return stages.place(static_cast<std::size_t>(found - plan.tensors.begin()), place, std::move(matrix));
     if (found->method != Method::copy && found->method != Method::transcode && found->format->can_encode())
       matrix = as_rounded_plainly(matrix, found->format, scratch_folder);
-    return make_linear(std::move(matrix), {Residency::packed});
+    return make_linear(std::move(matrix), {Residency::stored});
   };
   const auto model = Model::load(plan.source, load);
 

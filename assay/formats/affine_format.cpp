@@ -142,6 +142,12 @@ std::optional<AffineView> AffineFormat::affine() const {
   return view_;
 }
 
+std::optional<CodeLine> AffineFormat::code_line() const {
+  if (rule_.stored_bias && view_.zero != 0) return std::nullopt;  // both at once: no format of ours
+  const auto offset = rule_.stored_bias ? CodeLine::Offset::bias : CodeLine::Offset::fixed_zero;
+  return CodeLine{view_.first_code, view_.codes, offset, view_.zero};
+}
+
 std::optional<Params> AffineFormat::store(float scale, float bias) const {
   if (!can_encode()) return std::nullopt;
   Params params;

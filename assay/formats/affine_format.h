@@ -22,6 +22,7 @@ class AffineFormat : public Format {
   void round(std::span<const Params> params, std::span<const float> values, std::span<Code> codes,
              std::span<float> out) const override;
   std::optional<AffineView> affine() const override;
+  std::optional<CodeLine> code_line() const override;
   std::optional<Params> store(float scale, float bias) const override;
   std::pair<float, float> range(const Params& params) const override;
 

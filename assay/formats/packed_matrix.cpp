@@ -6,6 +6,7 @@
 
 #include "assay/base/checked.h"
 #include "assay/base/error.h"
+#include "assay/base/file.h"
 #include "assay/formats/table.h"
 
 namespace assay {
@@ -78,6 +79,13 @@ class UnitDecoder {
   std::vector<float> partial_;
 };
 
+/// Parameters and codes of rows whose units lie within them, wherever their planes lie.
+void unpack_rows(const Format& format, const Layout& layout, const PackedPart& part, const RowRange& rows,
+                 std::span<std::vector<std::byte>> scratch, std::span<Params> params, std::span<Code> codes) {
+  unpack_units(format, layout, part.origin, rows.first * rows.units_in_row(layout),
+               gather_planes(part.stored, layout, rows, part.planes, scratch), params, codes);
+}
+
 /// Rows of a part whose planes lie in another order than its units: gathered a few at a time.
 void decode_gathered_rows(const Format& format, const Layout& layout, const PackedPart& part,
                           const RowRange& wanted, std::span<float> out) {
@@ -91,8 +99,7 @@ void decode_gathered_rows(const Format& format, const Layout& layout, const Pack
     const std::uint64_t units = range.count * range.units_in_row(layout);
     params.resize(layout.has_params ? units : 0);
     codes.resize(units * layout.run);
-    unpack_units(format, layout, part.origin, range.first * range.units_in_row(layout),
-                 gather_planes(part.stored, layout, range, part.planes, scratch), params, codes);
+    unpack_rows(format, layout, part, range, scratch, params, codes);
     order_codes(part.stored, codes);
     const auto target = out.subspan(done * columns, range.count * columns);
     format.decode(params, codes, target);
@@ -162,23 +169,50 @@ std::optional<std::vector<Bytes>> PackedMatrix::planes() const {
   return views;
 }
 
-void PackedMatrix::decode(std::uint64_t first, std::uint64_t count, std::span<float> out) const {
-  assert(first <= rows_ && count <= rows_ - first && out.size() == count * columns_);
-  if (out.empty()) return;
+template <class Visit>
+void PackedMatrix::for_each_part(std::uint64_t first, std::uint64_t count, const Visit& visit) const {
   first += first_;
   std::uint64_t start = 0;  // of a part
   for (const PackedPart& part : parts_) {
     const std::uint64_t end = start + part.rows;
     const std::uint64_t from = std::max(first, start), to = std::min(first + count, end);
-    if (from < to) {
-      const auto target = out.subspan((from - first) * columns_, (to - from) * columns_);
-      if (is_plain(part.stored, layout_))
-        UnitDecoder(*format_, layout_, part, columns_).decode((from - start) * columns_, target);
-      else
-        decode_gathered_rows(*format_, layout_, part, {part.rows, columns_, from - start, to - from}, target);
-    }
+    if (from < to) visit(part, from - start, to - from, from - first);
     start = end;
   }
+}
+
+void PackedMatrix::decode(std::uint64_t first, std::uint64_t count, std::span<float> out) const {
+  assert(first <= rows_ && count <= rows_ - first && out.size() == count * columns_);
+  if (out.empty()) return;
+  for_each_part(first, count, [&](const PackedPart& part, auto row, auto rows, auto before) {
+    const auto target = out.subspan(before * columns_, rows * columns_);
+    if (is_plain(part.stored, layout_))
+      UnitDecoder(*format_, layout_, part, columns_).decode(row * columns_, target);
+    else
+      decode_gathered_rows(*format_, layout_, part, {part.rows, columns_, row, rows}, target);
+  });
+}
+
+bool PackedMatrix::rows_hold_units() const {
+  return columns_ > 0 && columns_ % layout_.run == 0 &&
+         std::ranges::all_of(parts_, [](const PackedPart& part) { return part.stored.columns == nullptr; });
+}
+
+void PackedMatrix::unpack(std::uint64_t first, std::uint64_t count, std::span<Params> params,
+                          std::span<Code> codes) const {
+  assert(rows_hold_units() && first <= rows_ && count <= rows_ - first && codes.size() == count * columns_);
+  const std::uint64_t units = layout_.has_params ? columns_ / layout_.run : 0;
+  std::vector<std::vector<std::byte>> scratch(layout_.planes.size());
+  for_each_part(first, count, [&](const PackedPart& part, auto row, auto rows, auto before) {
+    unpack_rows(*format_, layout_, part, {part.rows, columns_, row, rows}, scratch,
+                params.subspan(before * units, rows * units),
+                codes.subspan(before * columns_, rows * columns_));
+  });
+}
+
+void PackedMatrix::leave_pages() const {
+  for (const PackedPart& part : parts_)
+    for (const Bytes& plane : part.planes) leave_mapped_pages(plane);
 }
 
 void unpack_units(const Format& format, const Layout& layout, const PackedOrigin& origin, std::uint64_t first,

@@ -53,7 +53,21 @@ class PackedMatrix {
   /// one is an Error with file, tensor, unit, found and expected.
   void decode(std::uint64_t first, std::uint64_t count, std::span<float> out) const;
 
+  /// Do units lie within rows, columns in order? What unpack() needs.
+  bool rows_hold_units() const;
+  /// Parameters and codes of rows [first, first + count), row by row, checked as decode() does. Sizes: count
+  /// times the units of a row (0 without parameters), count * columns.
+  void unpack(std::uint64_t first, std::uint64_t count, std::span<Params> params,
+              std::span<Code> codes) const;
+  /// Nobody will read these rows for now: pages of a mapped file need not stay in memory.
+  void leave_pages() const;
+
  private:
+  /// visit(part, first row within it, rows, rows before them) for the parts that rows [first, first + count)
+  /// lie in.
+  template <class Visit>
+  void for_each_part(std::uint64_t first, std::uint64_t count, const Visit& visit) const;
+
   FormatPtr format_;
   Layout layout_;
   std::uint64_t first_ = 0, rows_ = 0, columns_ = 0;  // the first row's place among those of all parts

@@ -25,6 +25,9 @@ class ZeroPointFormat : public Format {
   void decode(std::span<const Params> params, std::span<const Code> codes, std::span<float> out) const final;
   void unpack(std::span<const Bytes> planes, std::span<Params> params, std::span<Code> codes) const final;
   std::pair<float, float> range(const Params& params) const final;
+  std::optional<CodeLine> code_line() const final {
+    return CodeLine{.first = 0, .codes = codes(), .offset = CodeLine::Offset::zero};
+  }
 
  protected:
   explicit ZeroPointFormat(const ZeroPointTraits& traits) : traits_(traits) {}

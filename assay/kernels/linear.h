@@ -10,14 +10,16 @@
 
 namespace assay {
 
+/// How a matrix lies in memory while it multiplies.
 enum class Residency {
-  automatic,  // decoded when the model's f32 matrices fit a quarter of the machine's memory, else packed
-  decoded,    // f32 in memory, one BLAS call
-  packed      // decoded panel by panel at every call
+  automatic,  // packed where a kernel multiplies packed weights, else decoded
+  packed,     // the stored bits in the order of such a kernel; stored where there is none
+  decoded,    // f32
+  stored      // the stored bytes where they are, decoded by tiles at every call
 };
 
 struct LinearOptions {
-  Residency residency = Residency::decoded;  // the model resolves `automatic` before building kernels
+  Residency residency = Residency::automatic;
   std::string kernel = {};  // of table.h, by name, whatever the residency; "" = as the table says
 };
 

@@ -18,11 +18,12 @@ namespace assay {
 struct MatrixTraits {
   const Format& format;
   std::uint64_t rows = 0, columns = 0;
+  bool rows_hold_units = true;  // PackedMatrix::rows_hold_units()
 };
 
 struct LinearKernel {
   std::string_view name;  // as --kernel takes it
-  Residency residency;    // decoded: float32 in memory; packed: the stored bits
+  Residency residency;    // which one it is: packed, decoded or stored
   Isa isa;                // that it needs
   bool (*supports)(const MatrixTraits& matrix);
   std::shared_ptr<const Linear> (*prepare)(PackedMatrix matrix);

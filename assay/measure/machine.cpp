@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "assay/base/clock.h"
+#include "assay/formats/multiversion.h"
 #include "assay/parallel/threads.h"
 
 namespace assay {
@@ -29,17 +30,17 @@ double median_seconds(const Work& work) {
   return seconds[kRepeats / 2];
 }
 
-/// Eight independent sums keep the loads in flight.
-std::uint64_t sum_words(const std::uint64_t* words, std::size_t count) {
-  std::uint64_t sums[8] = {};
-  std::size_t i = 0;
-  for (; i + 8 <= count; i += 8)
-    for (std::size_t lane = 0; lane < 8; ++lane) sums[lane] += words[i + lane];
-  for (; i < count; ++i) sums[0] += words[i];
+/// Independent sums keep the loads in flight.
+ASSAY_LOOP std::uint64_t sum_words_loop(const std::uint64_t* words, std::size_t count) {
+  constexpr std::size_t kSums = 32;
+  std::uint64_t sums[kSums] = {};
+  for (std::size_t i = 0; i + kSums <= count; i += kSums)
+    for (std::size_t lane = 0; lane < kSums; ++lane) sums[lane] += words[i + lane];
   std::uint64_t total = 0;
   for (const std::uint64_t sum : sums) total += sum;
   return total;
 }
+constexpr Multiversion<sum_words_loop> sum_words;
 
 }  // namespace
 
@@ -54,23 +55,23 @@ double measure_sgemm_gflops() {
   return 2.0 * kSize * kSize * kSize / seconds / 1e9;
 }
 
-double measure_read_bandwidth(std::uint64_t bytes) {
-  const auto threads = static_cast<std::size_t>(thread_count());
-  const std::size_t share =
-      std::max<std::size_t>(1, static_cast<std::size_t>(bytes) / sizeof(std::uint64_t) / threads);
-  // Uninitialised on purpose: the pages are first touched by the thread that reads them.
-  const std::unique_ptr<std::uint64_t[]> words(new std::uint64_t[share * threads]);
-  std::vector<std::uint64_t> sums(threads);
-  parallel_for(threads,
-               [&](std::size_t t) { std::fill_n(words.get() + t * share, share, std::uint64_t{1} + t); });
-  const double seconds = median_seconds([&] {
-    parallel_for(threads, [&](std::size_t t) { sums[t] += sum_words(words.get() + t * share, share); });
+ReadProbe::ReadProbe(std::uint64_t bytes)
+    : chunks_(std::max<std::size_t>(1, static_cast<std::size_t>(bytes) / kChunkBytes)),
+      sums_(chunks_),
+      words_(new std::uint64_t[chunks_ * kChunkWords]) {
+  parallel_for(chunks_, [&](std::size_t i) {
+    std::fill_n(words_.get() + i * kChunkWords, kChunkWords, std::uint64_t{1} + i);
   });
+}
+
+double ReadProbe::bytes_per_second() {
+  const auto start = Clock::now();
+  parallel_for(chunks_, [&](std::size_t i) { sums_[i] += sum_words(words_.get() + i * kChunkWords, kChunkWords); });
+  const double seconds = seconds_since(start);
   // The sums are read so that the loop cannot be dropped.
   std::uint64_t total = 0;
-  for (const std::uint64_t sum : sums) total += sum;
-  const double read = static_cast<double>(share * threads * sizeof(std::uint64_t));
-  return total == 0 ? 0 : read / seconds / 1e9;
+  for (const std::uint64_t sum : sums_) total += sum;
+  return total == 0 ? 0 : static_cast<double>(chunks_ * kChunkBytes) / seconds;
 }
 
 }  // namespace assay

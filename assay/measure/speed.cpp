@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cassert>
 #include <cmath>
+#include <limits>
 
 #include "assay/base/clock.h"
 #include "assay/base/error.h"
@@ -17,6 +18,35 @@ std::vector<TokenId> some_prompt(const Model& model, std::size_t tokens) {
   for (std::size_t i = 0; i < tokens; ++i)
     ids[i] = static_cast<TokenId>((i * 7919 + 13) % static_cast<std::size_t>(model.config().vocabulary));
   return ids;
+}
+
+std::vector<double> column(std::span<const DecodeSample> samples, double DecodeSample::*field) {
+  std::vector<double> values;
+  for (const DecodeSample& sample : samples) values.push_back(sample.*field);
+  return values;
+}
+
+double rate_of(std::span<const DecodeSample> samples, const SpeedOptions& options) {
+  return slope_rate(options.first_tokens, column(samples, &DecodeSample::first), options.second_tokens,
+                    column(samples, &DecodeSample::second));
+}
+
+/// Percentiles over draws of whole repeats; nothing where draws occur that cannot be measured.
+template <class Sample, class Statistic>
+std::optional<Interval> interval_of(std::span<const Sample> samples, const Statistic& statistic) {
+  constexpr std::size_t kFewest = 4;
+  if (samples.size() < kFewest) return std::nullopt;
+  const auto draw = [&](std::span<const std::uint32_t> counts, std::span<double> values) {
+    std::vector<Sample> drawn;
+    for (std::size_t i = 0; i < samples.size(); ++i) drawn.insert(drawn.end(), counts[i], samples[i]);
+    try {
+      values[0] = statistic(std::span<const Sample>(drawn));
+    } catch (const Error&) {  // the longer run was not slower
+      values[0] = std::numeric_limits<double>::infinity();
+    }
+  };
+  const Interval interval = bootstrap_percentile(draw, 1, samples.size()).front();
+  return std::isfinite(interval.high) ? std::optional(interval) : std::nullopt;
 }
 
 double single_slope(const DecodeTimer& timer, const SpeedOptions& options) {
@@ -61,13 +91,34 @@ SpeedRatio combine_quads(std::span<const AbbaQuad> quads) {
   return {std::exp(mean.mean), exponential(mean.interval())};
 }
 
-double measure_decode(const DecodeTimer& timer, const SpeedOptions& options) {
-  std::vector<double> first, second;
+std::vector<DecodeSample> sample_decode(const DecodeTimer& timer, const std::function<double()>& bandwidth,
+                                        const SpeedOptions& options) {
+  std::vector<DecodeSample> samples;
   for (std::size_t repeat = 0; repeat < options.repeats; ++repeat) {
-    first.push_back(timer(options.first_tokens));
-    second.push_back(timer(options.second_tokens));
+    DecodeSample& sample = samples.emplace_back();
+    sample.first = timer(options.first_tokens);
+    sample.bandwidth = bandwidth();
+    sample.second = timer(options.second_tokens);
   }
-  return slope_rate(options.first_tokens, first, options.second_tokens, second);
+  return samples;
+}
+
+Measured decode_rate(std::span<const DecodeSample> samples, const SpeedOptions& options) {
+  return {rate_of(samples, options), interval_of(samples, [&](std::span<const DecodeSample> drawn) {
+            return rate_of(drawn, options);
+          })};
+}
+
+Measured roof_share(std::span<const DecodeSample> samples, std::uint64_t bytes, const SpeedOptions& options) {
+  const auto share = [&](std::span<const DecodeSample> drawn) {
+    return rate_of(drawn, options) * static_cast<double>(bytes) / median(column(drawn, &DecodeSample::bandwidth));
+  };
+  return {share(samples), interval_of(samples, share)};
+}
+
+Measured median_of(std::span<const double> values) {
+  const auto statistic = [](std::span<const double> drawn) { return median({drawn.begin(), drawn.end()}); };
+  return {statistic(values), interval_of(values, statistic)};
 }
 
 std::vector<AbbaQuad> measure_quads(const DecodeTimer& a, const DecodeTimer& b, const SpeedOptions& options) {
@@ -94,15 +145,15 @@ DecodeTimer decode_timer(const Model& model, const SpeedOptions& options) {
   };
 }
 
-double measure_prefill(const Model& model, const SpeedOptions& options) {
+std::vector<double> measure_prefills(const Model& model, const SpeedOptions& options) {
   const std::vector<TokenId> prompt = some_prompt(model, options.prefill_tokens);
-  std::vector<double> seconds;
+  std::vector<double> rates;
   for (std::size_t repeat = 0; repeat <= options.repeats; ++repeat) {
     const auto start = Clock::now();
     compute_logits(model, prompt, 1);
-    if (repeat > 0) seconds.push_back(seconds_since(start));
+    if (repeat > 0) rates.push_back(static_cast<double>(options.prefill_tokens) / seconds_since(start));
   }
-  return static_cast<double>(options.prefill_tokens) / median(std::move(seconds));
+  return rates;
 }
 
 std::uint64_t decode_bytes_per_token(const LoadedModel& loaded, std::size_t context) {

@@ -44,15 +44,34 @@ struct SpeedOptions {
 /// Seconds that decoding `tokens` takes, prefill of the prompt included.
 using DecodeTimer = std::function<double(std::size_t tokens)>;
 
-/// Rate by slope from `repeats` pairs of runs, short and long alternating.
-double measure_decode(const DecodeTimer& timer, const SpeedOptions& options);
+/// A figure and its 95 % bootstrap interval over repeats; none below four of them.
+struct Measured {
+  double value = 0;
+  std::optional<Interval> interval;
+};
+
+/// One repeat: a short run and a long one, and what memory gave beside them.
+struct DecodeSample {
+  double first = 0, second = 0;  // seconds
+  double bandwidth = 0;          // bytes a second read
+};
+/// `repeats` of them. `bandwidth` measures bytes a second.
+std::vector<DecodeSample> sample_decode(const DecodeTimer& timer, const std::function<double()>& bandwidth,
+                                        const SpeedOptions& options);
+/// Tokens a second by slope, from the medians of the samples. Throws Error where it is not measurable.
+Measured decode_rate(std::span<const DecodeSample> samples, const SpeedOptions& options);
+/// What decoding read, `bytes` a token, over what memory gives.
+Measured roof_share(std::span<const DecodeSample> samples, std::uint64_t bytes, const SpeedOptions& options);
+/// The median of values.
+Measured median_of(std::span<const double> values);
+
 /// Quads of single-pair slopes, A B B A each.
 std::vector<AbbaQuad> measure_quads(const DecodeTimer& a, const DecodeTimer& b, const SpeedOptions& options);
 
 /// The timer of a model: greedy decoding through its KV cache, never stopping early.
 DecodeTimer decode_timer(const Model& model, const SpeedOptions& options);
-/// Tokens a second of one prefill, median of the repeats after one to warm up.
-double measure_prefill(const Model& model, const SpeedOptions& options);
+/// Tokens a second of each prefill, one to warm up apart.
+std::vector<double> measure_prefills(const Model& model, const SpeedOptions& options);
 
 /// Bytes that decoding one token must read: every matrix as stored (a tied head in full, one row of the
 /// embedding) and the keys and values of `context` positions.

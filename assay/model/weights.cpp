@@ -107,7 +107,7 @@ Tensor WeightLoader::stored_matrix_of_stack(const std::string& name, const Stack
 Tensor WeightLoader::left_on_disk(const Tensor& tensor, std::uint64_t first_row, std::uint64_t rows) {
   ++kernels_[fmt::format(
       "{}: read when needed, {}", tensor.format->name(),
-      kernel_summary({*tensor.format, rows, as_matrix(tensor.shape).columns}, {Residency::packed}))];
+      kernel_summary({*tensor.format, rows, as_matrix(tensor.shape).columns}, {Residency::stored}))];
   return row_slice(tensor, first_row, rows, tensor.name);
 }
 
@@ -161,9 +161,13 @@ Residency resolve_residency(Residency wanted, const Checkpoint& checkpoint, bool
   for (const Tensor& tensor : checkpoint.tensors) {
     const std::optional<Role> role = classify_tensor(tensor.name);
     if (without_experts && role && is_expert_matrix(*role)) continue;
-    if (tensor.shape.size() >= 2) decoded += tensor.elements() * sizeof(float);
+    if (tensor.shape.size() < 2 || tensor.format == nullptr) continue;
+    const MatrixShape shape = as_matrix(tensor.shape);
+    const MatrixTraits traits{*tensor.format, shape.rows, shape.columns};
+    if (choose_kernel(linear_kernels(), traits, {wanted}).residency == Residency::decoded)
+      decoded += tensor.elements() * sizeof(float);
   }
-  return decoded <= available_memory() / 4 ? Residency::decoded : Residency::packed;
+  return decoded <= available_memory() / 4 ? Residency::automatic : Residency::packed;
 }
 
 }  // namespace assay

@@ -104,7 +104,7 @@ class WeightLoader {
   std::size_t unused_ = 0;              // vision and multi-token-prediction tensors
 };
 
-/// Residency::automatic decided for a checkpoint: decoded when its matrices in f32 fit a quarter of the
+/// Residency::automatic for a checkpoint: packed where what would be decoded to f32 exceeds a quarter of the
 /// memory that is available now. `without_experts`: those stay on disk.
 Residency resolve_residency(Residency wanted, const Checkpoint& checkpoint, bool without_experts = false);
 

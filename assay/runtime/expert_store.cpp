@@ -302,7 +302,7 @@ std::shared_ptr<const DenseMlp> ExpertStore::assemble(const Record& record,
   const std::array matrices = all_of(tensors);
   parallel_for(matrices.size(), [&](std::size_t i) { require_checksum(*matrices[i]); });
   const auto projection = [&](const Tensor& tensor) {
-    return Projection{ops_->matrix(packed_matrix(tensor), {Residency::packed}), {}};
+    return Projection{ops_->matrix(packed_matrix(tensor), {Residency::stored}), {}};
   };
   return std::make_shared<const DenseMlp>(*ops_, projection(tensors.gate), projection(tensors.up),
                                           projection(tensors.down));

@@ -115,11 +115,11 @@ TEST_F(Program, AMistypedOptionIsNamedWhereTheRightOneIsLacking) {
 
 TEST_F(Program, KernelsAndInstructionSetsAreForcedOrRefused) {
   const std::string logits = "logits " + demo + " --ids 5,6,7 --json";
-  EXPECT_EQ(run(logits + " --kernel panels").out, run(logits).out);
+  EXPECT_EQ(run(logits + " --kernel stored").out, run(logits + " --kernel decoded").out);
   test::write_bytes(folder.file("t.txt"), std::string(400, 'a') + " the city of London\n");
   const std::string eval = "eval " + demo + " --text " + folder.file("t.txt") + " --window 32 --stride 16";
   EXPECT_THAT(run(eval + " --kernel decoded").out, HasSubstr("decoded to f32"));
-  EXPECT_THAT(run(eval + " --kernel panels").out, HasSubstr("packed, decoded by panels"));
+  EXPECT_THAT(run(eval + " --kernel stored").out, HasSubstr("decoded at every call"));
   ::unsetenv("OPENBLAS_CORETYPE");  // that of this process
   for (const Isa isa : isas_of_machine()) {
     const Outcome outcome = run(eval + " --isa " + std::string(isa_name(isa)));
@@ -132,9 +132,9 @@ TEST_F(Program, KernelsAndInstructionSetsAreForcedOrRefused) {
     expect_error(eval + " --isa baseline", {"--isa baseline", "Haswell", "OPENBLAS_CORETYPE"});
     ::unsetenv("OPENBLAS_CORETYPE");
   }
-  expect_error(logits + " --kernel fastest", {"no kernel is called \"fastest\"", "decoded, panels"});
+  expect_error(logits + " --kernel fastest", {"no kernel is called \"fastest\"", "decoded, stored"});
   expect_error(logits + " --isa mmx", {"no instruction set is called \"mmx\"", "baseline, avx2, avx512"});
-  EXPECT_EQ(run(logits + " --kernel panels --residency packed").code, 2);
+  EXPECT_EQ(run(logits + " --kernel stored --residency packed").code, 2);
 }
 
 TEST_F(Program, ErrorsAreOneLineThatNamesTheCause) {

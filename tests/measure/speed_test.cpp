@@ -12,18 +12,45 @@
 namespace assay {
 namespace {
 
+double no_memory() {
+  return 1;
+}
+
 TEST(Speed, SlopeRecoversTheRateBehindAStartUpCost) {
   // 0.7 s of start-up, 4 ms a token, one outlier that a median forgets.
   const DecodeTimer timer = [call = 0](std::size_t tokens) mutable {
     return 0.7 + 0.004 * static_cast<double>(tokens) + (++call == 3 ? 5 : 0);
   };
-  EXPECT_NEAR(measure_decode(timer, {}), 250, 1e-9);
+  EXPECT_NEAR(decode_rate(sample_decode(timer, no_memory, {}), {}).value, 250, 1e-9);
 }
 
 TEST(Speed, WhatIsNotMeasurableIsAnError) {
-  EXPECT_ERROR(measure_decode([](std::size_t) { return 1.0; }, {}), "not measurable", "--tokens");
-  EXPECT_ERROR(measure_decode([](std::size_t tokens) { return 1.0 / static_cast<double>(tokens); }, {}),
-               "not measurable");
+  const auto rate = [](const DecodeTimer& timer) { return decode_rate(sample_decode(timer, no_memory, {}), {}); };
+  EXPECT_ERROR(rate([](std::size_t) { return 1.0; }), "not measurable", "--tokens");
+  EXPECT_ERROR(rate([](std::size_t tokens) { return 1.0 / static_cast<double>(tokens); }), "not measurable");
+}
+
+// 64 tokens in .3 s more, 200 bytes each; memory gives 100,000 bytes a second, once half.
+TEST(Speed, TheRoofIsWhatMemoryGivesInTheSameRun) {
+  std::vector<DecodeSample> samples(9, {0.1, 0.4, 1e5});
+  samples[4].bandwidth = 5e4;
+  const SpeedOptions options;
+  const double rate = 64 / 0.3;
+  EXPECT_NEAR(decode_rate(samples, options).value, rate, 1e-9);
+  EXPECT_NEAR(roof_share(samples, 200, options).value, rate * 200 / 1e5, 1e-9);
+  EXPECT_FALSE(decode_rate(std::span(samples).first(3), options).interval);
+}
+
+TEST(Speed, IntervalsHoldTheSpreadOfRepeats) {
+  std::vector<double> values;
+  for (int i = 0; i < 101; ++i) values.push_back(i);
+  const Measured measured = median_of(values);
+  EXPECT_EQ(measured.value, 50);
+  // The median of n values: sqrt(pi / 2) / sqrt(n) of a normal's deviation is a rough guide; exact for nobody.
+  EXPECT_GT(measured.interval->low, 30);
+  EXPECT_LT(measured.interval->low, 45);
+  EXPECT_GT(measured.interval->high, 55);
+  EXPECT_LT(measured.interval->high, 70);
 }
 
 TEST(Speed, AbbaCancelsALinearDriftExactly) {
@@ -68,7 +95,8 @@ TEST(Speed, TimesAModel) {
   options.prefill_tokens = 50;
   options.repeats = 2;
   EXPECT_GT(decode_timer(model, options)(10), 0);
-  EXPECT_GT(measure_prefill(model, options), 0);
+  EXPECT_EQ(measure_prefills(model, options).size(), 2u);
+  EXPECT_GT(measure_prefills(model, options)[0], 0);
 }
 
 TEST(Speed, BytesATokenReads) {
@@ -92,7 +120,7 @@ TEST(Speed, BytesATokenReads) {
 
 TEST(Speed, MachineRatesArePlausible) {
   EXPECT_GT(measure_sgemm_gflops(), 0.1);
-  EXPECT_GT(measure_read_bandwidth(1 << 22), 0.05);
+  EXPECT_GT(ReadProbe(1 << 22).bytes_per_second(), 5e7);
 }
 
 }  // namespace

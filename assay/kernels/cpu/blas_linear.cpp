@@ -98,16 +98,16 @@ class DecodedLinear final : public Linear {
   std::unique_ptr<float[]> weights_;  // row-major
 };
 
-class PackedLinear final : public Linear {
+class StoredLinear final : public Linear {
  public:
-  explicit PackedLinear(PackedMatrix matrix)
+  explicit StoredLinear(PackedMatrix matrix)
       : matrix_(std::move(matrix)),
         rows_(static_cast<std::size_t>(matrix_.rows())),
         columns_(static_cast<std::size_t>(matrix_.columns())) {}
 
   std::uint64_t rows() const override { return rows_; }
   std::uint64_t columns() const override { return columns_; }
-  std::string kernel() const override { return panel_summary(); }
+  std::string kernel() const override { return stored_summary(); }
 
   void forward(const Rows& x, const Rows& y) const override {
     assert(x.width() == columns_ && y.width() == rows_ && x.count() == y.count());
@@ -137,16 +137,16 @@ class PackedLinear final : public Linear {
 std::string decoded_summary() {
   return fmt::format("decoded to f32, OpenBLAS ({})", blas_core());
 }
-std::string panel_summary() {
-  return fmt::format("packed, decoded by panels, OpenBLAS ({})", blas_core());
+std::string stored_summary() {
+  return fmt::format("decoded at every call, OpenBLAS ({})", blas_core());
 }
 
 std::shared_ptr<const Linear> decoded_linear(PackedMatrix matrix) {
   return std::make_shared<const DecodedLinear>(matrix);
 }
 
-std::shared_ptr<const Linear> panel_linear(PackedMatrix matrix) {
-  return std::make_shared<const PackedLinear>(std::move(matrix));
+std::shared_ptr<const Linear> stored_linear(PackedMatrix matrix) {
+  return std::make_shared<const StoredLinear>(std::move(matrix));
 }
 
 }  // namespace assay::cpu

@@ -6,6 +6,7 @@
 #include "assay/kernels/cpu/attention.h"
 #include "assay/kernels/cpu/delta_rule.h"
 #include "assay/kernels/cpu/elementwise.h"
+#include "assay/kernels/cpu/panel_linear.h"
 #include "assay/kernels/host_layer_state.h"
 #include "assay/kernels/host_rows.h"
 #include "assay/kernels/host_vector.h"
@@ -59,6 +60,7 @@ class CpuOps final : public Ops {
 
   void linear_group(std::span<const Linear* const> matrices, const Rows& x,
                     std::span<const Rows> outs) const override {
+    if (cpu::multiply_panels(matrices, x, outs)) return;
     for (std::size_t i = 0; i < matrices.size(); ++i) matrices[i]->forward(x, outs[i]);
   }
   void embedding(const Linear& matrix, std::span<const std::int32_t> ids, const Rows& out) const override {

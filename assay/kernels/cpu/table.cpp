@@ -4,11 +4,11 @@
 
 #include <algorithm>
 #include <array>
-#include <cassert>
 #include <vector>
 
 #include "assay/base/error.h"
 #include "assay/kernels/cpu/blas_linear.h"
+#include "assay/kernels/cpu/panel_linear.h"
 
 namespace assay {
 namespace {
@@ -17,10 +17,27 @@ bool any_matrix(const MatrixTraits&) {
   return true;
 }
 
-constexpr std::array kKernels = {LinearKernel{"decoded", Residency::decoded, Isa::baseline, any_matrix,
-                                              cpu::decoded_linear, cpu::decoded_summary},
-                                 LinearKernel{"panels", Residency::packed, Isa::baseline, any_matrix,
-                                              cpu::panel_linear, cpu::panel_summary}};
+constexpr std::array kKernels = {
+    LinearKernel{"avx2", Residency::packed, Isa::avx2, cpu::avx2_panels_hold, cpu::avx2_panel_linear,
+                 cpu::avx2_panel_summary},
+    LinearKernel{"decoded", Residency::decoded, Isa::baseline, any_matrix, cpu::decoded_linear,
+                 cpu::decoded_summary},
+    LinearKernel{"stored", Residency::stored, Isa::baseline, any_matrix, cpu::stored_linear,
+                 cpu::stored_summary}};
+
+/// May a kernel of this residency serve who asked for `wanted`?
+bool serves(Residency residency, Residency wanted) {
+  switch (wanted) {
+    case Residency::automatic:
+      return residency != Residency::stored;
+    case Residency::packed:
+      return residency != Residency::decoded;
+    case Residency::decoded:
+    case Residency::stored:
+      return residency == wanted;
+  }
+  return false;
+}
 
 bool runs(const LinearKernel& kernel, const MatrixTraits& matrix) {
   return kernel.isa <= isa_in_use() && kernel.supports(matrix);
@@ -44,7 +61,7 @@ const LinearKernel& named_kernel(std::span<const LinearKernel> table, const Matr
 }
 
 MatrixTraits traits_of(const PackedMatrix& matrix) {
-  return {*matrix.format(), matrix.rows(), matrix.columns()};
+  return {*matrix.format(), matrix.rows(), matrix.columns(), matrix.rows_hold_units()};
 }
 
 }  // namespace
@@ -56,9 +73,8 @@ std::span<const LinearKernel> linear_kernels() {
 const LinearKernel& choose_kernel(std::span<const LinearKernel> table, const MatrixTraits& matrix,
                                   const LinearOptions& options) {
   if (!options.kernel.empty()) return named_kernel(table, matrix, options.kernel);
-  assert(options.residency != Residency::automatic && "the model resolves it");
   for (const LinearKernel& kernel : table)
-    if (kernel.residency == options.residency && runs(kernel, matrix)) return kernel;
+    if (serves(kernel.residency, options.residency) && runs(kernel, matrix)) return kernel;
   fail("no kernel runs a matrix of {} x {} in {} on this machine", matrix.rows, matrix.columns,
        matrix.format.name());
 }

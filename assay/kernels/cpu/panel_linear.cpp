@@ -1,0 +1,206 @@
+#include "assay/kernels/cpu/panel_linear.h"
+
+#include <algorithm>
+#include <array>
+#include <cassert>
+#include <utility>
+#include <vector>
+
+#include "assay/base/checked.h"
+#include "assay/formats/multiversion.h"
+#include "assay/kernels/cpu/panel_matrix.h"
+#include "assay/kernels/host_rows.h"
+#include "assay/kernels/tasks.h"
+
+namespace assay::cpu {
+namespace {
+
+// Bytes of panels that a thread claims at once: a few microseconds, so that a thread that is interrupted keeps
+// others waiting for no more.
+constexpr std::size_t kClaimedBytes = std::size_t{1} << 16;
+// Columns of a tile of unpacked weights, 16 KiB: it stays in the first cache while tokens pass by.
+constexpr std::size_t kTileBlocks = 8;
+constexpr std::size_t kTileColumns = kTileBlocks * kBlockColumns;
+
+class PanelLinear final : public Linear {
+ public:
+  PanelLinear(PackedMatrix source, const PanelKernels& kernels, std::string (*summary)())
+      : panels_(source), source_(std::move(source)), kernels_(kernels), summary_(summary) {}
+
+  std::uint64_t rows() const override { return panels_.rows(); }
+  std::uint64_t columns() const override { return panels_.columns(); }
+  std::string kernel() const override { return summary_(); }
+  void row(std::uint64_t index, const Rows& out) const override {
+    source_.decode(index, 1, host_values<float>(out));
+  }
+  void forward(const Rows& x, const Rows& y) const override {
+    const Linear* self = this;
+    multiply_panels({&self, 1}, x, {&y, 1});
+  }
+
+  const PanelMatrix& panels() const { return panels_; }
+  const PanelKernels& kernels() const { return kernels_; }
+  const PanelKernel& kernel_of_code() const { return kernels_.of_code[static_cast<std::size_t>(panels_.code())]; }
+  std::size_t panels_per_task() const {
+    return std::max<std::size_t>(1, kClaimedBytes / panels_.panel_bytes());
+  }
+  std::size_t tasks() const { return ceil_divide(panels_.panels(), panels_per_task()); }
+
+ private:
+  PanelMatrix panels_;
+  PackedMatrix source_;  // for single rows
+  const PanelKernels& kernels_;
+  std::string (*summary_)();
+};
+
+ASSAY_LOOP void scale_activations_loop(const float* x, const float* factors, std::size_t blocks, float* out) {
+  for (std::size_t block = 0; block < blocks; ++block)
+    for (std::size_t i = 0; i < kBlockColumns; ++i)
+      out[block * kBlockColumns + i] = x[block * kBlockColumns + i] * factors[i];
+}
+constexpr Multiversion<scale_activations_loop> scale_activations;
+
+ASSAY_LOOP float sum_of_loop(const float* x, std::size_t count) {
+  float lanes[kBlockColumns] = {};
+  for (std::size_t i = 0; i < count; i += kBlockColumns)
+    for (std::size_t j = 0; j < kBlockColumns; ++j) lanes[j] += x[i + j];
+  for (std::size_t half = kBlockColumns / 2; half > 0; half /= 2)
+    for (std::size_t j = 0; j < half; ++j) lanes[j] += lanes[j + half];
+  return lanes[0];
+}
+constexpr Multiversion<sum_of_loop> sum_of;
+
+/// A few tokens' activations as the panels of one code width and one number of groups take them.
+class Activations {
+ public:
+  void prepare(std::span<const float> x, std::size_t tokens, const PanelMatrix& matrix) {
+    code_ = matrix.code();
+    groups_ = matrix.groups();
+    stride_ = matrix.blocks() * kBlockColumns;
+    const std::size_t columns = matrix.columns(), group = stride_ / groups_;
+    scaled_.resize(tokens * stride_);
+    sums_.resize(tokens * groups_);
+    padded_.assign(stride_, 0.0f);
+    std::array<float, kBlockColumns> factors{};
+    for (std::size_t i = 0; i < kBlockColumns; ++i) factors[i] = activation_factor(code_, i);
+    for (std::size_t token = 0; token < tokens; ++token) {
+      std::copy_n(x.begin() + static_cast<std::ptrdiff_t>(token * columns), columns, padded_.begin());
+      scale_activations(padded_.data(), factors.data(), matrix.blocks(), scaled_.data() + token * stride_);
+      for (std::size_t g = 0; g < groups_; ++g)
+        sums_[token * groups_ + g] = sum_of(padded_.data() + g * group, group);
+    }
+  }
+  bool serve(const PanelMatrix& matrix) const { return matrix.code() == code_ && matrix.groups() == groups_; }
+  FewTokens view() const { return {scaled_.data(), stride_, sums_.data(), groups_}; }
+
+ private:
+  PanelCode code_{};
+  std::size_t groups_ = 0, stride_ = 0;
+  std::vector<float> scaled_, sums_, padded_;
+};
+
+/// What one matrix of a call is multiplied with.
+struct Product {
+  const PanelLinear* matrix;
+  std::size_t first_task;  // among those of the call
+  FewTokens few;           // of a call of few tokens
+  float* y;                // [tokens][rows]
+};
+
+/// Rows [first, first + 16) of y, or what of them there is.
+void copy_out(const float* values, std::size_t tokens, std::size_t first, std::size_t rows, float* y) {
+  const std::size_t count = std::min(kPanelRows, rows - first);
+  for (std::size_t token = 0; token < tokens; ++token)
+    std::copy_n(values + token * kPanelRows, count, y + token * rows + first);
+}
+
+void few_tokens(const Product& product, std::size_t panel, std::size_t tokens) {
+  const PanelMatrix& panels = product.matrix->panels();
+  alignas(64) std::array<float, kFewTokens * kPanelRows> y;
+  product.matrix->kernel_of_code().few[tokens - 1](panels.panel(panel), product.few, y.data());
+  copy_out(y.data(), tokens, panel * kPanelRows, panels.rows(), product.y);
+}
+
+/// One panel with all tokens: a tile of columns after the other is unpacked and met by every token.
+void many_tokens(const Product& product, std::size_t panel, const Rows& x) {
+  const PanelMatrix& panels = product.matrix->panels();
+  const PanelView view = panels.panel(panel);
+  const std::size_t rows = panels.rows(), columns = panels.columns(), first_row = panel * kPanelRows;
+  const bool whole = first_row + kPanelRows <= rows;
+  alignas(64) thread_local std::array<float, kTileColumns * kPanelRows> weights;
+  thread_local std::vector<float> partial;  // of a panel with fewer rows
+  if (!whole) partial.resize(x.count() * kPanelRows);
+  float* y = whole ? product.y + first_row : partial.data();
+  const std::size_t y_stride = whole ? rows : kPanelRows;
+  const float* inputs = host_values<float>(x).data();
+  for (std::size_t block = 0; block < panels.blocks(); block += kTileBlocks) {
+    const std::size_t blocks = std::min(kTileBlocks, panels.blocks() - block), column = block * kBlockColumns;
+    product.matrix->kernel_of_code().unpack(view, block, blocks, weights.data());
+    const std::size_t count = std::min(blocks * kBlockColumns, columns - column);
+    for (std::size_t token = 0; token < x.count(); token += kTokensAtOnce) {
+      const std::size_t tokens = std::min(kTokensAtOnce, x.count() - token);
+      product.matrix->kernels().tile[tokens - 1](weights.data(), count, inputs + token * columns + column, columns,
+                                                 y + token * y_stride, y_stride, block > 0);
+    }
+  }
+  if (!whole) copy_out(partial.data(), x.count(), first_row, rows, product.y);
+}
+
+}  // namespace
+
+bool multiply_panels(std::span<const Linear* const> matrices, const Rows& x, std::span<const Rows> outs) {
+  thread_local std::vector<Product> products;  // kept between calls
+  thread_local std::vector<Activations> activations;
+  products.clear();
+  std::size_t tasks = 0, prepared = 0;
+  std::uint64_t multiplications = 0;
+  for (std::size_t i = 0; i < matrices.size(); ++i) {
+    const auto* matrix = dynamic_cast<const PanelLinear*>(matrices[i]);
+    if (matrix == nullptr) return false;
+    assert(x.width() == matrix->columns() && outs[i].width() == matrix->rows() && x.count() == outs[i].count());
+    products.push_back({matrix, tasks, {}, host_values<float>(outs[i]).data()});
+    tasks += matrix->tasks();
+    multiplications += x.count() * matrix->rows() * matrix->columns();
+  }
+  if (x.count() == 0) return true;
+  const bool few = x.count() <= kFewTokens;
+  if (few) {
+    if (activations.size() < products.size()) activations.resize(products.size());
+    for (Product& product : products) {
+      const auto known = std::span(activations).first(prepared);
+      auto found = std::ranges::find_if(
+          known, [&](const Activations& a) { return a.serve(product.matrix->panels()); });
+      if (found == known.end()) {
+        activations[prepared].prepare(host_values<float>(x), x.count(), product.matrix->panels());
+        found = known.begin() + static_cast<std::ptrdiff_t>(prepared++);
+      }
+      product.few = found->view();
+    }
+  }
+  const std::span<const Product> all = products;  // of this thread, also within the loop's bodies
+  for_each_task(tasks, multiplications, [&](std::size_t task) {
+    const auto next = std::ranges::upper_bound(all, task, {}, &Product::first_task);
+    const Product& product = *std::prev(next);
+    const std::size_t step = product.matrix->panels_per_task(), first = (task - product.first_task) * step,
+                      end = std::min(first + step, product.matrix->panels().panels());
+    for (std::size_t panel = first; panel < end; ++panel) {
+      if (few)
+        few_tokens(product, panel, x.count());
+      else
+        many_tokens(product, panel, x);
+    }
+  });
+  return true;
+}
+
+bool avx2_panels_hold(const MatrixTraits& matrix) {
+  return avx2_panel_kernels() != nullptr && PanelMatrix::holds(matrix);
+}
+std::shared_ptr<const Linear> avx2_panel_linear(PackedMatrix matrix) {
+  return std::make_shared<const PanelLinear>(std::move(matrix), *avx2_panel_kernels(), avx2_panel_summary);
+}
+std::string avx2_panel_summary() {
+  return "packed, interleaved by 16 rows, f32 activations (AVX2)";
+}
+
+}  // namespace assay::cpu

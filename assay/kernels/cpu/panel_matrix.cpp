@@ -1,0 +1,219 @@
+#include "assay/kernels/cpu/panel_matrix.h"
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <bit>
+#include <cassert>
+#include <cmath>
+#include <cstring>
+#include <optional>
+
+#include "assay/base/bytes.h"
+#include "assay/base/checked.h"
+#include "assay/base/half.h"
+#include "assay/formats/multiversion.h"
+#include "assay/parallel/threads.h"
+
+namespace assay::cpu {
+namespace {
+
+constexpr int kMostBits = 8;
+
+int bits_of(const CodeLine& line) {
+  return std::bit_width(static_cast<unsigned>(line.codes - 1));
+}
+
+/// The code under which halves are held; nothing for other formats.
+std::optional<PanelCode> halves_code(const Layout& layout) {
+  if (layout.has_params || layout.planes.size() != 1) return std::nullopt;
+  if (layout.planes[0].dtype == DType::F16) return PanelCode::f16;
+  if (layout.planes[0].dtype == DType::BF16) return PanelCode::bf16;
+  return std::nullopt;
+}
+
+std::size_t bytes_of(PanelFloat type) {
+  return type == PanelFloat::f32 ? 4 : 2;
+}
+
+/// False where `value` is not exactly of this type.
+bool write_parameter(PanelFloat type, float value, std::byte* at) {
+  switch (type) {
+    case PanelFloat::f16: {
+      const std::uint16_t half = f32_to_f16(value);
+      store(at, half);
+      return std::bit_cast<std::uint32_t>(f16_to_f32(half)) == std::bit_cast<std::uint32_t>(value);
+    }
+    case PanelFloat::bf16: {
+      const std::uint16_t half = f32_to_bf16(value);
+      store(at, half);
+      return std::bit_cast<std::uint32_t>(bf16_to_f32(half)) == std::bit_cast<std::uint32_t>(value);
+    }
+    case PanelFloat::f32:
+      store(at, value);
+      return true;
+  }
+  return false;
+}
+
+/// One row's block of 32 codes as words, those of a panel's rows interleaved.
+template <int Bits>
+ASSAY_LOOP void pack_block_loop(const std::uint32_t* codes, std::uint32_t* words) {
+  std::uint32_t row[Bits] = {};
+  std::uint64_t leftovers = 0;
+  for (int column = 0; column < static_cast<int>(kBlockColumns); ++column) {
+    const CodePlace place = place_of(Bits, column);
+    if (place.leftover)
+      leftovers |= std::uint64_t{codes[column]} << place.shift;
+    else
+      row[place.word] |= codes[column] << place.shift;
+  }
+  constexpr int kDigit = leftover_bits(Bits);
+  for (int word = 0; word < Bits; ++word) {
+    if constexpr (kDigit > 0)
+      row[word] |= static_cast<std::uint32_t>(leftovers >> (kDigit * word)) << (32 - kDigit);
+    words[static_cast<std::size_t>(word) * kPanelRows] = row[word];
+  }
+}
+
+using PackBlock = void (*)(const std::uint32_t*, std::uint32_t*);
+template <int Bits>
+constexpr PackBlock kPackBlock = [](const std::uint32_t* codes, std::uint32_t* words) {
+  pack_block_loop<Bits>(codes, words);
+};
+constexpr std::array<PackBlock, kMostBits + 1> kPackBlocks = {
+    nullptr,       kPackBlock<1>, kPackBlock<2>, kPackBlock<3>, kPackBlock<4>,
+    kPackBlock<5>, kPackBlock<6>, kPackBlock<7>, kPackBlock<8>};
+
+}  // namespace
+
+float activation_factor(PanelCode code, std::size_t column) {
+  if (code == PanelCode::f16 || code == PanelCode::bf16) return 1.0f;
+  const int bits = static_cast<int>(code);
+  const CodePlace place = place_of(bits, static_cast<int>(column));
+  return is_shifted_down(bits, place) ? 1.0f : std::ldexp(1.0f, -place.shift);
+}
+
+bool PanelMatrix::holds(const MatrixTraits& matrix) {
+  // Fewer rows than a panel's would take the memory of many more than there are.
+  if (matrix.rows < kPanelRows || matrix.columns == 0 || !matrix.rows_hold_units) return false;
+  const Layout layout = matrix.format.layout(matrix.columns);
+  if (halves_code(layout)) return true;
+  const std::optional<CodeLine> line = matrix.format.code_line();
+  if (!line || !layout.has_params || line->codes < 2 || bits_of(*line) > kMostBits) return false;
+  if (layout.share == Share::block) return false;
+  return layout.run == matrix.columns || layout.run % kBlockColumns == 0;
+}
+
+/// Fills panels, each by one thread.
+class PanelMatrix::Packer {
+ public:
+  Packer(const PackedMatrix& source, const PanelMatrix& target)
+      : source_(source), target_(target), line_(source.format()->code_line()) {}
+
+  /// False where a parameter is not of the target's type.
+  bool pack(std::size_t panel, std::byte* out) const {
+    const std::size_t first = panel * kPanelRows, count = std::min(kPanelRows, target_.rows_ - first);
+    const Layout& layout = source_.layout();
+    thread_local std::vector<Params> params;
+    thread_local std::vector<Code> codes;
+    params.resize(layout.has_params ? count * target_.columns_ / layout.run : 0);
+    codes.resize(count * target_.columns_);
+    source_.unpack(first, count, params, codes);
+    std::memset(out, 0, target_.panel_bytes_);
+    if (!layout.has_params) return pack_halves(codes, count, out);
+    return pack_codes(params, codes, count, out);
+  }
+
+ private:
+  bool pack_halves(std::span<const Code> codes, std::size_t count, std::byte* out) const {
+    for (std::size_t row = 0; row < count; ++row)
+      for (std::size_t column = 0; column < target_.columns_; ++column)
+        store(out + (column * kPanelRows + row) * 2,
+              static_cast<std::uint16_t>(codes[row * target_.columns_ + column]));
+    return true;
+  }
+
+  bool pack_codes(std::span<const Params> params, std::span<const Code> codes, std::size_t count,
+                  std::byte* out) const {
+    const PanelView& shape = target_.shape_;
+    const std::size_t width = bytes_of(shape.params), bits = static_cast<std::size_t>(target_.code_),
+                      block_bytes = bits * kPanelRows * 4;
+    const bool has_offsets = shape.offset != PanelOffset::fixed_zero;
+    bool exact = true;
+    for (std::size_t group = 0; group < shape.groups; ++group) {
+      for (std::size_t row = 0; row < count; ++row) {
+        const Params& unit = params[row * shape.groups + group];
+        exact = write_parameter(shape.params, unit.scale, out + row * width) && exact;
+        if (has_offsets)
+          exact = write_parameter(shape.params, offset_of(unit), out + (kPanelRows + row) * width) && exact;
+      }
+      if (!exact) return false;
+      out += (has_offsets ? 2 : 1) * kPanelRows * width;
+      for (std::size_t block = 0; block < shape.blocks_in_group; ++block, out += block_bytes) {
+        const std::size_t column = (group * shape.blocks_in_group + block) * kBlockColumns;
+        for (std::size_t row = 0; row < count; ++row)
+          pack_block(codes.subspan(row * target_.columns_, target_.columns_), column,
+                     reinterpret_cast<std::uint32_t*>(out) + row);
+      }
+    }
+    return true;
+  }
+
+  float offset_of(const Params& unit) const {
+    return line_->offset == CodeLine::Offset::zero ? unit.bias - static_cast<float>(line_->first) : unit.bias;
+  }
+
+  void pack_block(std::span<const Code> row, std::size_t column, std::uint32_t* words) const {
+    std::array<std::uint32_t, kBlockColumns> block{};
+    const std::size_t count = std::min(kBlockColumns, row.size() - column);
+    for (std::size_t i = 0; i < count; ++i)
+      block[i] = static_cast<std::uint32_t>(row[column + i] - line_->first);
+    kPackBlocks[static_cast<std::size_t>(target_.code_)](block.data(), words);
+  }
+
+  const PackedMatrix& source_;
+  const PanelMatrix& target_;
+  std::optional<CodeLine> line_;
+};
+
+PanelMatrix::PanelMatrix(const PackedMatrix& matrix)
+    : rows_(static_cast<std::size_t>(matrix.rows())),
+      columns_(static_cast<std::size_t>(matrix.columns())),
+      blocks_(ceil_divide(columns_, kBlockColumns)),
+      panels_(ceil_divide(rows_, kPanelRows)) {
+  const Layout& layout = matrix.layout();
+  if (const std::optional<PanelCode> halves = halves_code(layout)) {
+    code_ = *halves;
+    shape_ = {nullptr, blocks_, 1, PanelFloat::f16, PanelOffset::fixed_zero, 0.0f};
+    panel_bytes_ = blocks_ * kBlockColumns * kPanelRows * 2;
+  } else {
+    const CodeLine line = *matrix.format()->code_line();
+    code_ = static_cast<PanelCode>(bits_of(line));
+    shape_.groups = columns_ / layout.run;
+    shape_.blocks_in_group = blocks_ / shape_.groups;
+    shape_.zero = static_cast<float>(line.zero - line.first);
+    shape_.offset = line.offset == CodeLine::Offset::fixed_zero ? PanelOffset::fixed_zero
+                    : line.offset == CodeLine::Offset::bias     ? PanelOffset::bias
+                                                                : PanelOffset::zero;
+  }
+  // Most parameters are f16 or bf16 and stay so; which of them only the parameters themselves can tell.
+  for (const PanelFloat type : {PanelFloat::f16, PanelFloat::bf16, PanelFloat::f32}) {
+    shape_.params = type;
+    if (layout.has_params) {
+      const std::size_t parameters = shape_.offset == PanelOffset::fixed_zero ? 1 : 2;
+      panel_bytes_ = shape_.groups * kPanelRows *
+                     (parameters * bytes_of(type) + shape_.blocks_in_group * static_cast<std::size_t>(code_) * 4);
+    }
+    bytes_ = MemoryBlock(heap_memory(), panels_ * panel_bytes_);
+    std::atomic<bool> exact{true};
+    const Packer packer(matrix, *this);
+    parallel_for(panels_, [&](std::size_t panel) {
+      if (exact && !packer.pack(panel, bytes_.data() + panel * panel_bytes_)) exact = false;
+    });
+    if (exact) break;
+  }
+  matrix.leave_pages();
+}
+
+}  // namespace assay::cpu
