@@ -261,8 +261,7 @@ bool is_rotated(const Checkpoint& checkpoint) {
 /// one).
 bool norms_are_shifted(const Checkpoint& checkpoint) {
   for (const Tensor& tensor : checkpoint.tensors)
-    if (classify_tensor(tensor.name) == Role::convolution && tensor.shape.size() == 3)
-      return !(tensor.shape[2] == 1 && tensor.shape[1] > 1);
+    if (classify_tensor(tensor.name) == Role::convolution) return !is_turned_convolution(tensor);
   return false;
 }
 
