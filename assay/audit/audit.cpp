@@ -355,6 +355,7 @@ AuditReport audit_checkpoint(const Checkpoint& model, const Checkpoint* original
         "weights lie in a rotated basis and are not compared with the original, tensor by tensor");
     original = nullptr;
   }
+  report.notes.insert(report.notes.end(), model.warnings.begin(), model.warnings.end());
   compare_with_config(model, report);
   compare_with_tokenizer(model, report);
   if (original != nullptr) compare_sets(model, *original, report);
