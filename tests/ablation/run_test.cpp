@@ -210,5 +210,22 @@ TEST_F(AblationRunTest, RefusesTextsThatOverlapAndFilesOfAnotherSetting) {
   EXPECT_THAT(error(), HasSubstr("each once"));
 }
 
+/// Equal weights under another configuration are another model.
+TEST_F(AblationRunTest, TheConfigurationIsPartOfTheModel) {
+  options.seeds = {1};
+  const std::string before = run().front().setting.checkpoint_sha256;
+  const std::string path = folder.file("model/config.json"), weights = folder.file("model/model.safetensors");
+  const std::string bytes = read_bytes(weights);
+  Json config = Json::parse(read_bytes(path));
+  config["rms_norm_eps"] = 2e-5;
+  write_bytes(path, config.dump());
+  model.checkpoint = open_model(folder.file("model"));
+  model.model = Model::load(model.checkpoint);
+  EXPECT_THAT(error(), HasSubstr("made with another setting"));
+  rows = folder.file("other.jsonl");
+  EXPECT_NE(run().front().setting.checkpoint_sha256, before);
+  EXPECT_EQ(read_bytes(weights), bytes);
+}
+
 }  // namespace
 }  // namespace assay::test
