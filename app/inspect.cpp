@@ -152,7 +152,8 @@ void print_checksums(const Checkpoint& checkpoint) {
   const ChecksumCount count = count_checksums(checkpoint);
   say("  checksums of {} of {} tensors", count.tensors, checkpoint.tensors.size());
   if (count.experts_unchecked > 0)
-    say("; none of single experts in {}: --expert-cache reads those unchecked", count.experts_unchecked);
+    say("; none of single experts in {} tensors: --expert-cache reads those unchecked",
+        count.experts_unchecked);
   say("\n");
 }
 

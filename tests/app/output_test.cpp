@@ -221,7 +221,7 @@ TEST_F(ProgramOutput, AnInterruptedRunLeavesNothing) {
 TEST_F(ProgramOutput, AnInterruptedDemoLeavesNoFolder) {
   for (const char* keep : {"", "--keep"}) {
     const std::string out = folder.file("out/demo");
-    std::vector<std::string> arguments = {"demo", "--recipes", "q4", "--text", "self", "--out", out};
+    std::vector<std::string> arguments = {"demo", "--recipes", "q4", "--tokens", "1024", "--out", out};
     if (*keep != 0) arguments.push_back(keep);
     test::Running running(arguments, folder.file("stderr"));
     ASSERT_TRUE(running.reaches([&] { return fs::exists(out); }));
