@@ -40,21 +40,23 @@ std::string bundled_model() {
 /// Quantised models live here while they are measured; without --keep they go when the demo ends.
 class Workspace {
  public:
-  Workspace(const std::string& out, bool keep) : folder_(out + "/models") {
+  Workspace(const std::string& out, bool keep) : folder_(out + "/models"), out_(out) {
     std::error_code problem;
-    std::filesystem::create_directories(out, problem);
-    if (problem) fail("{}: cannot create the folder: {}", out, problem.message());
     if (!keep)
       folder_ = temporary_.emplace(Temporary::folder(folder_)).path();
-    else if (!std::filesystem::create_directory(folder_, problem))
-      fail("{}: {}; --keep wants a folder of its own: remove it or choose another --out", folder_,
-           problem ? problem.message() : "exists already");
+    else if (std::filesystem::exists(std::filesystem::symlink_status(folder_, problem)))
+      fail("{}: exists already; --keep wants a folder of its own: remove it or choose another --out",
+           folder_);
+    else
+      kept_.emplace(folder_);
   }
   std::string path(const std::string& name) const { return folder_ + "/" + name; }
 
  private:
   std::string folder_;
+  MadeFolders out_;
   std::optional<Temporary> temporary_;
+  std::optional<MadeFolders> kept_;
 };
 
 /// "w3-mlp+gptq": a recipe, and the method for what it would round to nearest.

@@ -46,8 +46,27 @@ std::vector<std::string> warnings_of(const Checkpoint& checkpoint, const Complet
   return warnings;
 }
 
+/// Tensors whose bytes can be held against a checksum, and those whose experts cannot when they are read one
+/// by one.
+struct ChecksumCount {
+  std::size_t tensors = 0, experts_unchecked = 0;
+};
+
+ChecksumCount count_checksums(const Checkpoint& checkpoint) {
+  ChecksumCount count;
+  for (const Tensor& tensor : checkpoint.tensors) {
+    count.tensors += tensor.checksum ? 1 : 0;
+    const auto role = classify_tensor(tensor.name);
+    const bool stacked = tensor.shape.size() == 3;
+    if (role && is_expert_matrix(*role))
+      count.experts_unchecked += tensor.checksum && (!stacked || !tensor.slice_checksums.empty()) ? 0 : 1;
+  }
+  return count;
+}
+
 OrderedJson as_json(const Checkpoint& checkpoint, const Completeness& state, const SizeSummary& size,
                     bool with_tensors) {
+  const ChecksumCount checksums = count_checksums(checkpoint);
   OrderedJson json = {
       {"path", checkpoint.path},
       {"container", std::string(container_name(checkpoint.container))},
@@ -59,6 +78,8 @@ OrderedJson as_json(const Checkpoint& checkpoint, const Completeness& state, con
       {"complete", state.known ? OrderedJson(state.whole()) : OrderedJson(nullptr)},
       {"incomplete", state.summary()},
       {"warnings", warnings_of(checkpoint, state)},
+      {"checksums", checksums.tensors},
+      {"expert_tensors_unchecked", checksums.experts_unchecked},
       {"formats", OrderedJson::object()}};
   std::uint64_t largest = 0;
   for (const Tensor& tensor : checkpoint.tensors) largest = std::max(largest, tensor.stored_bytes());
@@ -127,12 +148,22 @@ void print_measurements(const Json& manifest) {
   for (const Json& measurement : *list) say("  measured: {}\n", json_text(measurement));
 }
 
+void print_checksums(const Checkpoint& checkpoint) {
+  const ChecksumCount count = count_checksums(checkpoint);
+  say("  checksums of {} of {} tensors", count.tensors, checkpoint.tensors.size());
+  if (count.experts_unchecked > 0)
+    say("; none of single experts in {} tensors: --expert-cache reads those unchecked",
+        count.experts_unchecked);
+  say("\n");
+}
+
 void print_text(const Checkpoint& checkpoint, const Completeness& state, const SizeSummary& size) {
   say("{}: {} container, {}\n", checkpoint.path, container_name(checkpoint.container),
       json_get_or<std::string>(checkpoint.config, "model_type", "unknown architecture", checkpoint.path));
   say("  {} tensors, {} weights, {} bytes\n", checkpoint.tensors.size(), size.file_weights, size.file_bytes);
   say("  bits per weight: {:.3f} linear (matrices inside the blocks), {:.3f} file (everything)\n",
       size.linear_bits(), size.file_bits());
+  print_checksums(checkpoint);
   std::map<std::string, FormatRow> formats;
   std::map<std::string, std::uint64_t> kernels;
   for (const Tensor& tensor : checkpoint.tensors) {

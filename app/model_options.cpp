@@ -93,6 +93,9 @@ void print_timing(const ModelOptions& options, const LoadedModel& model, const s
   for (const Phase& phase : phases) say_error(", {} {:.3f} s", phase.name, phase.seconds);
   say_error("\n");
   if (!model.experts) return;
+  if (const std::size_t unchecked = model.experts->unchecked())
+    say_error("{} of {} expert matrices have no checksum: a damaged code in them is not noticed\n", unchecked,
+              model.experts->matrices());
   say_error("experts read by {}{}\n{:>5}  {:>7}  {:>6}  {:>9}  {:>9}  {:>9}  {:>10}\n",
             model.experts->reader(), options.experts.direct ? ", past the page cache" : "", "layer", "visits",
             "hits %", "read MB", "wait ms", "comp. ms", "expert MB");
@@ -127,10 +130,9 @@ OrderedJson expert_timing_json(const ModelOptions& options, const LoadedModel& m
                       {"expert_bytes", {sizes.smallest, sizes.largest}},
                       {"layer_bytes", sizes.total}});
   }
-  return {{"reader", model.experts->reader()},
-          {"direct", options.experts.direct},
-          {"dropped", model.experts->dropped()},
-          {"layers", std::move(layers)}};
+  return {{"reader", model.experts->reader()},     {"direct", options.experts.direct},
+          {"matrices", model.experts->matrices()}, {"matrices_without_checksum", model.experts->unchecked()},
+          {"dropped", model.experts->dropped()},   {"layers", std::move(layers)}};
 }
 
 }  // namespace assay::app

@@ -17,7 +17,7 @@ rm -rf "$copy" && mkdir -p "$copy"
 # Newer than any object of an earlier run, whose last fault may still be compiled in.
 git ls-files -z --cached --others --exclude-standard | tar --null -T - -cf - | tar -xmf - -C "$copy"
 cmake -G Ninja -S "$copy" -B build/mutants/build -DCMAKE_BUILD_TYPE=Release -DCMAKE_CXX_FLAGS_RELEASE="-O1" \
-  -DASSAY_TEST_TIMEOUT=120 >/dev/null
+  -DASSAY_WARNINGS_AS_ERRORS=ON -DASSAY_TEST_TIMEOUT=120 >/dev/null
 build() { cmake --build build/mutants/build --target "$@" -j "$(nproc)" >build/mutants/build.log 2>&1; }
 run() {
   ctest --test-dir build/mutants/build -j "$(nproc)" -R "$1" --no-tests=error >build/mutants/test.log 2>&1

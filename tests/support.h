@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <random>
 #include <string>
 #include <vector>
 
@@ -74,6 +75,21 @@ inline std::string demo_model() {
 /// The shared references (models, texts, outputs of other implementations), which lie beside the checkout.
 inline std::string shared(const std::string& relative) {
   return project("../shared/" + relative);
+}
+
+/// Lines of made-up words; texts of different seeds have no long passage in common.
+inline std::string made_up_text(unsigned seed, int lines) {
+  std::mt19937 random(seed);
+  std::string text;
+  for (int line = 0; line < lines; ++line) {
+    for (unsigned word = 0; word < 5 + random() % 10; ++word) {
+      for (unsigned letter = 0; letter < 2 + random() % 7; ++letter)
+        text += static_cast<char>('a' + random() % 26);
+      text += word % 6 == 5 ? ", " : " ";
+    }
+    text += "end.\n";
+  }
+  return text;
 }
 
 }  // namespace assay::test

@@ -8,7 +8,7 @@
 namespace assay {
 namespace {
 
-constexpr int kSchema = 1;
+constexpr int kSchema = 2, kFirstSchema = 1;  // 1: checkpoint_sha256 without the configuration
 
 /// One list of fields for writing and reading.
 template <class CellType, class Visitor>
@@ -59,8 +59,8 @@ OrderedJson Cell::to_json() const {
 }
 
 Cell Cell::from_json(const Json& json, const std::string& origin) {
-  if (const int schema = json_get<int>(json, "schema", origin); schema != kSchema)
-    fail("{}: a cell of schema {}, {} expected", origin, schema, kSchema);
+  if (const int schema = json_get<int>(json, "schema", origin); schema < kFirstSchema || schema > kSchema)
+    fail("{}: a cell of schema {}, {} to {} expected", origin, schema, kFirstSchema, kSchema);
   Cell cell;
   visit_fields(cell, [&](const char* name, auto& value) {
     using Value = std::decay_t<decltype(value)>;

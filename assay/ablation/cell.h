@@ -13,9 +13,11 @@ namespace assay {
 
 /// What every cell of one run shares, and what must not change when a run goes on.
 struct CellSetting {
-  std::string model;              // as given
-  std::string checkpoint_sha256;  // over the checkpoint's files
-  bool rotated = false;           // quantised from the rotated model in float32
+  std::string model;  // as given
+  /// What the model is (content_identity: weight files and configuration). In rows of schema 1 of the weight
+  /// files alone, so those are of another setting than whatever is made today.
+  std::string checkpoint_sha256;
+  bool rotated = false;  // quantised from the rotated model in float32
   std::size_t tokens_per_batch = 0;
   std::string calibration_sha256, evaluation_sha256;
   std::uint64_t evaluation_tokens = 0;  // scored

@@ -180,8 +180,7 @@ class Ablation {
       fail("{}: {} tokens, {} needed for the held-out loss", corpus.label, corpus.tokens.size(),
            options.heldout_tokens);
     setting_.model = std::filesystem::path(model.checkpoint->path).filename().string();
-    const std::string files = json_text(hash_files(model.checkpoint->files));
-    setting_.checkpoint_sha256 = sha256_hex(std::as_bytes(std::span(files.data(), files.size())));
+    setting_.checkpoint_sha256 = content_identity(*model.checkpoint);
     setting_.rotated = rotated;
     setting_.tokens_per_batch = options.tokens_per_batch;
     setting_.evaluation_sha256 = corpus.text_sha256;

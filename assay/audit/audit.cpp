@@ -261,8 +261,7 @@ bool is_rotated(const Checkpoint& checkpoint) {
 /// one).
 bool norms_are_shifted(const Checkpoint& checkpoint) {
   for (const Tensor& tensor : checkpoint.tensors)
-    if (classify_tensor(tensor.name) == Role::convolution && tensor.shape.size() == 3)
-      return !(tensor.shape[2] == 1 && tensor.shape[1] > 1);
+    if (classify_tensor(tensor.name) == Role::convolution) return !is_turned_convolution(tensor);
   return false;
 }
 
@@ -356,6 +355,7 @@ AuditReport audit_checkpoint(const Checkpoint& model, const Checkpoint* original
         "weights lie in a rotated basis and are not compared with the original, tensor by tensor");
     original = nullptr;
   }
+  report.notes.insert(report.notes.end(), model.warnings.begin(), model.warnings.end());
   compare_with_config(model, report);
   compare_with_tokenizer(model, report);
   if (original != nullptr) compare_sets(model, *original, report);

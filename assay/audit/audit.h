@@ -34,7 +34,7 @@ struct AuditReport {
   std::string model, original;             // paths; "" without an original
   std::vector<TensorAudit> tensors;        // sorted by name
   std::vector<Suspicion> of_checkpoint;    // missing and foreign tensors, repeated matrices
-  std::vector<std::string> notes;          // what was not looked at, and why
+  std::vector<std::string> notes;          // warnings of the reader; what was not looked at, and why
   std::optional<RouterAgreement> routing;  // with the original's routers
 
   bool sound() const;

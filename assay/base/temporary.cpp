@@ -30,6 +30,7 @@ constexpr std::string_view kAlphabet = "abcdefghijklmnopqrstuvwxyz0123456789";
 struct Registry {
   std::mutex mutex;  // held by whoever makes, renames or removes
   std::set<std::string> paths;
+  std::vector<std::string> folders;  // made for an output, the outermost first
   std::vector<std::pair<const void*, std::string>> notes;
   std::map<std::string, std::vector<std::string>>
       leftovers;  // by folder, as found when it was first looked at
@@ -169,6 +170,33 @@ void Temporary::rename_to(const std::string& destination) {
   path_.clear();
 }
 
+// Delegating: what was made before a failure goes with the destructor.
+MadeFolders::MadeFolders(const std::string& path) : MadeFolders() {
+  std::vector<std::string> missing;
+  std::error_code problem;
+  for (fs::path at = path; !at.empty() && !fs::exists(at, problem); at = at.parent_path())
+    missing.push_back(at.string());
+  const std::lock_guard lock(registry().mutex);
+  for (; !missing.empty(); missing.pop_back()) {
+    const std::string& folder = missing.back();
+    if (::mkdir(folder.c_str(), 0777) == 0) {
+      made_.push_back(folder);
+      registry().folders.push_back(folder);
+    } else if (errno != EEXIST) {
+      fail("{}: cannot create the folder: {}", folder, std::generic_category().message(errno));
+    }
+  }
+  if (!fs::is_directory(path, problem)) fail("{}: not a folder", path);
+}
+
+MadeFolders::~MadeFolders() {
+  const std::lock_guard lock(registry().mutex);
+  for (; !made_.empty(); made_.pop_back()) {
+    ::rmdir(made_.back().c_str());  // only where it is empty
+    std::erase(registry().folders, made_.back());
+  }
+}
+
 int open_unnamed_file(const std::string& directory) {
   if (const int file = ::open(directory.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600); file >= 0)
     return file;
@@ -194,6 +222,7 @@ std::string remove_temporaries_and_stop() {
   Registry& all = registry();
   all.mutex.lock();  // and never unlocked
   for (const std::string& path : all.paths) remove_path(path);
+  for (; !all.folders.empty(); all.folders.pop_back()) ::rmdir(all.folders.back().c_str());
   std::string notes;
   for (const auto& [owner, line] : all.notes) notes += line + "\n";
   return notes;

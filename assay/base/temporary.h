@@ -4,6 +4,7 @@
 // another run is making, in whatever PID namespace. An interrupted process removes all of its own
 // (interruption.h).
 #include <string>
+#include <vector>
 
 namespace assay {
 
@@ -30,6 +31,20 @@ class Temporary {
                           unsigned mode);
   std::string path_;  // empty when there is nothing to remove
   int descriptor_;
+};
+
+/// The folder that an output goes into, made with those above it where they are missing. What was made goes
+/// again, with this or with an interrupted process, if it is still empty.
+class MadeFolders {
+ public:
+  explicit MadeFolders(const std::string& path);  // throws Error
+  ~MadeFolders();
+  MadeFolders(const MadeFolders&) = delete;
+  MadeFolders& operator=(const MadeFolders&) = delete;
+
+ private:
+  MadeFolders() = default;
+  std::vector<std::string> made_;  // the outermost first
 };
 
 /// A file without a name in `directory`, open for reading and writing; -1 and errno when it cannot be made.

@@ -78,8 +78,7 @@ ResumeStore::ResumeStore(std::string folder, const OrderedJson& request) : folde
     }
     remove();
   }
-  if (const fs::path parent = fs::path(folder_).parent_path(); !parent.empty())
-    fs::create_directories(parent, ignored);
+  const MadeFolders above(parent_folder(folder_));
   AtomicDirectory made(folder_);  // never there without its marker
   write_file_atomically((made.staging() / kRequest).string(), wanted);
   made.commit();

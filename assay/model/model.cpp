@@ -186,11 +186,7 @@ double Transformer::linear_flops_per_token() const {
 
 /// MLX adds the 1 of shifted norms to what it stores; it also turns convolutions, which is how to tell.
 bool norms_hold_their_gain(const Checkpoint& checkpoint) {
-  const auto turned = [](const Tensor& tensor) {
-    return classify_tensor(tensor.name) == Role::convolution && tensor.shape.size() == 3 &&
-           tensor.shape[1] > 1 && tensor.shape[2] == 1;
-  };
-  return std::ranges::any_of(checkpoint.tensors, turned);
+  return std::ranges::any_of(checkpoint.tensors, is_turned_convolution);
 }
 
 }  // namespace

@@ -212,6 +212,11 @@ bool is_expert_matrix(Role role) {
          role == Role::expert_gate_up;
 }
 
+bool is_turned_convolution(const Tensor& tensor) {
+  return classify_tensor(tensor.name) == Role::convolution && tensor.shape.size() == 3 &&
+         tensor.shape[1] > 1 && tensor.shape[2] == 1;
+}
+
 int floor_bits(Role role) {
   switch (role) {
     case Role::embedding:

@@ -53,6 +53,9 @@ Role require_role(std::string_view name, const std::string& origin);
 bool is_block_matrix(Role role);
 /// Matrices of the experts that a router chooses among.
 bool is_expert_matrix(Role role);
+/// A convolution as mlx-lm stores it, [channels, kernel, 1]? Hugging Face has [channels, 1, kernel]: the same
+/// bytes. So is told what mlx-lm's conventions did to a model.
+bool is_turned_convolution(const Tensor& tensor);
 /// May this role be low-bit at all, and from how many bits on (docs/formats.md, "Tensor names")? 0 = any;
 /// 16 = never.
 int floor_bits(Role role);

@@ -44,6 +44,13 @@ std::vector<std::string> weight_files(const std::filesystem::path& directory) {
   return files;
 }
 
+/// How many matrices are read from a stack, each for itself (an expert store does); 0: it is no such stack.
+std::uint64_t slices_of(const Tensor& tensor) {
+  const std::optional<Role> role = classify_tensor(tensor.name);
+  if (!role || !is_expert_matrix(*role) || tensor.shape.size() != 3) return 0;
+  return tensor.shape[0] * (*role == Role::expert_gate_up ? 2 : 1);
+}
+
 /// A checksum of every tensor as whoever opens the directory will see it.
 void add_checksums(Json& manifest, const std::filesystem::path& directory, Container container) {
   CheckpointPtr written;
@@ -53,8 +60,13 @@ void add_checksums(Json& manifest, const std::filesystem::path& directory, Conta
     if (container->owns_manifest) throw;
     return;  // of an architecture that we do not know: other containers cannot be read back without it
   }
-  for (const Tensor& tensor : written->tensors)
-    manifest["tensors"][tensor.name][kChecksumKey] = fmt::format("{:016x}", checksum_of(tensor));
+  const auto text = [](std::uint64_t checksum) { return fmt::format("{:016x}", checksum); };
+  for (const Tensor& tensor : written->tensors) {
+    Json& entry = manifest["tensors"][tensor.name];
+    entry[kChecksumKey] = text(checksum_of(tensor));
+    for (const std::uint64_t checksum : slice_checksums_of(tensor, slices_of(tensor)))
+      entry[kSliceChecksumsKey].push_back(text(checksum));
+  }
 }
 
 /// Finishes the directory with its manifest, hashes of the written files and tensors included.

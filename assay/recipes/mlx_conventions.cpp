@@ -217,9 +217,7 @@ class Conventions {
 /// Stacked experts or turned convolutions: mlx-lm was here.
 bool follows_already(const Checkpoint& source) {
   return std::ranges::any_of(source.tensors, [](const Tensor& tensor) {
-    return tensor.name.find(".switch_mlp.") != std::string::npos ||
-           (classify_tensor(tensor.name) == Role::convolution && tensor.shape.size() == 3 &&
-            tensor.shape[2] == 1 && tensor.shape[1] > 1);
+    return tensor.name.find(".switch_mlp.") != std::string::npos || is_turned_convolution(tensor);
   });
 }
 

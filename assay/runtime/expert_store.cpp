@@ -30,6 +30,9 @@ constexpr std::uint64_t kPlaneAlignment = 64;
 std::array<Tensor*, 3> all_of(ExpertTensors& tensors) {
   return {&tensors.gate, &tensors.up, &tensors.down};
 }
+std::array<const Tensor*, 3> all_of(const ExpertTensors& tensors) {
+  return {&tensors.gate, &tensors.up, &tensors.down};
+}
 
 /// Lets go of a lock for a while.
 class Unlocked {
@@ -373,6 +376,20 @@ void ExpertStore::visit(int layer, std::span<const std::uint32_t> wanted, const 
 void ExpertStore::reset_statistics() {
   const std::lock_guard lock(mutex_);
   for (auto& [layer, statistics] : statistics_) statistics = {};
+}
+
+std::size_t ExpertStore::matrices() const {
+  std::size_t count = 0;
+  for (const auto& [layer, records] : records_) count += 3 * records.size();
+  return count;
+}
+
+std::size_t ExpertStore::unchecked() const {
+  std::size_t count = 0;
+  for (const auto& [layer, records] : records_)
+    for (const Record& record : records)
+      for (const Tensor* tensor : all_of(record.tensors)) count += tensor->checksum ? 0 : 1;
+  return count;
 }
 
 ExpertStore::RecordSizes ExpertStore::record_sizes(int layer) const {

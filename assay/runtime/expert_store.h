@@ -56,6 +56,9 @@ class ExpertStore final : public ExpertSource {
   };
   RecordSizes record_sizes(int layer) const;
   const std::string& reader() const { return reader_; }
+  /// Matrices of experts, and those of them that no read can be held against: nobody wrote their checksums.
+  std::size_t matrices() const;
+  std::size_t unchecked() const;
 
  private:
   class Layer;

@@ -18,6 +18,7 @@ Tensor assemble_tensor(const ManifestTensor& entry, const StoredArrays& arrays,
   tensor.shape = entry.shape;
   tensor.format = entry.format;
   tensor.checksum = entry.checksum;
+  tensor.slice_checksums = entry.slice_checksums;
   std::vector<PlaneArray> planes;
   try {
     planes = plane_arrays(entry.name, entry.shape, *entry.format);

@@ -19,6 +19,7 @@ namespace assay {
 constexpr const char* kManifestFile = "assay.json";
 constexpr int kManifestSchema = 1;
 constexpr const char* kChecksumKey = "xxh3";  // of a tensor, where it has one: see Tensor::checksum
+constexpr const char* kSliceChecksumsKey = "xxh3_slices";  // likewise: Tensor::slice_checksums
 
 extern const ContainerRow kAssayContainer;
 

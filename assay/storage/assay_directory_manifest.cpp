@@ -26,15 +26,26 @@ std::string manifest_path(const std::string& directory) {
   return (fs::path(directory) / kManifestFile).string();
 }
 
-std::optional<std::uint64_t> parse_checksum(const Json& entry, const std::string& where) {
-  if (!entry.contains(kChecksumKey)) return std::nullopt;
-  const auto text = json_get<std::string>(entry, kChecksumKey, where);
+std::uint64_t parse_checksum(const Json& json, const char* key, const std::string& where) {
+  const std::string text = json.is_string() ? json.get<std::string>() : "";
   std::uint64_t value = 0;
   const char* end = text.data() + text.size();
   const auto [at, problem] = std::from_chars(text.data(), end, value, 16);
   if (problem != std::errc() || at != end || text.empty())
-    fail("{}: \"{}\" is {}, up to 16 hexadecimal digits expected", where, kChecksumKey, Json(text).dump());
+    fail("{}: \"{}\" is {}, up to 16 hexadecimal digits expected", where, key, json.dump());
   return value;
+}
+
+void parse_checksums(const Json& entry, ManifestTensor& tensor, const std::string& where) {
+  if (const auto found = entry.find(kChecksumKey); found != entry.end())
+    tensor.checksum = parse_checksum(*found, kChecksumKey, where);
+  const auto slices = entry.find(kSliceChecksumsKey);
+  if (slices == entry.end()) return;
+  const std::uint64_t rows = as_matrix(tensor.shape).rows;
+  if (!slices->is_array() || slices->empty() || rows % slices->size() != 0)
+    fail("{}: \"{}\" is no list of as many checksums as divide its {} rows", where, kSliceChecksumsKey, rows);
+  for (const Json& slice : *slices)
+    tensor.slice_checksums.push_back(parse_checksum(slice, kSliceChecksumsKey, where));
 }
 
 ManifestTensor parse_tensor(const std::string& name, const Json& entry, const std::string& path) {
@@ -42,10 +53,8 @@ ManifestTensor parse_tensor(const std::string& name, const Json& entry, const st
   const std::string where = fmt::format("{}: tensor {}", path, name);
   if (!entry.is_object()) fail("{}: is {}, an object expected", where, entry.type_name());
   const auto format_name = json_get<std::string>(entry, "format", where);
-  ManifestTensor tensor{.name = name,
-                        .format = find_format(format_name),
-                        .shape = {},
-                        .checksum = parse_checksum(entry, where)};
+  ManifestTensor tensor{
+      .name = name, .format = find_format(format_name), .shape = {}, .checksum = {}, .slice_checksums = {}};
   if (tensor.format == nullptr)
     fail("{}: format \"{}\" is unknown to assay {}", where, format_name, ASSAY_VERSION);
   const auto shape = entry.find("shape");
@@ -56,6 +65,7 @@ ManifestTensor parse_tensor(const std::string& name, const Json& entry, const st
       fail("{}: dimension is {}, a non-negative integer expected", where, dim.dump());
     tensor.shape.push_back(dim.get<std::uint64_t>());
   }
+  parse_checksums(entry, tensor, where);
   return tensor;
 }
 
@@ -155,6 +165,7 @@ void match_manifest(const Json& manifest, Checkpoint& checkpoint) {
            found->format ? found->format->name() : "none", kManifestFile, entry.format->name());
     found->format = entry.format;
     found->checksum = entry.checksum;
+    found->slice_checksums = entry.slice_checksums;
   }
   for (const Tensor& tensor : checkpoint.tensors)
     if (!manifest["tensors"].contains(tensor.name))

@@ -14,7 +14,8 @@ struct ManifestTensor {
   std::string name;
   FormatPtr format;
   Shape shape;
-  std::optional<std::uint64_t> checksum;  // "xxh3"
+  std::optional<std::uint64_t> checksum;       // "xxh3"
+  std::vector<std::uint64_t> slice_checksums;  // "xxh3_slices"
 };
 
 /// Parses the file; schema and the types of the top-level entries are checked. Throws Error.

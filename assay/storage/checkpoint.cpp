@@ -71,6 +71,24 @@ std::vector<SourceFile> sources_of(const Checkpoint& checkpoint, const Identitie
   return sources;
 }
 
+/// safetensors files of the folder that no tensor was read from. transformers looks at none of them either.
+void warn_of_strays(Checkpoint& checkpoint, const Identities& before) {
+  constexpr const char* kExtension = ".safetensors";
+  if (checkpoint.files.empty() || !checkpoint.files.front().ends_with(kExtension)) return;
+  const auto inside = [&](const fs::path& name) {
+    return (fs::path(checkpoint.path) / name).lexically_normal();
+  };
+  std::set<fs::path> read;
+  for (const std::string& path : checkpoint.files) read.insert(fs::path(path).lexically_normal());
+  const bool indexed = before.contains(inside(kSafetensorsIndex));
+  for (const auto& [path, identity] : before)
+    if (path.extension() == kExtension && !read.contains(path) && path == inside(path.filename()))
+      checkpoint.warnings.push_back(
+          fmt::format("{}: ignored: {}", path.string(),
+                      indexed ? fmt::format("{} does not name it", kSafetensorsIndex)
+                              : fmt::format("without an index only {} is read", kSafetensorsFile)));
+}
+
 }  // namespace
 
 std::string_view container_name(Container container) {
@@ -96,6 +114,7 @@ CheckpointPtr open_checkpoint(const std::string& path, const OpenOptions& option
   if (!options.config_directory.empty()) list_files(options.config_directory, before);
   auto opened = std::make_shared<Checkpoint>(*open_any(path, options));
   opened->sources = sources_of(*opened, before);
+  warn_of_strays(*opened, before);
   return opened;
 }
 

@@ -65,7 +65,7 @@ struct Checkpoint {
   std::vector<std::string> files;     // the weight files, paths; what a manifest hashes
   std::vector<SourceFile> sources;    // those, the sidecars and the index
   std::vector<Tensor> tensors;        // sorted by name
-  std::vector<std::string> warnings;  // facts a user should see once: 4-bit routers, a rotated basis
+  std::vector<std::string> warnings;  // facts a user should see once: 4-bit routers, shards left out
 
   const Tensor* find(std::string_view name) const;  // null when absent
   const Tensor& at(std::string_view name) const;    // throws Error naming path and tensor

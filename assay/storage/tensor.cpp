@@ -39,6 +39,18 @@ std::uint64_t checksum_of(const Tensor& tensor) {
   return checksum_of(planes);
 }
 
+std::vector<std::uint64_t> slice_checksums_of(const Tensor& tensor, std::uint64_t count) {
+  if (tensor.format == nullptr || !tensor.parts.empty() || !is_plainly_stored(tensor)) return {};
+  const MatrixShape matrix = as_matrix(tensor.shape);
+  if (count == 0 || matrix.rows % count != 0) return {};
+  const std::uint64_t rows = matrix.rows / count;
+  if (rows * matrix.columns % tensor.format->layout(matrix.columns).run != 0) return {};
+  std::vector<std::uint64_t> checksums;
+  for (std::uint64_t i = 0; i < count; ++i)
+    checksums.push_back(checksum_of(row_slice(tensor, i * rows, rows, tensor.name)));
+  return checksums;
+}
+
 void require_checksum(const Tensor& tensor) {
   if (tensor.checksum && checksum_of(tensor) != *tensor.checksum)
     fail("{}: tensor {}: its bytes do not have the checksum that assay.json says: the file is damaged",
@@ -62,7 +74,11 @@ Tensor row_slice(const Tensor& tensor, std::uint64_t first, std::uint64_t rows, 
   slice.dtype = tensor.dtype;
   slice.file = tensor.file;
   slice.owners = tensor.owners;
-  if (rows == matrix.rows) slice.checksum = tensor.checksum;
+  const std::uint64_t slices = tensor.slice_checksums.size();
+  if (rows == matrix.rows)
+    slice.checksum = tensor.checksum;
+  else if (tensor.checksum && slices != 0 && matrix.rows / slices == rows && first % rows == 0)
+    slice.checksum = tensor.slice_checksums[first / rows];
   const std::uint64_t unit = begin / layout.run, units = ceil_divide(end, layout.run) - unit;
   for (std::size_t i = 0; i < layout.planes.size(); ++i) {
     const std::size_t bytes = layout.planes[i].bytes_per_unit;

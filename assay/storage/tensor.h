@@ -31,7 +31,9 @@ struct Tensor {
   /// reading), each of whole units in logical order.
   std::vector<Tensor> parts;
   std::optional<std::uint64_t> checksum;  // base/checksum.h of all planes in order, where one is known
-  std::string file;                       // path, for messages
+  /// Beside it, of a stack whose matrices are read one by one: of equal runs of rows each. Empty: not known.
+  std::vector<std::uint64_t> slice_checksums;
+  std::string file;                                 // path, for messages
   std::vector<std::shared_ptr<const void>> owners;  // keep the views alive
 
   std::uint64_t elements() const;
@@ -40,11 +42,13 @@ struct Tensor {
 
 /// base/checksum.h of all planes in order, those of parts one after the other.
 std::uint64_t checksum_of(const Tensor& tensor);
+/// The same of each of `count` equal runs of rows; none where runs share blocks or lie in parts.
+std::vector<std::uint64_t> slice_checksums_of(const Tensor& tensor, std::uint64_t count);
 /// Throws Error when the tensor has a checksum and its bytes another.
 void require_checksum(const Tensor& tensor);
 
-/// Rows [first, first + rows) as a tensor [rows, K] called `name`: views of the same bytes. Throws Error when
-/// rows of it share blocks with others.
+/// Rows [first, first + rows) as a tensor [rows, K] called `name`: views of the same bytes, with their
+/// checksum where it is known. Throws Error when rows of it share blocks with others.
 Tensor row_slice(const Tensor& tensor, std::uint64_t first, std::uint64_t rows, std::string name);
 
 /// The tensor as kernels take it: views of the same bytes. Throws Error for a stored dtype that is no weight

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <vector>
 
+#include "assay/base/checked.h"
 #include "assay/base/error.h"
 #include "assay/base/utf8.h"
 
@@ -33,14 +34,15 @@ class CharacterMap {
     leaves_.resize(units_.size(), kUnseen);
   }
 
-  void check() {
+  std::size_t check() {
     leaves_below(0, 0);
-    check_growth();
+    const std::size_t growth = largest_growth();
     for (std::size_t at = 0; at < replacements_.size();) {
       const std::string_view text = replacements_.substr(at, replacements_.find('\0', at) - at);
       if (valid_utf8_prefix(text) != text.size()) refuse("has a replacement that is not UTF-8");
       at += text.size() + 1;
     }
+    return growth;
   }
 
  private:
@@ -75,7 +77,8 @@ class CharacterMap {
   }
 
   /// Walks down breadth first, so that a node that several keys lead to is met by the shortest.
-  void check_growth() const {
+  std::size_t largest_growth() const {
+    std::size_t growth = 1;
     std::vector<std::size_t> level{0}, next;
     std::vector<bool> seen(units_.size());
     for (std::size_t depth = 0; !level.empty(); ++depth, level.swap(next)) {
@@ -84,8 +87,9 @@ class CharacterMap {
         const std::size_t first = node ^ offset(units_[node]);
         if (depth > 0 && ends_key(units_[node])) {
           const std::size_t at = units_[first] & 0x7FFFFFFFu;
-          if (replacements_.substr(at, kGrowth * depth + 1).find('\0') == std::string_view::npos)
-            refuse("makes a text grow more than sixteenfold");
+          const std::size_t length = replacements_.substr(at, kGrowth * depth + 1).find('\0');
+          if (length == std::string_view::npos) refuse("makes a text grow more than sixteenfold");
+          growth = std::max(growth, ceil_divide(length, depth));
         }
         for (std::uint32_t label = 1; label < 256; ++label) {
           const std::size_t child = first ^ label;
@@ -95,6 +99,7 @@ class CharacterMap {
         }
       }
     }
+    return growth;
   }
 
   void check_replacement(std::size_t at) const {
@@ -110,8 +115,8 @@ class CharacterMap {
 
 }  // namespace
 
-void check_character_map(std::string_view bytes, const std::string& origin) {
-  CharacterMap(bytes, origin).check();
+std::size_t check_character_map(std::string_view bytes, const std::string& origin) {
+  return CharacterMap(bytes, origin).check();
 }
 
 }  // namespace assay

@@ -1,5 +1,6 @@
 #include "assay/tokenizer/sentencepiece_guard.h"
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 
@@ -18,6 +19,8 @@ namespace {
 
 constexpr std::size_t kLargestModel = 64u << 20;
 constexpr std::size_t kLongestPiece = 512;  // every place of a text is compared with so many bytes
+constexpr std::size_t kMostNested =
+    64;  // user-defined pieces at one place: what libsentencepiece has room for
 
 // Field numbers of sentencepiece_model.proto.
 enum ModelField : std::uint32_t { kPieces = 1, kTrainer = 2, kNormalizer = 3, kDenormalizer = 5 };
@@ -58,6 +61,7 @@ class Reader {
     }
     if (unknown_ != 1)
       fail("{}: sentencepiece model with {} pieces of type unknown, 1 expected", origin_, unknown_);
+    check_user_defined();
     return std::move(model_);
   }
 
@@ -88,7 +92,23 @@ class Reader {
     if (!model_.ids.emplace(piece.text, static_cast<TokenId>(id)).second)
       fail("{}: piece {}: {} occurs twice", origin_, id, quote(piece.text));
     unknown_ += piece.type == PieceType::unknown ? 1 : 0;
+    model_.longest_piece = std::max(model_.longest_piece, piece.text.size());
     model_.pieces.push_back(std::move(piece));
+  }
+
+  /// Those that begin one another are all found at once, into a table of fixed size.
+  void check_user_defined() const {
+    std::vector<std::string_view> nested, texts;  // nested: each begins the next
+    for (const SentencePiece& piece : model_.pieces)
+      if (piece.type == PieceType::user_defined) texts.push_back(piece.text);
+    std::ranges::sort(texts);
+    for (const std::string_view text : texts) {
+      while (!nested.empty() && !text.starts_with(nested.back())) nested.pop_back();
+      nested.push_back(text);
+      if (nested.size() > kMostNested)
+        fail("{}: {} user-defined pieces that begin one another, at most {} expected: {}", origin_,
+             nested.size(), kMostNested, quote(text));
+    }
   }
 
   void trainer(std::string_view bytes) {
@@ -110,7 +130,8 @@ class Reader {
     while (const auto field = walk.next()) {
       if (field->number == kCharacterMap) {
         expect_wire_type(*field, 2, origin_);
-        if (!field->bytes.empty()) check_character_map(field->bytes, origin_);
+        if (!field->bytes.empty())
+          model_.growth = std::max(model_.growth, check_character_map(field->bytes, origin_));
       } else if (field->number == kAddDummyPrefix && of_input) {
         model_.add_dummy_prefix = flag(*field, origin_);
       } else if (field->number == kEscapeSpaces && of_input && !flag(*field, origin_)) {

@@ -24,7 +24,9 @@ struct SentencePieceModel {
   std::string serialized;
   std::vector<SentencePiece> pieces;  // by id
   std::unordered_map<std::string, TokenId> ids;
-  bool add_dummy_prefix = true;  // a space is put in front of the text
+  bool add_dummy_prefix = true;   // a space is put in front of the text
+  std::size_t growth = 1;         // times that normalization may lengthen a text
+  std::size_t longest_piece = 0;  // bytes
 
   std::optional<TokenId> find(const std::string& text) const;
 };

@@ -14,17 +14,6 @@ namespace {
 
 using testing::HasSubstr;
 
-/// Lines of made-up words, so that two texts share no long run of tokens.
-std::string made_up_text(unsigned seed, int words) {
-  std::mt19937 random(seed);
-  std::string text;
-  for (int i = 0; i < words; ++i) {
-    for (unsigned c = 0; c < 2 + random() % 6; ++c) text += static_cast<char>('a' + random() % 26);
-    text += random() % 9 == 0 ? '\n' : ' ';
-  }
-  return text;
-}
-
 /// A random model of one block under the demo's tokenizer.
 struct AblationRunTest : testing::Test {
   TemporaryFolder folder;
@@ -38,8 +27,8 @@ struct AblationRunTest : testing::Test {
     model.checkpoint = open_model(folder.file("model"));
     model.model = Model::load(model.checkpoint);
     model.tokenizer = load_tokenizer(open_model(demo_model())->sidecars, demo_model());
-    write_bytes(folder.file("calibration.txt"), made_up_text(1, 3000));
-    write_bytes(folder.file("test.txt"), made_up_text(2, 150));
+    write_bytes(folder.file("calibration.txt"), made_up_text(1, 300));
+    write_bytes(folder.file("test.txt"), made_up_text(2, 15));
     corpus = load_corpus(model, {folder.file("test.txt"), 0, 1});
     options.formats = {"khw3", "int6-row"};
     options.batches = {0, 2, 4};
@@ -219,6 +208,23 @@ TEST_F(AblationRunTest, RefusesTextsThatOverlapAndFilesOfAnotherSetting) {
   EXPECT_THAT(error(), HasSubstr("made with another setting"));
   options.seeds = {1, 1};
   EXPECT_THAT(error(), HasSubstr("each once"));
+}
+
+/// Equal weights under another configuration are another model.
+TEST_F(AblationRunTest, TheConfigurationIsPartOfTheModel) {
+  options.seeds = {1};
+  const std::string before = run().front().setting.checkpoint_sha256;
+  const std::string path = folder.file("model/config.json"), weights = folder.file("model/model.safetensors");
+  const std::string bytes = read_bytes(weights);
+  Json config = Json::parse(read_bytes(path));
+  config["rms_norm_eps"] = 2e-5;
+  write_bytes(path, config.dump());
+  model.checkpoint = open_model(folder.file("model"));
+  model.model = Model::load(model.checkpoint);
+  EXPECT_THAT(error(), HasSubstr("made with another setting"));
+  rows = folder.file("other.jsonl");
+  EXPECT_NE(run().front().setting.checkpoint_sha256, before);
+  EXPECT_EQ(read_bytes(weights), bytes);
 }
 
 }  // namespace

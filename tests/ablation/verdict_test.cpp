@@ -176,8 +176,12 @@ TEST(AblationCell, RowsThatAreNoneAreRefused) {
   };
   const std::string good = cell(1, 0, 1).to_json().dump();
   EXPECT_EQ(error(good + "\n" + good), "no error");
-  EXPECT_THAT(error(good + "\n{\"type\":\"cell\",\"schema\":2}"),
-              HasSubstr("rows: line 2: a cell of schema 2"));
+  for (const char* schema : {"0", "3"})
+    EXPECT_THAT(error(good + "\n{\"type\":\"cell\",\"schema\":" + schema + "}"),
+                HasSubstr("rows: line 2: a cell of schema " + std::string(schema) + ", 1 to 2 expected"));
+  Json first = Json::parse(good);
+  first["schema"] = 1;
+  EXPECT_EQ(error(first.dump()), "no error");
   EXPECT_THAT(error("{\"type\":\"note\"}"), HasSubstr("a row of type \"note\""));
   Json without = Json::parse(good);
   without.erase("artifact_sha256");

@@ -218,6 +218,19 @@ TEST_F(ProgramOutput, AnInterruptedRunLeavesNothing) {
   }
 }
 
+TEST_F(ProgramOutput, AnInterruptedDemoLeavesNoFolder) {
+  for (const char* keep : {"", "--keep"}) {
+    const std::string out = folder.file("out/demo");
+    std::vector<std::string> arguments = {"demo", "--recipes", "q4", "--tokens", "1024", "--out", out};
+    if (*keep != 0) arguments.push_back(keep);
+    test::Running running(arguments, folder.file("stderr"));
+    ASSERT_TRUE(running.reaches([&] { return fs::exists(out); }));
+    running.send(SIGINT);
+    EXPECT_EQ(running.wait(), 128 + SIGINT);
+    EXPECT_FALSE(fs::exists(folder.file("out")));
+  }
+}
+
 TEST_F(ProgramOutput, NohupGoesOn) {
   const std::string out = folder.file("out");
   test::Running quantize({"quantize", demo, out, "--recipe", "q4", "--measure-tokens", "2048"},

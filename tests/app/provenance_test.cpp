@@ -13,21 +13,6 @@ namespace {
 namespace fs = std::filesystem;
 using testing::HasSubstr;
 
-/// Lines of made-up words; texts of different seeds have no long passage in common.
-std::string made_up_text(unsigned seed, int lines) {
-  std::mt19937 random(seed);
-  std::string text;
-  for (int line = 0; line < lines; ++line) {
-    for (unsigned word = 0; word < 5 + random() % 10; ++word) {
-      for (unsigned letter = 0; letter < 2 + random() % 7; ++letter)
-        text += static_cast<char>('a' + random() % 26);
-      text += " ";
-    }
-    text += "end.\n";
-  }
-  return text;
-}
-
 /// A model of one small layer with the tokenizer of the bundled one.
 class ProvenanceOfPrograms : public Program {
  protected:

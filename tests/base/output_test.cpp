@@ -165,6 +165,25 @@ TEST(Input, OnlyRegularFilesAreOpened) {
   ::close(socket);
 }
 
+TEST(MadeFoldersTest, GoAgainWhereTheyStayEmpty) {
+  const TemporaryFolder folder;
+  { const MadeFolders made(folder.file("a/b/c/")); }
+  EXPECT_EQ(entries(folder), 0);
+  {
+    const MadeFolders made(folder.file("a/b/c"));
+    test::write_bytes(folder.file("a/b/kept"), "x");
+  }
+  EXPECT_TRUE(fs::exists(folder.file("a/b/kept")));
+  EXPECT_FALSE(fs::exists(folder.file("a/b/c")));
+  fs::remove(folder.file("a/b/kept"));
+  { const MadeFolders made(folder.file("a/b/d")); }  // a/b was there before: not this one's to remove
+  EXPECT_TRUE(fs::exists(folder.file("a/b")));
+  EXPECT_FALSE(fs::exists(folder.file("a/b/d")));
+  test::write_bytes(folder.file("file"), "x");
+  EXPECT_ERROR(MadeFolders(folder.file("file")), "file: not a folder");
+  EXPECT_ERROR(MadeFolders(folder.file("file/below")), "below: cannot create the folder: Not a directory");
+}
+
 /// In a process of its own: makes a folder and a file, then does `last`.
 template <class Last>
 void make_and(const TemporaryFolder& folder, Last last) {
@@ -173,6 +192,7 @@ void make_and(const TemporaryFolder& folder, Last last) {
   const Temporary file = Temporary::file(directory.path() + "/inner");
   const Temporary beside = Temporary::file(folder.file("page.html"));
   test::write_bytes(directory.path() + "/shard", "x");
+  const MadeFolders above(folder.file("not/there/yet"));
   const InterruptionNote note("kept: \x1b[2K");
   last();
   while (true) ::pause();

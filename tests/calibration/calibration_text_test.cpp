@@ -34,21 +34,6 @@ LoadedModel small_model(const std::string& path) {
   return {checkpoint, Model::load(checkpoint), demo().tokenizer};
 }
 
-/// Lines of made-up words; no two texts of different seeds have a long passage in common.
-std::string made_up_text(unsigned seed, int lines) {
-  std::mt19937 random(seed);
-  std::string text;
-  for (int line = 0; line < lines; ++line) {
-    for (unsigned word = 0; word < 5 + random() % 10; ++word) {
-      for (unsigned letter = 0; letter < 2 + random() % 7; ++letter)
-        text += static_cast<char>('a' + random() % 26);
-      text += word % 6 == 5 ? ", " : " ";
-    }
-    text += "end.\n";
-  }
-  return text;
-}
-
 struct CalibrationTextTest : testing::Test {
   TemporaryFolder folder;
   std::string path = folder.file("train.txt");

@@ -170,6 +170,21 @@ TEST(Roles, BlockMatricesAreTheMatricesInsideTheBlocks) {
     EXPECT_FALSE(is_block_matrix(role)) << role_name(role);
 }
 
+TEST(Roles, TellsWhoseShapeAConvolutionHas) {
+  const auto turned = [](const char* name, Shape shape) {
+    Tensor tensor;
+    tensor.name = name;
+    tensor.shape = std::move(shape);
+    return is_turned_convolution(tensor);
+  };
+  const char* const convolution = "model.layers.0.linear_attn.conv1d.weight";
+  EXPECT_TRUE(turned(convolution, {12, 4, 1}));
+  EXPECT_FALSE(turned(convolution, {12, 1, 4}));
+  EXPECT_FALSE(turned(convolution, {12, 4}));
+  EXPECT_FALSE(turned(convolution, {12, 4, 2}));
+  EXPECT_FALSE(turned("model.layers.0.linear_attn.norm.weight", {12, 4, 1}));
+}
+
 TEST(Roles, FindsTheLayer) {
   EXPECT_EQ(layer_of("model.layers.0.mlp.up_proj.weight"), 0);
   EXPECT_EQ(layer_of("model.language_model.layers.59.mlp.experts.511.up_proj.weight"), 59);

@@ -487,6 +487,12 @@ TEST(Audit, WhatTheConfigAsksForIsHeldAgainstWhatIsThere) {
   EXPECT_FALSE(audit_checkpoint(model, nullptr).sound());
 
   model = *whole;
+  model.warnings = {"model/stray.safetensors: ignored"};
+  report = audit_checkpoint(model, nullptr);
+  EXPECT_TRUE(report.sound());
+  EXPECT_THAT(report.notes, testing::Contains("model/stray.safetensors: ignored"));
+
+  model = *whole;
   model.config["model_type"] = "gpt2";
   report = audit_checkpoint(model, nullptr);
   EXPECT_TRUE(report.sound());

@@ -348,12 +348,28 @@ TEST_F(Faults, DamageOnDiskShowsByTheChecksumOrByWhatIsNoWeight) {
   EXPECT_ERROR(compute_logits(*load_streamed(open_model(path_), store), kPrompt, 1), file_, "up_proj",
                "checksum");
 
-  // Without a checksum: a scale that is no number is refused, in place.
+  // In place: every expert of a stack has a checksum of its own.
   const std::string mlx = path_.substr(0, path_.size() - std::string("-packed").size());
   const std::string shard = mlx + "/model.safetensors";
   const CheckpointPtr plain = open_model(mlx);
   const Tensor& stack = plain->at("model.layers.1.mlp.switch_mlp.up_proj.weight");
-  std::string bytes = read_bytes(shard);
+  EXPECT_EQ(stack.slice_checksums.size(), 8u);
+  const std::string sound_bytes = read_bytes(shard);
+  std::string bytes = sound_bytes;
+  for (std::size_t i = 0; i < stack.planes[0].size(); i += stack.planes[0].size() / 8) {
+    char& byte = bytes[place(stack.planes[0]) + i];
+    byte = static_cast<char>(byte ^ 4);
+  }
+  std::filesystem::remove(shard);
+  write_bytes(shard, bytes);
+  store = std::make_shared<ExpertStore>(ExpertStoreOptions{kEverything});
+  const ModelPtr checked = load_streamed(open_model(mlx), store);
+  EXPECT_EQ(store->unchecked(), 0u);
+  EXPECT_ERROR(compute_logits(*checked, kPrompt, 1), shard, "switch_mlp.up_proj", "checksum");
+
+  // Without checksums the store says how many lack them, and a scale that is no number is refused.
+  std::filesystem::remove(mlx + "/assay.json");
+  bytes = sound_bytes;
   const std::size_t scales = place(stack.planes[1]);
   for (std::size_t i = 0; i < stack.planes[1].size(); ++i) bytes[scales + i] = '\xff';
   std::filesystem::remove(shard);
@@ -362,6 +378,8 @@ TEST_F(Faults, DamageOnDiskShowsByTheChecksumOrByWhatIsNoWeight) {
                                                                   ExpertStoreOptions{kEverything})),
                               kPrompt, 1),
                shard, "switch_mlp.up_proj");
+  EXPECT_EQ(store->unchecked(), store->matrices());
+  EXPECT_GT(store->matrices(), 0u);
 }
 
 TEST_F(Faults, ATruncatedShardIsRefusedWhenItIsOpened) {

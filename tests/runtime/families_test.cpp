@@ -1,5 +1,6 @@
 // One small random checkpoint of each family against transformers' logits and greedy continuations, which lie
-// beside it (tests/reference/family_checkpoints.py wrote all). No model of this size is in anybody's way.
+// beside it (tests/reference/family_checkpoints.py wrote all), and some packed as other toolkits pack them,
+// against numpy's (packed_checkpoints.py). No model of this size is in anybody's way.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -19,8 +20,9 @@ namespace {
 
 constexpr double kTolerance = 5e-5;  // of logits of a deviation near 1; transformers computes in float32 too
 
-constexpr const char* kFolders[] = {"llama",     "qwen2",      "qwen2_untied", "qwen3",
-                                    "qwen3_moe", "qwen3_next", "qwen3_5",      "qwen3_5_moe"};
+constexpr const char* kFolders[] = {"llama",      "qwen2",      "qwen2_untied", "qwen3",
+                                    "qwen3_moe",  "qwen3_next", "qwen3_5",      "qwen3_5_moe",
+                                    "qwen3_gptq", "qwen3_ct",   "qwen3_ct_zp",  "qwen3_fp8"};
 
 struct Case {
   std::vector<TokenId> prompt;
@@ -67,7 +69,7 @@ std::vector<float> logits_in_steps(const Model& model, const std::vector<TokenId
   return all;
 }
 
-TEST_P(Families, LogitsAreThoseOfTransformers) {
+TEST_P(Families, LogitsAreThoseOfTheReference) {
   const ModelPtr model = Model::load(open_model(path_));
   ASSERT_EQ(cases().size(), 3u);
   for (const Case& reference : cases()) {
@@ -96,7 +98,7 @@ TEST_P(Families, SeveralSequencesAtOnce) {
   EXPECT_LT(largest_difference(logits, expected), kTolerance);
 }
 
-TEST_P(Families, GreedyContinuationsAreThoseOfTransformers) {
+TEST_P(Families, GreedyContinuationsAreThoseOfTheReference) {
   const ModelPtr model = Model::load(open_model(path_));
   for (const Case& reference : cases()) {
     GenerateOptions options;
@@ -126,6 +128,26 @@ TEST_P(Families, EveryTensorIsExpectedAndEveryExpectedTensorIsThere) {
 
 INSTANTIATE_TEST_SUITE_P(All, Families, testing::ValuesIn(kFolders),
                          [](const auto& family) { return std::string(family.param); });
+
+TEST(PackedFolders, StayPacked) {
+  const std::pair<const char*, const char*> formats[] = {{"qwen3_gptq", "gptq4-g32-f16"},
+                                                         {"qwen3_ct", "ct4-g32-bf16"},
+                                                         {"qwen3_ct_zp", "ct4-zp-g32-bf16"},
+                                                         {"qwen3_fp8", "fp8-b128-f32"}};
+  for (const auto& [folder, format] : formats) {
+    const CheckpointPtr model = open_model(project("tests/data/families/") + folder);
+    std::size_t packed = 0;
+    for (const Tensor& tensor : model->tensors)
+      if (tensor.name.ends_with("_proj.weight")) {
+        EXPECT_EQ(tensor.format->name(), format) << folder << " " << tensor.name;
+        ++packed;
+      }
+    EXPECT_EQ(packed, 14u) << folder;
+  }
+  const CheckpointPtr gptq = open_model(project("tests/data/families/qwen3_gptq"));
+  EXPECT_TRUE(has_permuted_columns(gptq->at("model.layers.1.mlp.down_proj.weight")));
+  EXPECT_FALSE(has_permuted_columns(gptq->at("model.layers.1.mlp.up_proj.weight")));
+}
 
 /// The checkpoint as llama.cpp's converter would write it, in f32: `architecture` has no rows moved.
 std::string as_gguf(const Checkpoint& source, const std::string& architecture) {

@@ -113,6 +113,18 @@ TEST_F(AssayDirectory, RefusesMalformedTensorEntries) {
   entry["format"] = "q8_0";
   entry["shape"] = Json::array({4, 33});
   EXPECT_ERROR(open(), "assay.json: tensor a.weight: [4, 33] as q8_0: ");
+  entry = good;
+  entry["xxh3"] = "0x12";
+  EXPECT_ERROR(open(), "tensor a.weight: \"xxh3\" is \"0x12\", up to 16 hexadecimal digits");
+  entry["xxh3"] = "12";
+  for (const Json& slices : {Json("12"), Json::array(), Json({"1", "2", "3"})}) {  // a.weight has 4 rows
+    entry["xxh3_slices"] = slices;
+    EXPECT_ERROR(open(), "tensor a.weight: \"xxh3_slices\" is no list", "4 rows");
+  }
+  entry["xxh3_slices"] = {"12", 3};
+  EXPECT_ERROR(open(), "tensor a.weight: \"xxh3_slices\" is 3, up to 16");
+  entry["xxh3_slices"] = {"12", "ff"};
+  EXPECT_EQ(open()->at("a.weight").slice_checksums, (std::vector<std::uint64_t>{0x12, 0xff}));
   entry = 3;
   EXPECT_ERROR(open(), "assay.json: tensor a.weight: is number, an object expected");
 }

@@ -76,6 +76,34 @@ TEST(OpenCheckpoint, DetectionOrder) {
   EXPECT_ERROR(open(), "assay.json: key \"schema\" is missing");
 }
 
+/// What lies beside the shards of a model is no part of it, and is named.
+TEST(OpenCheckpoint, NamesWeightFilesThatItDoesNotRead) {
+  test::TemporaryFolder folder, other;
+  const auto put = [&](const std::string& name, const char* tensor) {
+    test::write_bytes(folder.file(name), test::build_safetensors({{tensor, DType::F32, {2}, ""}}));
+  };
+  const auto warnings = [&](const std::string& path) { return open_checkpoint(path)->warnings; };
+  test::write_bytes(folder.file("config.json"), R"({"model_type":"none"})");
+  put("model.safetensors", "x");
+  EXPECT_THAT(warnings(folder.path().string()), testing::IsEmpty());
+  put("consolidated.safetensors", "y");
+  EXPECT_THAT(warnings(folder.path().string() + "/"),
+              testing::ElementsAre(folder.file("consolidated.safetensors") +
+                                   ": ignored: without an index only model.safetensors is read"));
+  std::filesystem::remove(folder.file("model.safetensors"));
+  put("a.safetensors", "x");
+  test::write_bytes(folder.file("model.safetensors.index.json"), R"({"weight_map":{"x":"a.safetensors"}})");
+  EXPECT_THAT(warnings(folder.path().string()),
+              testing::ElementsAre(folder.file("consolidated.safetensors") +
+                                   ": ignored: model.safetensors.index.json does not name it"));
+  EXPECT_EQ(open_checkpoint(folder.path().string())->tensors.size(), 1u);
+  // The folder that only lends its configuration is not looked at.
+  test::write_bytes(other.file("stray.safetensors"), "");
+  EXPECT_EQ(open_checkpoint(folder.path().string(), {.architecture = {}, .config_directory = other.path()})
+                ->warnings.size(),
+            1u);
+}
+
 TEST(Containers, HaveNames) {
   for (const auto& [container, name] :
        {std::pair(Container::huggingface, "huggingface"), std::pair(Container::assay, "assay"),

@@ -175,6 +175,13 @@ TEST(Lattice, ReadsTheIndex) {
   refuses("shape", {2, 16}, "shape is [32]", "says [2, 16]");
   write_index("format", "f16");
   EXPECT_NO_THROW(open_lattice(directory.path()));
+  // An index that agrees with its file does not excuse it from the architecture.
+  directory.put("model_norm_weight.f16", ones_f16({2, 16}));
+  write_index("shape", {2, 16});
+  EXPECT_NO_THROW(open_lattice(directory.path()));
+  EXPECT_ERROR(directory.open(), "tensor model.norm.weight: shape is [2, 16], the architecture says [32]");
+  directory.put("model_norm_weight.f16", ones_f16({kHidden}));
+  write_index("format", "f16");
   directory.put("other.q4", ones_q4({32}));
   EXPECT_ERROR(open_lattice(directory.path()), "other.q4: stray");
 }
@@ -306,6 +313,13 @@ TEST(LatticeW3, RefusesRowsThatAreNotWholeBlocks) {
                    {{kMlp + "up_proj.weight", {64, 40}, ".w3"}, {kMlp + "gate_proj.weight", {64, 40}, ".q4"}},
                    {{"hidden_size", 32u}, {"intermediate_size", 64u}}, "dir"),
                "up_proj.weight: shape is [64, 40]");
+}
+
+TEST(LatticeW3, RefusesADenseMlpMatrixInAnotherFile) {
+  EXPECT_ERROR(check_lattice_rules(
+                   {{kMlp + "up_proj.weight", {64, 32}, ".w3"}, {kMlp + "gate_proj.weight", {64, 32}, ".q4"}},
+                   {{"hidden_size", 32u}, {"intermediate_size", 64u}}, "dir"),
+               "dir: tensor model.layers.0.mlp.gate_proj.weight: a .q4 file, .w3 expected");
 }
 
 TEST(LatticeW3, KnowsDenseMlpMatrices) {

@@ -56,6 +56,26 @@ TEST(Rows, AnySliceEqualsTheWhole) {
   }
 }
 
+TEST(Rows, SlicesThatAreReadForThemselvesHaveTheirChecksums) {
+  const EncodedTensor encoded = encode_tensor(find_format("mlx3-g32-f16"), {6, 64}, 4);
+  Tensor tensor = view(encoded);
+  tensor.checksum = checksum_of(tensor);
+  tensor.slice_checksums = slice_checksums_of(tensor, 3);
+  ASSERT_EQ(tensor.slice_checksums.size(), 3u);
+  for (const std::uint64_t i : {0u, 1u, 2u}) {
+    const Tensor slice = row_slice(tensor, 2 * i, 2, "slice");
+    EXPECT_EQ(slice.checksum, checksum_of(slice));
+    EXPECT_EQ(slice.checksum, tensor.slice_checksums[i]);
+  }
+  EXPECT_EQ(row_slice(tensor, 0, 6, "all").checksum, tensor.checksum);
+  EXPECT_EQ(row_slice(tensor, 1, 2, "across").checksum, std::nullopt);
+  EXPECT_EQ(row_slice(tensor, 0, 3, "longer").checksum, std::nullopt);
+  EXPECT_TRUE(slice_checksums_of(tensor, 4).empty());
+  EXPECT_TRUE(slice_checksums_of(tensor, 0).empty());
+  const EncodedTensor shared = encode_tensor(find_format("khq4"), {2, 33}, 4);  // a block lies in both rows
+  EXPECT_TRUE(slice_checksums_of(view(shared), 2).empty());
+}
+
 TEST(Rows, LargeTensorsDecodeInSteps) {
   const EncodedTensor encoded =
       encode_tensor(find_format("khq4"), {77, 1001}, 3);  // many steps, rows that straddle

@@ -3,8 +3,10 @@
 #include <gmock/gmock.h>
 
 #include <cstring>
+#include <ctime>
 #include <functional>
 
+#include "assay/base/checked.h"
 #include "assay/base/error.h"
 #include "assay/base/file.h"
 #include "assay/base/utf8.h"
@@ -215,6 +217,40 @@ TEST(SentencePiece, NoCharacterMapMakesATextGrowMoreThanSixteenfold) {
   const auto shared = character_map({{'a', inner_a}, {below, 'a' | 1u << 8 | (512u ^ below) << 10}, {512, 0}},
                                     std::string(32, 'x') + '\0', 1024);
   check_character_map(shared, "model");  // 'aa', 2 bytes, may become 32
+}
+
+/// A unigram model of 'a', 'aa' and so on, where every 'a' of a text becomes `growth` of them.
+std::string long_pieces(std::size_t longest, std::size_t growth, PieceType type = PieceType::normal) {
+  std::string model = unknown_piece();
+  for (std::size_t length = 1; length <= longest; ++length)
+    model += piece(std::string(length, 'a'), -static_cast<float>(length), type);
+  const std::uint32_t key_a = 'a' | 1u << 8 | (256u ^ 'a') << 10;
+  const std::string map = character_map({{'a', key_a}, {256, 0x80000000u}}, std::string(growth, 'a') + '\0');
+  return model + bytes_field(2, number_field(3, 1)) +
+         bytes_field(3, bytes_field(2, map) + number_field(3, 0));  // no space in front
+}
+
+TEST(SentencePiece, ATextThatTakesTooLongIsAnError) {
+  const TokenizerPtr hostile = load(long_pieces(512, 16));
+  EXPECT_GT(hostile->encode(std::string(2000, 'a')).size(), 0u);
+  const auto start = std::clock();
+  EXPECT_ERROR(hostile->encode(std::string(200'000, 'a')), "model", "does not come to an end");
+  // 2.8 seconds of the budget, and those of one slice; all of it would take a quarter of a minute.
+  EXPECT_LT(static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC, 9);
+}
+
+/// Looking at the clock changes nothing.
+TEST(SentencePiece, LongTextsOfCostlyModelsAreEncodedWhole) {
+  const TokenizerPtr costly = load(long_pieces(120, 4));
+  const std::string text(40000, 'a');  // 3 slices and a bit
+  const Ids ids = costly->encode(text);
+  EXPECT_EQ(ids.size(), ceil_divide(std::size_t{4 * 40000}, std::size_t{120}));
+}
+
+TEST(SentencePiece, PiecesThatBeginOneAnotherAreCounted) {
+  EXPECT_GT(load(long_pieces(64, 1, PieceType::user_defined))->encode(std::string(500, 'a')).size(), 0u);
+  EXPECT_ERROR(load(long_pieces(65, 1, PieceType::user_defined)), "model",
+               "65 user-defined pieces that begin one another");
 }
 
 /// Whether each byte of a model says what follows: tags and lengths, those of the pieces' fields included.
