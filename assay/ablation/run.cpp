@@ -266,16 +266,16 @@ class Ablation {
     draw.progress.emplace(fmt::format("{} seed {}", setting_.model, seed),
                           subjects.size() * options_.formats.size() * options_.batches.size(), "matrices");
     std::map<const Linear*, std::pair<std::string, Subject*>> by_linear;
-    const auto ops = observed_ops(cpu_ops(), [&](std::span<const Linear* const> group, const Rows& x) {
+    const auto look = [&](std::span<const Linear* const> group, const Rows& x) {
       Moments moments(host_values<float>(x), x.width());
       for (const Linear* linear : group)
         if (const auto found = by_linear.find(linear);
             found != by_linear.end() && !found->second.second->measured)
           make_variants(draw, found->second.first, *found->second.second, moments);
-    });
+    };
+    const auto ops = observed_ops(cpu_ops(), {.linear = look, .route = draw.visitors.observer()});
     LoadOptions load;
     load.ops = ops.get();
-    load.watch_routing = draw.visitors.watcher();
     load.factory = [&](const MatrixPlace& place, PackedMatrix matrix) -> std::shared_ptr<const Linear> {
       std::shared_ptr<const Linear> linear = make_linear(matrix, {Residency::decoded});
       const std::string& name = place.tensor;

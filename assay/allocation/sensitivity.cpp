@@ -117,7 +117,7 @@ class Weighing {
     for (const Subject& subject : subjects_) trials += subject.formats.size();
     Progress progress("weigh formats", trials, "matrices");
     std::map<const Linear*, Subject*> by_linear;
-    const auto ops = observed_ops(cpu_ops(), [&](std::span<const Linear* const> group, const Rows& x) {
+    const auto look = [&](std::span<const Linear* const> group, const Rows& x) {
       std::optional<Hessian> hessian;
       for (const Linear* linear : group) {
         const auto found = by_linear.find(linear);
@@ -129,7 +129,8 @@ class Weighing {
           fail("{}: tensor {}: {}", checkpoint_.path, found->second->tensor, problem.what());
         }
       }
-    });
+    };
+    const auto ops = observed_ops(cpu_ops(), {.linear = look});
     LoadOptions load;
     load.ops = ops.get();
     load.factory = [&](const MatrixPlace& place, PackedMatrix matrix) {

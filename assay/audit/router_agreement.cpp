@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "assay/base/error.h"
+#include "assay/kernels/observed_ops.h"
 #include "assay/runtime/session.h"
 
 namespace assay {
@@ -17,13 +18,15 @@ using Choices = std::map<int, std::vector<std::vector<std::uint32_t>>>;
 
 Choices run_routers(const CheckpointPtr& checkpoint, std::span<const TokenId> tokens) {
   Choices choices;
-  LoadOptions options;
-  options.linear.residency = Residency::automatic;
-  options.watch_routing = [&](int layer, std::span<const float>, std::span<const Visit> visits) {
+  const auto keep = [&](int layer, std::span<const float>, std::span<const Visit> visits) {
     std::vector<std::uint32_t>& experts = choices[layer].emplace_back();
     for (const Visit& visit : visits) experts.push_back(visit.expert);
     std::ranges::sort(experts);
   };
+  const auto ops = observed_ops(cpu_ops(), {.route = keep});
+  LoadOptions options;
+  options.linear.residency = Residency::automatic;
+  options.ops = ops.get();
   const ModelPtr model = Model::load(checkpoint, options);
   Workspace workspace;
   for (std::size_t first = 0; first < tokens.size(); first += kSequence) {

@@ -15,7 +15,8 @@ void calibrate_tensors(const Plan& plan, const CalibrationText& text, Calibrated
                        ResumeStore* store, MemorySource& memory, const CalibratedTensorSink& finished) {
   options.distinct_share = distinct_share(text.windows);
   LayerStages stages(plan, options, store, finished);
-  const auto ops = observed_ops(cpu_ops(), [&](auto group, const Rows& x) { stages.before(group, x); });
+  const auto ops =
+      observed_ops(cpu_ops(), {.linear = [&](auto group, const Rows& x) { stages.before(group, x); }});
   const std::string scratch_folder = store != nullptr ? store->folder() : "";
   LoadOptions load;
   load.ops = ops.get();

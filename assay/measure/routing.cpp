@@ -5,7 +5,7 @@
 
 #include "assay/base/error.h"
 #include "assay/base/progress.h"
-#include "assay/model/mixture.h"
+#include "assay/kernels/observed_ops.h"
 
 namespace assay {
 std::vector<bool> RoutingCounts::hottest(int layer, double share) const {
@@ -36,13 +36,15 @@ RoutingCounts count_visits(const CheckpointPtr& checkpoint, std::span<const Toke
   counts.tokens = tokens.size();
   const auto experts = static_cast<std::size_t>(model_config_of(*checkpoint).mixture.experts);
   if (experts == 0) fail("{}: a dense model has no experts to visit", checkpoint->path);
-  LoadOptions options;
-  options.linear.residency = Residency::automatic;
-  options.watch_routing = [&](int layer, std::span<const float>, std::span<const Visit> visits) {
+  const auto count = [&](int layer, std::span<const float>, std::span<const Visit> visits) {
     std::vector<std::uint64_t>& layer_visits = counts.visits[layer];
     layer_visits.resize(experts);
     for (const Visit& visit : visits) ++layer_visits[visit.expert];
   };
+  const auto ops = observed_ops(cpu_ops(), {.route = count});
+  LoadOptions options;
+  options.linear.residency = Residency::automatic;
+  options.ops = ops.get();
   const auto model = Model::load(checkpoint, options);
   Progress progress("count visits", tokens.size(), "tokens");
   Workspace workspace;

@@ -90,8 +90,7 @@ Transformer::Transformer(ModelConfig config, WeightLoader& loader, const LoadOpt
       block.feed_forward = std::make_unique<DenseMlp>(config_, loader, module + ".mlp");
     else
       block.feed_forward =
-          std::make_unique<MixtureOfExperts>(config_, loader, module + ".mlp", layer,
-                                             MixtureOptions{expert_source_.get(), options.watch_routing});
+          std::make_unique<MixtureOfExperts>(config_, loader, module + ".mlp", layer, expert_source_.get());
     blocks_.push_back(std::move(block));
   }
   final_norm_ = loader.norm(loader.prefix() + "norm.weight", hidden, config_.shifted_norms);

@@ -163,13 +163,14 @@ TEST_F(CalibratedModelTest, EveryMatrixOfTheBlocksLosesLessThanPlainRounding) {
 std::map<std::string, std::vector<float>> inputs_of(const std::string& path, const CalibrationText& text) {
   std::map<std::string, std::vector<float>> seen;
   std::map<const Linear*, std::string> names;
-  const auto ops = observed_ops(cpu_ops(), [&](std::span<const Linear* const> group, const Rows& x) {
+  const auto keep = [&](std::span<const Linear* const> group, const Rows& x) {
     for (const Linear* linear : group) {
       std::vector<float>& inputs = seen[names.at(linear)];
       inputs.resize(x.size());
       cpu_ops().read(x, inputs);
     }
-  });
+  };
+  const auto ops = observed_ops(cpu_ops(), {.linear = keep});
   LoadOptions load;
   load.ops = ops.get();
   load.factory = [&](const MatrixPlace& place, PackedMatrix matrix) {
