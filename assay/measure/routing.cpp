@@ -4,7 +4,6 @@
 #include <numeric>
 
 #include "assay/base/error.h"
-#include "assay/base/progress.h"
 #include "assay/kernels/observed_ops.h"
 
 namespace assay {
@@ -31,7 +30,8 @@ OrderedJson RoutingCounts::to_json() const {
 }
 
 RoutingCounts count_visits(const CheckpointPtr& checkpoint, std::span<const TokenId> tokens,
-                           std::size_t window) {
+                           const Context& context, std::size_t window) {
+  const ThreadScope threads(context.threads);
   RoutingCounts counts;
   counts.tokens = tokens.size();
   const auto experts = static_cast<std::size_t>(model_config_of(*checkpoint).mixture.experts);
@@ -41,13 +41,13 @@ RoutingCounts count_visits(const CheckpointPtr& checkpoint, std::span<const Toke
     layer_visits.resize(experts);
     for (const Visit& visit : visits) ++layer_visits[visit.expert];
   };
-  const auto ops = observed_ops(cpu_ops(), {.route = count});
+  const auto ops = observed_ops(*context.ops, {.route = count});
   LoadOptions options;
   options.linear.residency = Residency::automatic;
-  options.ops = ops.get();
+  options.context.ops = ops.get();
   const auto model = Model::load(checkpoint, options);
-  Progress progress("count visits", tokens.size(), "tokens");
-  Workspace workspace;
+  Progress progress(context.progress, "count visits", tokens.size(), "tokens");
+  Workspace workspace(context.activations());
   for (std::size_t first = 0; first < tokens.size(); first += window) {
     const auto state = make_sequence_state(*model);
     const Chunk chunk{state.get(), tokens.subspan(first, std::min(window, tokens.size() - first))};

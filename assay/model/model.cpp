@@ -215,6 +215,7 @@ void set_active_experts(ModelConfig& config, int active, const std::string& orig
 }  // namespace
 
 std::shared_ptr<const Model> Model::load(CheckpointPtr checkpoint, const LoadOptions& options) {
+  const ThreadScope threads(options.context.threads);
   ModelConfig config = model_config_of(*checkpoint);
   if (options.experts && config.mixture.experts == 0)
     fail("{}: a dense model has no experts to keep on disk", checkpoint->path);
@@ -223,7 +224,7 @@ std::shared_ptr<const Model> Model::load(CheckpointPtr checkpoint, const LoadOpt
   linear.residency = resolve_residency(linear.residency, *checkpoint, options.experts != nullptr);
   // With a factory: one of many passes over a checkpoint that was checked before the first.
   if (!options.factory) require_checksums(*checkpoint, options.experts != nullptr);
-  WeightLoader loader(std::move(checkpoint), *options.ops, linear, options.factory);
+  WeightLoader loader(std::move(checkpoint), *options.context.ops, linear, options.factory);
   return std::make_shared<Transformer>(std::move(config), loader, options);
 }
 

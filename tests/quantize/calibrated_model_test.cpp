@@ -99,7 +99,7 @@ struct CalibratedModelTest : testing::Test {
       tensors.order.push_back(index);
       if (tensors.order.size() == stop_after && stop_after < kMatrices) throw std::runtime_error("killed");
     };
-    calibrate_tensors(plan, wanted.calibration->text, wanted.calibration->rounding, store, heap_memory(),
+    calibrate_tensors(plan, wanted.calibration->text, wanted.calibration->rounding, store, {},
                       finished);
     return tensors;
   }
@@ -172,7 +172,7 @@ std::map<std::string, std::vector<float>> inputs_of(const std::string& path, con
   };
   const auto ops = observed_ops(cpu_ops(), {.linear = keep});
   LoadOptions load;
-  load.ops = ops.get();
+  load.context.ops = ops.get();
   load.factory = [&](const MatrixPlace& place, PackedMatrix matrix) {
     auto linear = make_linear(std::move(matrix), {Residency::decoded});
     names[linear.get()] = place.tensor;

@@ -153,7 +153,7 @@ TEST_F(Stores, ExpertsOfTwoPassesComputeSideBySide) {
   };
   const auto ops = observed_ops(cpu_ops(), {.linear = wait});
   LoadOptions options;
-  options.ops = ops.get();
+  options.context.ops = ops.get();
   options.experts = std::make_shared<ExpertStore>(ExpertStoreOptions{kEverything});
   const ModelPtr model = Model::load(checkpoint, options);
   std::thread other([&] { output_of(*model); });
@@ -188,7 +188,7 @@ TEST_F(Stores, PrefillReadsEachNeededExpertOnce) {
   };
   const auto ops = observed_ops(cpu_ops(), {.route = keep});
   LoadOptions options;
-  options.ops = ops.get();
+  options.context.ops = ops.get();
   auto probe = std::make_shared<ExpertStore>(ExpertStoreOptions{kEverything});
   options.experts = probe;
   std::vector<TokenId> tokens(512);

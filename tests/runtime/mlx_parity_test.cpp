@@ -27,7 +27,7 @@ class MlxParity : public testing::TestWithParam<const char*> {
     };
     ops_ = observed_ops(cpu_ops(), {.route = keep});
     LoadOptions options;
-    options.ops = ops_.get();
+    options.context.ops = ops_.get();
     model_ = load_model(folder, options).model;
   }
 
