@@ -58,7 +58,7 @@ TEST_F(QuantizingContext, ItsSinkIsToldOfEveryStep) {
   for (const ProgressRecord::Piece& piece : record.ended()) {
     labels.insert(piece.label.substr(0, piece.label.find(' ')));
     EXPECT_EQ(piece.threads, 2) << piece.label;
-    if (piece.label == "calibrate") EXPECT_EQ(piece.done, piece.total);
+    EXPECT_TRUE(piece.label != "calibrate" || piece.done == piece.total);
   }
   EXPECT_THAT(labels, testing::ElementsAre("calibrate", "hash", "quantise"));
 }
