@@ -4,9 +4,9 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstdio>
 #include <map>
 #include <mutex>
+#include <string>
 #include <string_view>
 
 #include "assay/base/clock.h"
@@ -48,16 +48,18 @@ class ProgressBar final : public ProgressSink {
     const double fraction = std::min(1.0, static_cast<double>(work.done()) / total);
     const double left = fraction > 0 ? elapsed / fraction - elapsed : 0;
     const int filled = static_cast<int>(fraction * kWidth);
-    fmt::print(stderr, "\r{} [{}{}] {:3.0f}% {}/{} {} {:.0f}s left\x1b[K", printable(work.label()),
-               std::string(static_cast<std::size_t>(filled), '='),
-               std::string(static_cast<std::size_t>(kWidth - filled), ' '), 100 * fraction, work.done(),
-               std::max<std::uint64_t>(work.total(), 1), work.unit(), left);
-    std::fflush(stderr);
+    put(fmt::format("\r{} [{}{}] {:3.0f}% {}/{} {} {:.0f}s left\x1b[K", printable(work.label()),
+                    std::string(static_cast<std::size_t>(filled), '='),
+                    std::string(static_cast<std::size_t>(kWidth - filled), ' '), 100 * fraction, work.done(),
+                    std::max<std::uint64_t>(work.total(), 1), work.unit(), left));
   }
   void erase() noexcept {
     if (!on_screen_) return;
     on_screen_ = false;
-    [[maybe_unused]] const ssize_t written = ::write(STDERR_FILENO, kErase.data(), kErase.size());
+    put(kErase);
+  }
+  static void put(std::string_view text) noexcept {
+    [[maybe_unused]] const ssize_t written = ::write(STDERR_FILENO, text.data(), text.size());
   }
 
   std::mutex mutex_;

@@ -99,8 +99,7 @@ struct CalibratedModelTest : testing::Test {
       tensors.order.push_back(index);
       if (tensors.order.size() == stop_after && stop_after < kMatrices) throw std::runtime_error("killed");
     };
-    calibrate_tensors(plan, wanted.calibration->text, wanted.calibration->rounding, store, {},
-                      finished);
+    calibrate_tensors(plan, wanted.calibration->text, wanted.calibration->rounding, store, {}, finished);
     return tensors;
   }
   std::string store_folder() const { return folder.file("store"); }
