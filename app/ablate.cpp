@@ -41,14 +41,16 @@ void store_verdicts(const std::string& file, double smallest_effect) {
 }
 
 void run_calibration(const RunOptions& options) {
-  LoadedModel model = load_model(options.model, {.linear = {Residency::automatic}});
+  LoadedModel model =
+      load_model(options.model, {.linear = {Residency::automatic}, .context = options.context});
   const Corpus corpus = load_corpus(model, {options.text, options.max_tokens, 1, options.ablation.any_text});
   refuse_calibration_text(std::span(&model, 1), corpus);
   if (!options.rotation.empty()) {
     RotationOptions rotation;
     rotation.scratch_directory = parent_folder(options.out);
+    rotation.context = options.context;
     model.checkpoint = rotate_checkpoint(model.checkpoint, rotation);
-    model.model = Model::load(model.checkpoint, {.linear = {Residency::decoded}});
+    model.model = Model::load(model.checkpoint, {.linear = {Residency::decoded}, .context = options.context});
   }
   const std::vector<Cell> cells =
       run_ablation(model, !options.rotation.empty(), corpus, options.ablation, options.out);

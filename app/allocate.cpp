@@ -17,7 +17,7 @@ struct AllocateOptions : Common {
 
 void run_allocate(const AllocateOptions& options) {
   const AllocatedRecipe allocated =
-      find_recipe(options.budget, options.model, options.calibration, options.seed);
+      find_recipe(options.budget, options.model, options.calibration, options.seed, options.context);
   const std::string text = json_text(recipe_to_json(allocated.recipe), 2) + "\n";
   if (!options.out.empty()) write_file_atomically(options.out, text);
   if (options.json || options.out.empty()) {

@@ -49,8 +49,8 @@ void run_audit(const AuditOptions& options) {
     // An MLX folder is held against its original under the names and shapes of mlx-lm.
     if (original && model->container->mlx_conventions)
       original = with_mlx_conventions(original, true).checkpoint;
-    report = audit_checkpoint(*model, original.get());
-    if (original && has_experts(*model)) add_router_agreement(report, model, original);
+    report = audit_checkpoint(*model, original.get(), options.context);
+    if (original && has_experts(*model)) add_router_agreement(report, model, original, options.context);
   }
   if (!options.html.empty()) write_file_atomically(options.html, audit_html(report));
   if (options.json)

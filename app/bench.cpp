@@ -118,7 +118,8 @@ void print_rows(const std::vector<Row>& rows, const SpeedOptions& options, doubl
 
 void run_bench(const BenchOptions& options) {
   std::vector<LoadedModel> models;
-  for (const std::string& path : options.models) models.push_back(load(options.loading, path));
+  for (const std::string& path : options.models)
+    models.push_back(load(options.loading, path, options.context));
   std::vector<Row> rows;
   for (const LoadedModel& loaded : models) rows.push_back(measure_row(loaded, options.speed));
   const DecodeTimer first = decode_timer(*models.front().model, options.speed);

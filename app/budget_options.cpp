@@ -12,7 +12,7 @@ namespace assay::app {
 namespace {
 
 Sensitivities find_sensitivities(const BudgetOptions& options, const std::string& path,
-                                 const std::string& text, std::uint64_t seed) {
+                                 const std::string& text, std::uint64_t seed, const Context& context) {
   if (!options.sensitivities.empty()) {
     Sensitivities kept =
         Sensitivities::from_json(read_json_file(options.sensitivities), options.sensitivities);
@@ -24,7 +24,8 @@ Sensitivities find_sensitivities(const BudgetOptions& options, const std::string
            options.sensitivities);
     return kept;
   }
-  const LoadedModel model = load_model(path, {.linear = {Residency::automatic}}, options.config_directory);
+  const LoadedModel model =
+      load_model(path, {.linear = {Residency::automatic}, .context = context}, options.config_directory);
   SensitivityOptions sensitivity;
   sensitivity.formats = options.formats;
   sensitivity.feedback = !options.plain;
@@ -55,12 +56,12 @@ void add_budget_options(CLI::App* command, BudgetOptions* options) {
 }
 
 AllocatedRecipe find_recipe(const BudgetOptions& options, const std::string& model, const std::string& text,
-                            std::uint64_t seed) {
+                            std::uint64_t seed, const Context& context) {
   if (!options.given())  // before anything is measured
     fail("one target is needed: bits a weight (--target-bpw) or bytes in all (--target-size)");
   const CheckpointPtr checkpoint = open_model(model, options.config_directory);
-  AllocatedRecipe allocated =
-      allocate_recipe(checkpoint, find_sensitivities(options, model, text, seed), options.target);
+  AllocatedRecipe allocated = allocate_recipe(
+      checkpoint, find_sensitivities(options, model, text, seed, context), options.target, context.progress);
   require_unchanged(*checkpoint);
   return allocated;
 }

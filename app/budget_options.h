@@ -23,6 +23,6 @@ void add_budget_options(CLI::App* command, BudgetOptions* options);
 
 /// Reads or measures the sensitivities and shares the budget out.
 AllocatedRecipe find_recipe(const BudgetOptions& options, const std::string& model, const std::string& text,
-                            std::uint64_t seed);
+                            std::uint64_t seed, const Context& context);
 
 }  // namespace assay::app

@@ -1,8 +1,8 @@
 #include "app/command.h"
 #include "app/numbers.h"
+#include "app/progress_bar.h"
 
 #include "assay/base/error.h"
-#include "assay/base/progress.h"
 #include "assay/parallel/threads.h"
 #include "assay/storage/containers.h"
 
@@ -37,12 +37,12 @@ Container parse_writable_container(const std::string& name) {
 
 void add_common(CLI::App* command, Common* common, const std::string& examples) {
   command->add_flag("--json", common->json, "Print one JSON document instead of text");
-  add_number(command, "--threads", &common->threads, "Threads to use (default: all)", 1, 4096);
+  add_number(command, "--threads", &common->context.threads, "Threads to use (default: all)", 1, 4096);
   command->footer("Examples:\n" + examples);
   command->parse_complete_callback([command, common] {
     refuse_empty_values(*command);
-    set_thread_count(common->threads);
-    Progress::set_enabled(!common->json);
+    set_thread_count(common->context.threads);  // of what takes no context, too
+    if (!common->json) common->context.progress = &progress_bar();
   });
 }
 

@@ -5,17 +5,18 @@
 #include <CLI/CLI.hpp>
 #include <string>
 
+#include "assay/kernels/context.h"
 #include "assay/storage/checkpoint.h"
 
 namespace assay::app {
 
-/// What every command takes.
+/// What every command takes, and what it works in: --threads, and a progress bar unless --json.
 struct Common {
   bool json = false;
-  int threads = 0;  // 0: all
+  Context context;
 };
 
-/// Adds --json and --threads, and `examples` to the help's end; applies them before the command runs.
+/// Adds --json and --threads, and `examples` to the help's end.
 void add_common(CLI::App* command, Common* common, const std::string& examples);
 
 /// --container's value, one of offered_containers().

@@ -49,9 +49,10 @@ void print_results(const Measurement& measurement, const Corpus& corpus, const P
 }
 
 void run_compare(const CompareOptions& options) {
-  const LoadedModel original = load(options.loading, options.original);
+  const LoadedModel original = load(options.loading, options.original, options.context);
   std::vector<LoadedModel> candidates;
-  for (const std::string& path : options.candidates) candidates.push_back(load(options.loading, path));
+  for (const std::string& path : options.candidates)
+    candidates.push_back(load(options.loading, path, options.context));
   const std::vector<ReferenceCheck> checks = check_references(options.measure, candidates, original);
   const Corpus corpus = load_corpus(original, options.measure.corpus);
   refuse_calibration_text(candidates, corpus);

@@ -30,7 +30,8 @@ void add_convert(CLI::App& app) {
   command->callback([options] {
     const CheckpointPtr source = open_model(options->in, options->config_directory);
     require_runnable(*source, options->unknown);
-    const Plan plan = convert_model(source, parse_writable_container(options->container), options->out);
+    const Plan plan =
+        convert_model(source, parse_writable_container(options->container), options->out, options->context);
     const SizeSummary size = planned_size(plan);
     if (options->json) {
       const OrderedJson result = {{"out", options->out},

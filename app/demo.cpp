@@ -87,6 +87,7 @@ class VariantQuantiser {
     request.plan.calibration = variant.method.has_value();
     if (request.plan.calibration) request.calibration = calibration();
     request.out = out;
+    request.context = options_.context;
     request.why_not_measured = "a demo's model: measured in its report";
     return quantize_model(request);
   }
@@ -154,7 +155,8 @@ OrderedJson as_json(const Measurement& measurement, const Corpus& corpus,
 void run_demo(const DemoOptions& options) {
   const std::string model = options.model.empty() ? bundled_model() : options.model;
   for (const std::string& recipe : options.recipes) load_recipe(parse_variant(recipe).recipe);  // is it one?
-  const LoadedModel original = load_model(model, {.linear = {Residency::automatic}});
+  const LoadedModel original =
+      load_model(model, {.linear = {Residency::automatic}, .context = options.context});
   const Corpus corpus = load_corpus(original, {options.text, options.tokens, options.seed, options.any_text});
   const Workspace workspace(options.out, options.keep);
   if (!options.json)
@@ -167,7 +169,7 @@ void run_demo(const DemoOptions& options) {
     const QuantizeResult result = quantise(parse_variant(recipe), out);
     if (!options.json)
       for (const std::string& note : result.plan.notes) say("note: {}: {}\n", recipe, note);
-    quantised.push_back(load_model(out, {.linear = {Residency::automatic}}));
+    quantised.push_back(load_model(out, {.linear = {Residency::automatic}, .context = options.context}));
   }
   refuse_calibration_text(quantised, corpus);
   const Measurement measurement = measure(quantised, &original, corpus, {});

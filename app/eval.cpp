@@ -51,9 +51,9 @@ void print_results(const Measurement& measurement, const Corpus& corpus) {
 }
 
 void evaluate_model(const EvalOptions& options) {
-  const LoadedModel model = load(options.loading, options.model);
+  const LoadedModel model = load(options.loading, options.model, options.context);
   std::optional<LoadedModel> reference;
-  if (!options.reference.empty()) reference = load(options.loading, options.reference);
+  if (!options.reference.empty()) reference = load(options.loading, options.reference, options.context);
   if (options.record && !model.checkpoint->manifest)
     fail("{}: --record keeps the measurement in assay.json, and there is none: not an Assay directory",
          options.model);

@@ -48,8 +48,8 @@ void report(const GateOptions& options, const GateResult& result, const Measurem
 
 void run_gate(const GateOptions& options) {
   const GateLimits limits = limits_of(options);
-  const LoadedModel model = load(options.loading, options.model);
-  const LoadedModel reference = load(options.loading, options.reference);
+  const LoadedModel model = load(options.loading, options.model, options.context);
+  const LoadedModel reference = load(options.loading, options.reference, options.context);
   if (options.record && !model.checkpoint->manifest)
     fail("{}: --record keeps the verdict in assay.json, and there is none: not an Assay directory",
          options.model);

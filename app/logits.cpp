@@ -48,8 +48,8 @@ void write_npy(const std::string& path, const std::vector<float>& values, std::s
 
 void run_logits(const LogitsOptions& options) {
   const std::vector<TokenId> ids = find_ids(options.ids);
-  const LoadedModel loaded = load(options.loading, options.model);
-  const std::vector<float> logits = compute_logits(*loaded.model, ids, options.last);
+  const LoadedModel loaded = load(options.loading, options.model, options.context);
+  const std::vector<float> logits = compute_logits(*loaded.model, ids, options.last, loaded.context);
   print_timing(options.loading, loaded);
   const auto vocabulary = static_cast<std::size_t>(loaded.model->config().vocabulary);
   const std::size_t rows = logits.size() / vocabulary;

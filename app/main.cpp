@@ -3,6 +3,7 @@
 #include <sstream>
 
 #include "app/command.h"
+#include "app/progress_bar.h"
 #include "app/say.h"
 #include "assay/base/error.h"
 #include "assay/base/interruption.h"
@@ -55,7 +56,7 @@ std::string unknown_options(const CLI::App& app) {
 int dispatch(int argc, char** argv) {
   CLI::App app("Assay: quantise language-model weights, run them, and measure what it cost.", "assay");
   try {
-    watch_interruptions();
+    watch_interruptions(erase_progress_bar);
     end_with_message_on_lost_pages();
     add_commands(app);
     app.parse(argc, argv);

@@ -59,7 +59,7 @@ std::vector<ReferenceCheck> check_references(const MeasureOptions& options,
                                              const LoadedModel& reference, bool is_gate) {
   std::vector<ReferenceCheck> checks;
   for (const LoadedModel& model : models) {
-    checks.push_back(check_reference(*model.checkpoint, *reference.checkpoint));
+    checks.push_back(check_reference(*model.checkpoint, *reference.checkpoint, model.context.progress));
     require_source(checks.back(), {options.any_reference, is_gate});
   }
   return checks;

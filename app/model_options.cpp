@@ -61,7 +61,7 @@ void add_model_options(CLI::App* command, ModelOptions* options) {
       "visited, found in memory, read, waited for");
 }
 
-LoadedModel load(const ModelOptions& options, const std::string& path) {
+LoadedModel load(const ModelOptions& options, const std::string& path, const Context& context) {
   const auto start = Clock::now();
   if (!options.isa.empty()) {
     const Isa isa = parse_isa(options.isa);
@@ -80,6 +80,7 @@ LoadedModel load(const ModelOptions& options, const std::string& path) {
   std::shared_ptr<ExpertStore> store;
   if (options.experts.budget > 0) store = std::make_shared<ExpertStore>(options.experts);
   load_options.experts = store;
+  load_options.context = context;
   LoadedModel model = load_model(path, load_options, options.config_directory);
   model.experts = store;
   options.load_seconds += seconds_since(start);

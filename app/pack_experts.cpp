@@ -26,7 +26,7 @@ void add_pack_experts(CLI::App& app) {
   command->callback([options] {
     const CheckpointPtr source = open_model(options->model);
     require_runnable(*source, false);
-    const Plan plan = pack_experts(source, options->out);
+    const Plan plan = pack_experts(source, options->out, options->context);
     const SizeSummary size = planned_size(plan);
     if (options->json)
       say_json(OrderedJson{{"out", options->out},

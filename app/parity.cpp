@@ -54,7 +54,7 @@ bool is_reference_file(const std::string& path) {
 }
 
 void run_parity(const ParityCommand& options) {
-  const LoadedModel model = load(options.loading, options.model);
+  const LoadedModel model = load(options.loading, options.model, options.context);
   ParityReportInput input{options.model, options.reference, {}, {}, options.parity, {}};
   std::optional<LoadedModel> reference;
   if (is_reference_file(options.reference)) {
@@ -63,12 +63,13 @@ void run_parity(const ParityCommand& options) {
            options.prompts);
     input.cases = parse_parity_cases(read_json_file(options.reference), options.reference);
   } else {
-    reference = load(options.loading, options.reference);
+    reference = load(options.loading, options.reference, options.context);
     input.cases = generate_parity_cases(*reference->model, *reference->tokenizer,
                                         read_prompts(options.prompts, options.any_text), options.tokens);
-    input.reference_check = check_reference(*model.checkpoint, *reference->checkpoint);
+    input.reference_check =
+        check_reference(*model.checkpoint, *reference->checkpoint, options.context.progress);
   }
-  Progress progress("checking", input.cases.size(), "prompts");
+  Progress progress(options.context.progress, "checking", input.cases.size(), "prompts");
   for (ParityCase& reference_case : input.cases) {
     if (options.window > 0) reference_case.window = std::min(options.window, reference_case.new_ids.size());
     input.results.push_back(check_parity(*model.model, reference_case,

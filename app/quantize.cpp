@@ -64,8 +64,10 @@ void print_size(const Plan& plan, const Checkpoint& source) {
 /// The source for a text that is read with it or sampled from it: decoded only to write the text itself, and
 /// gone before anything is rounded.
 LoadedModel load_for_text(const QuantizeOptions& options, const std::string& text) {
-  return load_model(options.model, {.linear = {text == "self" ? Residency::automatic : Residency::stored}},
-                    options.config_directory);
+  return load_model(
+      options.model,
+      {.linear = {text == "self" ? Residency::automatic : Residency::stored}, .context = options.context},
+      options.config_directory);
 }
 
 /// How the staged model is measured against its source, which is loaded when it comes to that; the
@@ -81,8 +83,10 @@ class LossMeasurer {
 
   OrderedJson operator()(const std::string& staged) const {
     const LoadedModel source =
-        load_model(options_.model, {.linear = {Residency::automatic}}, options_.config_directory);
-    const LoadedModel quantised = load_model(staged, {.linear = {Residency::automatic}});
+        load_model(options_.model, {.linear = {Residency::automatic}, .context = options_.context},
+                   options_.config_directory);
+    const LoadedModel quantised =
+        load_model(staged, {.linear = {Residency::automatic}, .context = options_.context});
     Measurement measured = assay::measure(std::span(&quantised, 1), &source, corpus_, {});
     measured.models[0].facts.path = options_.out;
     measured.models[0].facts.name = options_.out;
@@ -195,8 +199,9 @@ Recipe find_recipe(const QuantizeOptions& options) {
   BudgetOptions budget = options.budget;
   budget.target.embed = options.embed;
   budget.config_directory = options.config_directory;
-  const AllocatedRecipe allocated = app::find_recipe(
-      budget, options.model, options.calibration.empty() ? "self" : options.calibration, options.seed);
+  const AllocatedRecipe allocated =
+      app::find_recipe(budget, options.model, options.calibration.empty() ? "self" : options.calibration,
+                       options.seed, options.context);
   if (!options.json) {
     for (const std::string& line : describe(allocated)) say("{}\n", line);
     if (!options.rotation.empty()) say("note: shared out by the damage to the model before its rotation\n");
@@ -206,11 +211,13 @@ Recipe find_recipe(const QuantizeOptions& options) {
 
 void run_quantize(const QuantizeOptions& options) {
   QuantizeRequest request;
+  request.context = options.context;
   request.source = open_model(options.model, options.config_directory);
   if (!options.rotation.empty()) {
     RotationOptions rotation;
     rotation.seed = options.rotation_seed;
     rotation.scratch_directory = parent_folder(options.out);
+    rotation.context = options.context;
     // Rotated weights are f32; scales keep the width that those of the source would have.
     request.plan.parameters = DType::F16;
     for (const Tensor& tensor : request.source->tensors)

@@ -81,11 +81,12 @@ void print_counts(const RoutingOptions& options, const RoutingCounts& counts) {
 }
 
 void run_routing(const RoutingOptions& options) {
-  const LoadedModel model = load_model(options.model, {.linear = {Residency::automatic}});
+  const LoadedModel model =
+      load_model(options.model, {.linear = {Residency::automatic}, .context = options.context});
   // What a model is measured on by default must be other text than what its recipe is made on.
   const std::uint64_t seed = options.seed + (options.text == "self" ? kSelfSeedOffset : 0);
   const Corpus corpus = load_corpus(model, {options.text, options.max_tokens, seed, options.any_text});
-  const RoutingCounts counts = count_visits(model.checkpoint, corpus.tokens);
+  const RoutingCounts counts = count_visits(model.checkpoint, corpus.tokens, options.context);
   if (!options.out.empty()) {
     Recipe recipe = hot_and_cold(options, *model.checkpoint, counts);
     add_texts(recipe.texts, {record_of(options, model, corpus)});

@@ -97,7 +97,7 @@ void report(const RunCommand& options, const LoadedModel& model, std::size_t pro
 
 /// Turns from standard input until it ends; the conversation and its keys and values are kept.
 void converse(const RunCommand& options, const LoadedModel& loaded) {
-  Session session(*loaded.model);
+  Session session(*loaded.model, loaded.context);
   std::vector<ChatMessage> messages;
   const bool terminal = ::isatty(STDIN_FILENO) == 1;
   std::string line;
@@ -115,14 +115,14 @@ void converse(const RunCommand& options, const LoadedModel& loaded) {
 
 void converse_or_answer(const RunCommand& options) {
   if (!options.chat && !options.prompt) throw CLI::RequiredError("--prompt TEXT, --chat, or both");
-  const LoadedModel loaded = load(options.loading, options.model);
+  const LoadedModel loaded = load(options.loading, options.model, options.context);
   if (!options.prompt) {
     converse(options, loaded);
     return;
   }
   const std::vector<TokenId> prompt = options.chat ? encode_chat(loaded, {{"user", *options.prompt}})
                                                    : encode_prompt(*loaded.tokenizer, *options.prompt);
-  Session session(*loaded.model);
+  Session session(*loaded.model, loaded.context);
   const Answer result = answer(options, loaded, session, prompt);
   report(options, loaded, prompt.size(), session.reused(), result);
 }

@@ -13,7 +13,6 @@
 #include "assay/base/error.h"
 #include "assay/base/file.h"
 #include "assay/base/json_text.h"
-#include "assay/base/progress.h"
 #include "assay/calibration/block_run.h"
 #include "assay/calibration/distinct_share.h"
 #include "assay/calibration/visitors.h"
@@ -180,7 +179,7 @@ class Ablation {
       fail("{}: {} tokens, {} needed for the held-out loss", corpus.label, corpus.tokens.size(),
            options.heldout_tokens);
     setting_.model = std::filesystem::path(model.checkpoint->path).filename().string();
-    setting_.checkpoint_sha256 = content_identity(*model.checkpoint);
+    setting_.checkpoint_sha256 = content_identity(*model.checkpoint, model.context.progress);
     setting_.rotated = rotated;
     setting_.tokens_per_batch = options.tokens_per_batch;
     setting_.evaluation_sha256 = corpus.text_sha256;
@@ -262,19 +261,19 @@ class Ablation {
 
   void round_all(Draw& draw, std::map<std::string, Subject>& subjects, const CalibrationText& text,
                  std::uint64_t seed) {
-    draw.progress.emplace(fmt::format("{} seed {}", setting_.model, seed),
+    draw.progress.emplace(model_.context.progress, fmt::format("{} seed {}", setting_.model, seed),
                           subjects.size() * options_.formats.size() * options_.batches.size(), "matrices");
     std::map<const Linear*, std::pair<std::string, Subject*>> by_linear;
-    const auto ops = observed_ops(cpu_ops(), [&](std::span<const Linear* const> group, const Rows& x) {
+    const auto look = [&](std::span<const Linear* const> group, const Rows& x) {
       Moments moments(host_values<float>(x), x.width());
       for (const Linear* linear : group)
         if (const auto found = by_linear.find(linear);
             found != by_linear.end() && !found->second.second->measured)
           make_variants(draw, found->second.first, *found->second.second, moments);
-    });
+    };
+    const auto ops = observed_ops(cpu_ops(), {.linear = look, .route = draw.visitors.observer()});
     LoadOptions load;
-    load.ops = ops.get();
-    load.watch_routing = draw.visitors.watcher();
+    load.context.ops = ops.get();
     load.factory = [&](const MatrixPlace& place, PackedMatrix matrix) -> std::shared_ptr<const Linear> {
       std::shared_ptr<const Linear> linear = make_linear(matrix, {Residency::decoded});
       const std::string& name = place.tensor;
@@ -289,7 +288,7 @@ class Ablation {
       return found->second.linear;
     };
     const auto model = Model::load(model_.checkpoint, load);
-    BlockRun run(*model, text);
+    BlockRun run(*model, text, model_.context.activations());
     run.start();
     for (int block = 0; block < model->config().layers; ++block) run.forward(block);
     for (auto& [name, subject] : subjects) {
@@ -320,7 +319,7 @@ class Ablation {
     }
     if (!evaluated.empty()) {
       const Evaluation result = evaluate(evaluated, EvaluatedModel{model_.model.get(), setting_.model},
-                                         corpus_.tokens, options_.evaluate);
+                                         corpus_.tokens, options_.evaluate, model_.context);
       const auto bytes = static_cast<double>(
           scored_bytes(corpus_, *model_.tokenizer, result, options_.evaluate.windows.protocol).bytes);
       for (std::size_t i = 0; i < variants.size(); ++i) {
@@ -407,6 +406,7 @@ std::vector<Cell> run_ablation(const LoadedModel& model, bool rotated, const Cor
   if (options.seeds.empty() ||
       std::set(options.seeds.begin(), options.seeds.end()).size() != options.seeds.size())
     fail("ablation: seeds must be given, each once");
+  const ThreadScope threads(model.context.threads);
   std::vector<Cell> cells;
   std::error_code absent;
   if (std::filesystem::is_regular_file(path, absent)) cells = read_cells(read_file(path, kFileLimit), path);

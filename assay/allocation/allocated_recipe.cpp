@@ -49,8 +49,8 @@ Rule rule_for(std::string format) {
 }  // namespace
 
 AllocatedRecipe allocate_recipe(const CheckpointPtr& checkpoint, const Sensitivities& sensitivities,
-                                const BudgetTarget& target) {
-  require_sensitivities_of(*checkpoint, sensitivities);
+                                const BudgetTarget& target, ProgressSink* progress) {
+  require_sensitivities_of(*checkpoint, sensitivities, progress);
   const std::uint64_t budget = linear_budget(checkpoint, target);
   std::vector<std::vector<Choice>> items;
   for (const TensorSensitivity& tensor : sensitivities.tensors) {

@@ -30,7 +30,7 @@ struct AllocatedRecipe {
 
 /// Throws Error: no target or two, one that the smallest formats exceed.
 AllocatedRecipe allocate_recipe(const CheckpointPtr& checkpoint, const Sensitivities& sensitivities,
-                                const BudgetTarget& target);
+                                const BudgetTarget& target, ProgressSink* progress = nullptr);
 
 /// "khw3  12 matrices  31.2 % of the weights" and the bits and predicted divergence, as lines for a user.
 std::vector<std::string> describe(const AllocatedRecipe& allocated);

@@ -4,7 +4,6 @@
 #include <map>
 
 #include "assay/base/error.h"
-#include "assay/base/progress.h"
 #include "assay/calibration/block_run.h"
 #include "assay/calibration/distinct_share.h"
 #include "assay/kernels/host_rows.h"
@@ -115,9 +114,9 @@ class Weighing {
   void weigh_formats() {
     std::size_t trials = 0;
     for (const Subject& subject : subjects_) trials += subject.formats.size();
-    Progress progress("weigh formats", trials, "matrices");
+    Progress progress(model_.context.progress, "weigh formats", trials, "matrices");
     std::map<const Linear*, Subject*> by_linear;
-    const auto ops = observed_ops(cpu_ops(), [&](std::span<const Linear* const> group, const Rows& x) {
+    const auto look = [&](std::span<const Linear* const> group, const Rows& x) {
       std::optional<Hessian> hessian;
       for (const Linear* linear : group) {
         const auto found = by_linear.find(linear);
@@ -129,16 +128,17 @@ class Weighing {
           fail("{}: tensor {}: {}", checkpoint_.path, found->second->tensor, problem.what());
         }
       }
-    });
+    };
+    const auto ops = observed_ops(cpu_ops(), {.linear = look});
     LoadOptions load;
-    load.ops = ops.get();
+    load.context.ops = ops.get();
     load.factory = [&](const MatrixPlace& place, PackedMatrix matrix) {
       std::shared_ptr<const Linear> linear = make_linear(matrix, {Residency::decoded});
       if (Subject* subject = take(place, std::move(matrix), linear)) by_linear[linear.get()] = subject;
       return linear;
     };
     const auto weighed = Model::load(model_.checkpoint, load);
-    BlockRun run(*weighed, text_);
+    BlockRun run(*weighed, text_, model_.context.activations());
     run.start();
     for (int block = 0; block < weighed->config().layers; ++block) run.forward(block);
     for (Subject& subject : subjects_)
@@ -153,7 +153,7 @@ class Weighing {
       tokens.insert(tokens.end(), text_.windows[w].begin(), text_.windows[w].end());
     EvaluateOptions evaluation;
     evaluation.windows = {Protocol::chunked, text_.options.window, 0};
-    Progress progress("measure divergence", subjects_.size(), "matrices");
+    Progress progress(model_.context.progress, "measure divergence", subjects_.size(), "matrices");
     for (std::size_t first = 0; first < subjects_.size(); first += kModelsTogether) {
       const std::size_t count = std::min(kModelsTogether, subjects_.size() - first);
       std::vector<std::shared_ptr<const Model>> models;
@@ -162,8 +162,8 @@ class Weighing {
         models.push_back(with_one_rounded(subjects_[i]));
         evaluated.push_back({models.back().get(), subjects_[i].tensor});
       }
-      const Evaluation result =
-          evaluate(evaluated, EvaluatedModel{model_.model.get(), checkpoint_.path}, tokens, evaluation);
+      const Evaluation result = evaluate(evaluated, EvaluatedModel{model_.model.get(), checkpoint_.path},
+                                         tokens, evaluation, model_.context);
       for (std::size_t i = 0; i < count; ++i)
         subjects_[first + i].divergence_of_probe = mean(result.models[i].divergence->kl);
       progress.advance(count);
@@ -254,14 +254,18 @@ class Weighing {
 
 Sensitivities measure_sensitivities(const LoadedModel& model, const CalibrationText& text,
                                     const SensitivityOptions& options) {
+  const ThreadScope threads(model.context.threads);
   Weighing weighing(model, text, options);
   weighing.weigh_formats();
   weighing.measure_divergences();
   Sensitivities sensitivities;
   sensitivities.tensors = weighing.price();
-  sensitivities.made_from = {
-      content_identity(*model.checkpoint), options.formats, options.feedback,
-      options.divergence_windows,          ASSAY_REVISION,  {text.record("allocation")}};
+  sensitivities.made_from = {content_identity(*model.checkpoint, model.context.progress),
+                             options.formats,
+                             options.feedback,
+                             options.divergence_windows,
+                             ASSAY_REVISION,
+                             {text.record("allocation")}};
   return sensitivities;
 }
 

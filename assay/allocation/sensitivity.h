@@ -51,7 +51,8 @@ struct Sensitivities {
 
 /// Throws Error unless these are the sensitivities of this very model: its weights and configuration, every
 /// matrix inside the blocks once, every choice a format that fits it, with the bytes that it takes.
-void require_sensitivities_of(const Checkpoint& checkpoint, const Sensitivities& sensitivities);
+void require_sensitivities_of(const Checkpoint& checkpoint, const Sensitivities& sensitivities,
+                              ProgressSink* progress = nullptr);
 
 /// Runs the model over the calibration text once, and over a part of it once for every matrix. Throws Error.
 Sensitivities measure_sensitivities(const LoadedModel& model, const CalibrationText& text,

@@ -99,8 +99,9 @@ Sensitivities Sensitivities::from_json(const Json& json, const std::string& orig
   return sensitivities;
 }
 
-void require_sensitivities_of(const Checkpoint& checkpoint, const Sensitivities& sensitivities) {
-  if (sensitivities.made_from.model != content_identity(checkpoint))
+void require_sensitivities_of(const Checkpoint& checkpoint, const Sensitivities& sensitivities,
+                              ProgressSink* progress) {
+  if (sensitivities.made_from.model != content_identity(checkpoint, progress))
     fail(
         "{}: the sensitivities were measured on another model (other weights or configuration): measure "
         "again",

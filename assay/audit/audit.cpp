@@ -7,7 +7,6 @@
 
 #include "assay/audit/audit_doubts.h"
 #include "assay/base/error.h"
-#include "assay/base/progress.h"
 #include "assay/model/completeness.h"
 #include "assay/model/config.h"
 #include "assay/tokenizer/tokenizer.h"
@@ -346,7 +345,8 @@ bool AuditReport::sound() const {
          std::ranges::all_of(tensors, [](const TensorAudit& tensor) { return tensor.suspicions.empty(); });
 }
 
-AuditReport audit_checkpoint(const Checkpoint& model, const Checkpoint* original) {
+AuditReport audit_checkpoint(const Checkpoint& model, const Checkpoint* original, const Context& context) {
+  const ThreadScope threads(context.threads);
   AuditReport report;
   report.model = model.path;
   if (original != nullptr) report.original = original->path;
@@ -359,7 +359,7 @@ AuditReport audit_checkpoint(const Checkpoint& model, const Checkpoint* original
   compare_with_config(model, report);
   compare_with_tokenizer(model, report);
   if (original != nullptr) compare_sets(model, *original, report);
-  Progress progress("audit " + model.path, model.tensors.size(), "tensors");
+  Progress progress(context.progress, "audit " + model.path, model.tensors.size(), "tensors");
   for (const Tensor& tensor : model.tensors) {
     TensorAudit audit;
     audit.name = tensor.name;
@@ -402,12 +402,13 @@ AuditReport audit_checkpoint(const Checkpoint& model, const Checkpoint* original
   return report;
 }
 
-void add_router_agreement(AuditReport& report, const CheckpointPtr& model, const CheckpointPtr& original) {
+void add_router_agreement(AuditReport& report, const CheckpointPtr& model, const CheckpointPtr& original,
+                          const Context& context) {
   // Between chance and full agreement: two bits everywhere keep routers above half of the way
   // (docs/experts.md).
   constexpr double kLeastAboveChance = 0.25;
   try {
-    report.routing = compare_routing(model, original);
+    report.routing = compare_routing(model, original, context);
   } catch (const Error& problem) {
     report.notes.push_back(fmt::format("routers were not compared: {}", problem.what()));
     return;

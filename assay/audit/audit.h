@@ -9,6 +9,7 @@
 #include "assay/audit/router_agreement.h"
 #include "assay/audit/tensor_facts.h"
 #include "assay/base/json.h"
+#include "assay/kernels/context.h"
 #include "assay/model/roles.h"
 #include "assay/storage/checkpoint.h"
 
@@ -43,11 +44,13 @@ struct AuditReport {
 
 /// `original` may be null. A rotated checkpoint is not compared tensor by tensor: a note says so. Throws
 /// Error only for what makes an audit impossible; a tensor that cannot be read is a finding.
-AuditReport audit_checkpoint(const Checkpoint& model, const Checkpoint* original);
+AuditReport audit_checkpoint(const Checkpoint& model, const Checkpoint* original,
+                             const Context& context = {});
 
 /// Runs both models of a mixture of experts and adds what their routers have in common; a finding when it is
 /// hardly more than chance. A note instead, when one of them cannot be run.
-void add_router_agreement(AuditReport& report, const CheckpointPtr& model, const CheckpointPtr& original);
+void add_router_agreement(AuditReport& report, const CheckpointPtr& model, const CheckpointPtr& original,
+                          const Context& context = {});
 
 /// The findings, then a line for every format; and a page with a heat map of all tensors.
 std::string audit_text(const AuditReport& report);

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "assay/base/error.h"
+#include "assay/kernels/observed_ops.h"
 #include "assay/runtime/session.h"
 
 namespace assay {
@@ -15,17 +16,20 @@ constexpr std::size_t kSequence = 64;
 /// For each layer the experts of each token in turn.
 using Choices = std::map<int, std::vector<std::vector<std::uint32_t>>>;
 
-Choices run_routers(const CheckpointPtr& checkpoint, std::span<const TokenId> tokens) {
+Choices run_routers(const CheckpointPtr& checkpoint, std::span<const TokenId> tokens,
+                    const Context& context) {
   Choices choices;
-  LoadOptions options;
-  options.linear.residency = Residency::automatic;
-  options.watch_routing = [&](int layer, std::span<const float>, std::span<const Visit> visits) {
+  const auto keep = [&](int layer, std::span<const float>, std::span<const Visit> visits) {
     std::vector<std::uint32_t>& experts = choices[layer].emplace_back();
     for (const Visit& visit : visits) experts.push_back(visit.expert);
     std::ranges::sort(experts);
   };
+  const auto ops = observed_ops(*context.ops, {.route = keep});
+  LoadOptions options;
+  options.linear.residency = Residency::automatic;
+  options.context.ops = ops.get();
   const ModelPtr model = Model::load(checkpoint, options);
-  Workspace workspace;
+  Workspace workspace(context.activations());
   for (std::size_t first = 0; first < tokens.size(); first += kSequence) {
     const auto state = make_sequence_state(*model);
     const Chunk chunk{state.get(), tokens.subspan(first, std::min(kSequence, tokens.size() - first))};
@@ -49,8 +53,9 @@ OrderedJson RouterAgreement::to_json() const {
   return {{"tokens", tokens}, {"mean", mean()}, {"chance", chance}, {"layers", std::move(by_layer)}};
 }
 
-RouterAgreement compare_routing(const CheckpointPtr& model, const CheckpointPtr& original, std::size_t tokens,
-                                std::uint64_t seed) {
+RouterAgreement compare_routing(const CheckpointPtr& model, const CheckpointPtr& original,
+                                const Context& context, std::size_t tokens, std::uint64_t seed) {
+  const ThreadScope threads(context.threads);
   const ModelConfig ours = model_config_of(*model), theirs = model_config_of(*original);
   const MixtureConfig& mixture = ours.mixture;
   if (mixture.experts == 0) fail("{}: a dense model has no routers", model->path);
@@ -62,7 +67,7 @@ RouterAgreement compare_routing(const CheckpointPtr& model, const CheckpointPtr&
   std::mt19937_64 random(seed);
   std::vector<TokenId> ids(tokens);
   for (TokenId& id : ids) id = static_cast<TokenId>(random() % static_cast<std::uint64_t>(ours.vocabulary));
-  const Choices found = run_routers(model, ids), wanted = run_routers(original, ids);
+  const Choices found = run_routers(model, ids, context), wanted = run_routers(original, ids, context);
   RouterAgreement agreement;
   agreement.tokens = tokens;
   agreement.chance = static_cast<double>(mixture.active) / mixture.experts;

@@ -6,6 +6,7 @@
 #include <map>
 
 #include "assay/base/json.h"
+#include "assay/kernels/context.h"
 #include "assay/storage/checkpoint.h"
 
 namespace assay {
@@ -22,6 +23,7 @@ struct RouterAgreement {
 /// Over `tokens` random ids of the vocabulary, in sequences of 64. Throws Error for models without experts,
 /// or of different numbers of layers or experts.
 RouterAgreement compare_routing(const CheckpointPtr& model, const CheckpointPtr& original,
-                                std::size_t tokens = 256, std::uint64_t seed = 1);
+                                const Context& context = {}, std::size_t tokens = 256,
+                                std::uint64_t seed = 1);
 
 }  // namespace assay

@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <fstream>
 #include <limits>
+#include <mutex>
 #include <optional>
 #include <string>
 
@@ -66,14 +67,21 @@ constexpr int kDefault = 128 << 10;       // both thresholds of glibc
 constexpr int kLargestMapped = 32 << 20;  // more is not taken
 constexpr int kNeverTrimmed = 0x7fffffff;
 
+std::mutex keepers;
+int living_keepers = 0;  // the last one gives back
+
 }  // namespace
 
 KeepFreedMemory::KeepFreedMemory() {
+  const std::lock_guard lock(keepers);
+  ++living_keepers;
   mallopt(M_MMAP_THRESHOLD, kLargestMapped);
   mallopt(M_TRIM_THRESHOLD, kNeverTrimmed);
 }
 
 KeepFreedMemory::~KeepFreedMemory() {
+  const std::lock_guard lock(keepers);
+  if (--living_keepers > 0) return;
   mallopt(M_MMAP_THRESHOLD, kDefault);
   mallopt(M_TRIM_THRESHOLD, kDefault);
   malloc_trim(0);

@@ -12,7 +12,6 @@
 
 #include "assay/base/error.h"
 #include "assay/base/printable.h"
-#include "assay/base/progress.h"
 #include "assay/base/temporary.h"
 
 namespace assay {
@@ -41,12 +40,12 @@ void put(const std::string& text) {
   [[maybe_unused]] const ssize_t written = ::write(STDERR_FILENO, text.data(), text.size());
 }
 
-void watch(int pipe) {
+void watch(int pipe, void (*clear)()) {
   unsigned char code = 0;
   while (::read(pipe, &code, 1) != 1) {
   }
   const std::string notes = remove_temporaries_and_stop();
-  Progress::erase_all();
+  if (clear != nullptr) clear();
   if (code > 128) put(std::string("assay: interrupted by ") + name_of(code - 128) + "\n");
   put(printable_lines(notes));
   ::_exit(code);
@@ -54,11 +53,11 @@ void watch(int pipe) {
 
 }  // namespace
 
-void watch_interruptions() {
+void watch_interruptions(void (*clear)()) {
   std::array<int, 2> pipe{};
   if (::pipe2(pipe.data(), O_CLOEXEC) != 0)
     fail("cannot make a pipe: {}", std::generic_category().message(errno));
-  std::thread(watch, pipe[0]).detach();
+  std::thread(watch, pipe[0], clear).detach();
   bell = pipe[1];
   for (const int signal : kSignals) {
     struct sigaction action {};

@@ -5,8 +5,8 @@
 namespace assay {
 
 /// From here on. Signals that the process was started to ignore (nohup) stay ignored; a second one ends at
-/// once.
-void watch_interruptions();
+/// once. `clear`: called before anything is printed, when work may still go on (a progress bar goes).
+void watch_interruptions(void (*clear)() = nullptr);
 
 /// Ends likewise with `code`, from inside a signal handler; at once where nobody watches. Async-signal-safe.
 [[noreturn]] void end_from_handler(int code) noexcept;

@@ -12,13 +12,15 @@
 namespace assay {
 
 void calibrate_tensors(const Plan& plan, const CalibrationText& text, CalibratedRoundingOptions options,
-                       ResumeStore* store, MemorySource& memory, const CalibratedTensorSink& finished) {
+                       ResumeStore* store, const Context& context, const CalibratedTensorSink& finished) {
+  const ThreadScope threads(context.threads);
   options.distinct_share = distinct_share(text.windows);
-  LayerStages stages(plan, options, store, finished);
-  const auto ops = observed_ops(cpu_ops(), [&](auto group, const Rows& x) { stages.before(group, x); });
+  LayerStages stages(plan, options, store, finished, context.progress);
+  const auto ops =
+      observed_ops(cpu_ops(), {.linear = [&](auto group, const Rows& x) { stages.before(group, x); }});
   const std::string scratch_folder = store != nullptr ? store->folder() : "";
   LoadOptions load;
-  load.ops = ops.get();
+  load.context.ops = ops.get();
   load.factory = [&](const MatrixPlace& place, PackedMatrix matrix) -> std::shared_ptr<const Linear> {
     const auto found =
         std::ranges::find_if(plan.tensors, [&](const auto& t) { return t.source->name == place.tensor; });
@@ -31,7 +33,7 @@ void calibrate_tensors(const Plan& plan, const CalibrationText& text, Calibrated
   };
   const auto model = Model::load(plan.source, load);
 
-  BlockRun run(*model, text, memory);
+  BlockRun run(*model, text, context.activations());
   const int done = store != nullptr ? store->finished_blocks() : 0;
   if (done > 0)
     run.start_at(store->hidden(run.hidden().size()));

@@ -90,12 +90,12 @@ class LayerStages::Matrix final : public Linear {
 };
 
 LayerStages::LayerStages(const Plan& plan, const CalibratedRoundingOptions& options, ResumeStore* store,
-                         const CalibratedTensorSink& sink)
+                         const CalibratedTensorSink& sink, ProgressSink* progress)
     : plan_(plan),
       options_(options),
       store_(store),
       sink_(sink),
-      progress_("calibrate", count_calibrated(plan), "matrices") {}
+      progress_(progress, "calibrate", count_calibrated(plan), "matrices") {}
 
 LayerStages::~LayerStages() = default;
 

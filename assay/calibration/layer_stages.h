@@ -34,7 +34,7 @@ class LayerStages {
  public:
   /// All must outlive it. `store` may be null.
   LayerStages(const Plan& plan, const CalibratedRoundingOptions& options, ResumeStore* store,
-              const CalibratedTensorSink& sink);
+              const CalibratedTensorSink& sink, ProgressSink* progress = nullptr);
   ~LayerStages();
   LayerStages(const LayerStages&) = delete;
   LayerStages& operator=(const LayerStages&) = delete;

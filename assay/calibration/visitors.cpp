@@ -6,7 +6,7 @@
 
 namespace assay {
 
-RoutingWatcher Visitors::watcher() {
+RouteObserver Visitors::observer() {
   return [this](int layer, std::span<const float>, std::span<const Visit> visits) {
     const std::size_t token = routed_[layer]++;
     for (const Visit& visit : visits) visitors_[{layer, visit.expert}].push_back(token);

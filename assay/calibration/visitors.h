@@ -6,14 +6,14 @@
 #include <string>
 #include <vector>
 
-#include "assay/model/mixture.h"
+#include "assay/kernels/observed_ops.h"
 
 namespace assay {
 
 class Visitors {
  public:
-  /// For LoadOptions::watch_routing of the model that runs, once; the object must outlive it.
-  RoutingWatcher watcher();
+  /// For the backend of the model that runs, once; the object must outlive it.
+  RouteObserver observer();
   /// How many rows a matrix sees of the first `tokens` tokens.
   std::size_t among(const std::string& tensor, std::size_t tokens) const;
 

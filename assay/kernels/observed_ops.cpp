@@ -7,7 +7,7 @@ namespace {
 
 class ObservedOps final : public Ops {
  public:
-  ObservedOps(const Ops& inner, LinearObserver observer) : inner_(inner), observer_(std::move(observer)) {}
+  ObservedOps(const Ops& inner, Observer observer) : inner_(inner), observer_(std::move(observer)) {}
 
   std::string_view name() const override { return inner_.name(); }
   Element element() const override { return inner_.element(); }
@@ -25,7 +25,7 @@ class ObservedOps final : public Ops {
   }
   void linear_group(std::span<const Linear* const> matrices, const Rows& x,
                     std::span<const Rows> outs) const override {
-    observer_(matrices, x);
+    if (observer_.linear) observer_.linear(matrices, x);
     inner_.linear_group(matrices, x, outs);
   }
   void embedding(const Linear& matrix, std::span<const std::int32_t> ids, const Rows& out) const override {
@@ -80,6 +80,11 @@ class ObservedOps final : public Ops {
   }
   void route(const Rows& logits, const RouteOptions& options, Routing& routing) const override {
     inner_.route(logits, options, routing);
+    if (!observer_.route) return;
+    const std::size_t experts = logits.width();
+    for (std::size_t token = 0; token < logits.count(); ++token)
+      observer_.route(options.layer, std::span(routing.probabilities).subspan(token * experts, experts),
+                      std::span(routing.visits).subspan(token * options.active, options.active));
   }
   void gather(const Rows& x, std::span<const GatheredRow> rows, const Rows& out) const override {
     inner_.gather(x, rows, out);
@@ -90,12 +95,12 @@ class ObservedOps final : public Ops {
 
  private:
   const Ops& inner_;
-  LinearObserver observer_;
+  Observer observer_;
 };
 
 }  // namespace
 
-std::unique_ptr<const Ops> observed_ops(const Ops& inner, LinearObserver observer) {
+std::unique_ptr<const Ops> observed_ops(const Ops& inner, Observer observer) {
   return std::make_unique<const ObservedOps>(inner, std::move(observer));
 }
 

@@ -57,6 +57,7 @@ struct RouteOptions {
   std::size_t active = 0;          // experts of a token
   std::size_t trained_active = 0;  // as the model was trained
   bool normalise = false;          // weights of the chosen are divided by their sum
+  int layer = 0;                   // whose router it is: no matter to a backend, but to who looks on
 };
 
 /// The choices of all tokens of a batch.

@@ -9,7 +9,6 @@
 #include "assay/base/clock.h"
 #include "assay/base/error.h"
 #include "assay/base/heap.h"
-#include "assay/base/progress.h"
 #include "assay/measure/divergence.h"
 #include "assay/parallel/threads.h"
 #include "assay/runtime/engine.h"
@@ -105,11 +104,12 @@ std::vector<float> scored_rows(const Model& model, std::span<const TokenId> toke
 
 /// One model on its way through the text.
 struct Lane {
-  Lane(EvaluatedModel model, ModelLosses& found) : entry(std::move(model)), losses(&found) {}
+  Lane(EvaluatedModel model, ModelLosses& found, MemorySource& memory)
+      : entry(std::move(model)), losses(&found), workspace(std::make_unique<Workspace>(memory)) {}
 
   EvaluatedModel entry;
   ModelLosses* losses;
-  std::unique_ptr<Workspace> workspace = std::make_unique<Workspace>();
+  std::unique_ptr<Workspace> workspace;
   std::vector<float> scored;                // hidden rows of the current batch
   std::unique_ptr<Workspace::Scope> slice;  // the current one
   std::span<const float> logits;            // of the slice
@@ -221,7 +221,8 @@ double ModelLosses::perplexity() const {
 }
 
 Evaluation evaluate(std::span<const EvaluatedModel> models, const std::optional<EvaluatedModel>& reference,
-                    std::span<const TokenId> tokens, const EvaluateOptions& options) {
+                    std::span<const TokenId> tokens, const EvaluateOptions& options, const Context& context) {
+  const ThreadScope threads(context.threads);
   const KeepFreedMemory keep;
   Evaluation evaluation;
   evaluation.windows = list_windows(tokens.size(), options.windows);
@@ -233,12 +234,12 @@ Evaluation evaluate(std::span<const EvaluatedModel> models, const std::optional<
   std::vector<Lane> lanes;
   if (reference) {
     evaluation.reference.emplace();
-    lanes.emplace_back(*reference, *evaluation.reference);
+    lanes.emplace_back(*reference, *evaluation.reference, context.activations());
   }
   evaluation.models.resize(models.size());
   for (std::size_t i = 0; i < models.size(); ++i) {
     if (reference) evaluation.models[i].divergence.emplace();
-    lanes.emplace_back(models[i], evaluation.models[i]);
+    lanes.emplace_back(models[i], evaluation.models[i], context.activations());
   }
   check_fit(lanes, tokens);
 
@@ -246,7 +247,7 @@ Evaluation evaluate(std::span<const EvaluatedModel> models, const std::optional<
   entries.reserve(lanes.size());
   for (const Lane& lane : lanes) entries.push_back(lane.entry);
   const std::size_t batch = choose_batch(entries, options);
-  Progress progress("evaluating", evaluation.tokens_run * lanes.size(), "tokens");
+  Progress progress(context.progress, "evaluating", evaluation.tokens_run * lanes.size(), "tokens");
   std::size_t scored = 0;
   for (std::size_t first = 0; first < evaluation.windows.size(); first += batch) {
     const auto windows = std::span<const Window>(evaluation.windows)

@@ -67,6 +67,7 @@ struct EvaluatedModel {
 /// Runs all models (and `reference`, when there is one) over the same windows in lockstep. Throws Error for
 /// token ids or vocabularies that do not fit, and for logits that are not finite.
 Evaluation evaluate(std::span<const EvaluatedModel> models, const std::optional<EvaluatedModel>& reference,
-                    std::span<const TokenId> tokens, const EvaluateOptions& options);
+                    std::span<const TokenId> tokens, const EvaluateOptions& options,
+                    const Context& context = {});
 
 }  // namespace assay

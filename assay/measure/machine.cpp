@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <memory>
+#include <mutex>
 #include <vector>
 
 #include "assay/base/clock.h"
@@ -45,6 +46,9 @@ constexpr Multiversion<sum_words_loop> sum_words;
 }  // namespace
 
 double measure_sgemm_gflops() {
+  // OpenBLAS has one number of threads for the process, and this is the only call that lets it use several.
+  static std::mutex one_at_a_time;
+  const std::lock_guard lock(one_at_a_time);
   constexpr int kSize = 768;
   const std::vector<float> a(std::size_t{kSize} * kSize, 0.5f), b(std::size_t{kSize} * kSize, 0.25f);
   std::vector<float> c(std::size_t{kSize} * kSize);

@@ -122,6 +122,7 @@ DivergenceSummary summarise(const Divergence& divergence, const Clusters& cluste
 Measurement measure(std::span<const LoadedModel> models, const LoadedModel* reference, const Corpus& corpus,
                     const EvaluateOptions& options, std::span<const ReferenceCheck> checks) {
   const LoadedModel& source = reference != nullptr ? *reference : models.front();
+  const ThreadScope threads(source.context.threads);
   std::vector<EvaluatedModel> entries;
   for (const LoadedModel& loaded : models) {
     require_same_tokens(source, loaded, corpus);
@@ -136,7 +137,7 @@ Measurement measure(std::span<const LoadedModel> models, const LoadedModel* refe
   if (options.windows.protocol == Protocol::chunked) result.options.chunk_start = corpus.chunk_start;
   result.threads = thread_count();
   result.sgemm_gflops = measure_sgemm_gflops();
-  result.evaluation = evaluate(entries, reference_entry, corpus.tokens, result.options);
+  result.evaluation = evaluate(entries, reference_entry, corpus.tokens, result.options, source.context);
   // The slower of before and after would flatter the model: machines are shared, so take the faster.
   result.sgemm_gflops = std::max(result.sgemm_gflops, measure_sgemm_gflops());
   result.clusters = make_clusters(document_ends(corpus, result.evaluation));

@@ -53,7 +53,8 @@ struct Measurement {
   std::vector<ModelMeasurement> models;
 };
 
-/// Evaluates and summarises. Tokenizers must agree with the corpus's source (checked). `checks`: of the
+/// Evaluates and summarises, in the context of the reference, where there is one, or of the first model.
+/// Tokenizers must agree with the corpus's source (checked). `checks`: of the
 /// reference, one a model, where they were made.
 Measurement measure(std::span<const LoadedModel> models, const LoadedModel* reference, const Corpus& corpus,
                     const EvaluateOptions& options, std::span<const ReferenceCheck> checks = {});

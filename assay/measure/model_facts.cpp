@@ -8,7 +8,6 @@
 #include <mutex>
 
 #include "assay/base/file.h"
-#include "assay/base/progress.h"
 #include "assay/model/size_summary.h"
 
 namespace assay {
@@ -68,14 +67,14 @@ std::string hash_once(const MappedFile& file) {
 
 }  // namespace
 
-std::vector<FileFact> hash_weight_files(const Checkpoint& checkpoint) {
+std::vector<FileFact> hash_weight_files(const Checkpoint& checkpoint, ProgressSink* sink) {
   std::vector<std::shared_ptr<const MappedFile>> files;
   std::uint64_t total = 0;
   for (const std::string& path : checkpoint.files) {
     files.push_back(MappedFile::open(path));
     total += files.back()->bytes().size();
   }
-  Progress progress("hashing " + last_component(checkpoint.path), total, "bytes");
+  Progress progress(sink, "hashing " + last_component(checkpoint.path), total, "bytes");
   std::vector<FileFact> facts;
   for (const auto& file : files) {
     facts.push_back({last_component(file->path()), file->bytes().size(), hash_once(*file)});
@@ -103,7 +102,7 @@ ModelFacts describe_model(const LoadedModel& loaded) {
   facts.bytes = size.file_bytes;
   facts.linear_bits_per_weight = size.linear_bits();
   facts.file_bits_per_weight = size.file_bits();
-  facts.files = hash_weight_files(checkpoint);
+  facts.files = hash_weight_files(checkpoint, loaded.context.progress);
   return facts;
 }
 

@@ -34,8 +34,8 @@ struct ModelFacts {
   std::vector<TensorError> tensor_errors;  // in block order; empty without a manifest
 };
 
-/// The weight files, hashed: read whole with a progress bar, once a process as long as they stay as they are.
-std::vector<FileFact> hash_weight_files(const Checkpoint& checkpoint);
+/// The weight files, hashed: read whole, once a process as long as they stay as they are.
+std::vector<FileFact> hash_weight_files(const Checkpoint& checkpoint, ProgressSink* progress = nullptr);
 
 /// Hashes the weight files.
 ModelFacts describe_model(const LoadedModel& loaded);

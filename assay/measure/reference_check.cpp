@@ -64,15 +64,15 @@ std::multiset<std::uint64_t> sizes_of(const FileSet& files) {
   return sizes;
 }
 
-FileSet hash(const Checkpoint& checkpoint) {
+FileSet hash(const Checkpoint& checkpoint, ProgressSink* progress) {
   FileSet files;
-  for (const FileFact& file : hash_weight_files(checkpoint)) files.emplace(file.bytes, file.sha256);
+  for (const FileFact& file : hash_weight_files(checkpoint, progress)) files.emplace(file.bytes, file.sha256);
   return files;
 }
 
-bool same_weights(const Checkpoint& model, const Checkpoint& reference) {
+bool same_weights(const Checkpoint& model, const Checkpoint& reference, ProgressSink* progress) {
   return !model.files.empty() && sizes_on_disk(model) == sizes_on_disk(reference) &&
-         hash(model) == hash(reference);
+         hash(model, progress) == hash(reference, progress);
 }
 
 /// Of the largest file.
@@ -104,10 +104,10 @@ OrderedJson to_json(const ReferenceCheck& check) {
   return {{"relation", relation_name(check.relation)}, {"sentence", check.sentence}};
 }
 
-ReferenceCheck check_reference(const Checkpoint& model, const Checkpoint& reference) {
+ReferenceCheck check_reference(const Checkpoint& model, const Checkpoint& reference, ProgressSink* progress) {
   const std::vector<NamedSource> sources = named_sources(model);
   const bool known = !sources.empty();
-  if (same_weights(model, reference))
+  if (same_weights(model, reference, progress))
     return {ReferenceRelation::same_files,
             fmt::format("{}: the reference {} is the very same weights", model.path, reference.path), known};
   if (!known)
@@ -118,7 +118,7 @@ ReferenceCheck check_reference(const Checkpoint& model, const Checkpoint& refere
   std::string found = fmt::format("{} bytes", sizes.empty() ? 0 : *sizes.rbegin());
   for (std::size_t i = 0; i < sources.size(); ++i) {
     if (sizes != sizes_of(sources[i].files)) continue;
-    const FileSet files = hash(reference);
+    const FileSet files = hash(reference, progress);
     found = size_and_hash(files);
     if (files == sources[i].files)
       return {i == 0 ? ReferenceRelation::source : ReferenceRelation::origin,

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "assay/base/json.h"
+#include "assay/base/progress.h"
 #include "assay/storage/checkpoint.h"
 
 namespace assay {
@@ -26,7 +27,8 @@ struct ReferenceCheck {
 OrderedJson to_json(const ReferenceCheck& check);
 
 /// Compares sizes first and hashes only files that may be equal. Throws Error for a malformed manifest.
-ReferenceCheck check_reference(const Checkpoint& model, const Checkpoint& reference);
+ReferenceCheck check_reference(const Checkpoint& model, const Checkpoint& reference,
+                               ProgressSink* progress = nullptr);
 
 struct ReferenceRules {
   bool any = false;  // the user insists (--any-reference)

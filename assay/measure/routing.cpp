@@ -4,8 +4,7 @@
 #include <numeric>
 
 #include "assay/base/error.h"
-#include "assay/base/progress.h"
-#include "assay/model/mixture.h"
+#include "assay/kernels/observed_ops.h"
 
 namespace assay {
 std::vector<bool> RoutingCounts::hottest(int layer, double share) const {
@@ -31,21 +30,24 @@ OrderedJson RoutingCounts::to_json() const {
 }
 
 RoutingCounts count_visits(const CheckpointPtr& checkpoint, std::span<const TokenId> tokens,
-                           std::size_t window) {
+                           const Context& context, std::size_t window) {
+  const ThreadScope threads(context.threads);
   RoutingCounts counts;
   counts.tokens = tokens.size();
   const auto experts = static_cast<std::size_t>(model_config_of(*checkpoint).mixture.experts);
   if (experts == 0) fail("{}: a dense model has no experts to visit", checkpoint->path);
-  LoadOptions options;
-  options.linear.residency = Residency::automatic;
-  options.watch_routing = [&](int layer, std::span<const float>, std::span<const Visit> visits) {
+  const auto count = [&](int layer, std::span<const float>, std::span<const Visit> visits) {
     std::vector<std::uint64_t>& layer_visits = counts.visits[layer];
     layer_visits.resize(experts);
     for (const Visit& visit : visits) ++layer_visits[visit.expert];
   };
+  const auto ops = observed_ops(*context.ops, {.route = count});
+  LoadOptions options;
+  options.linear.residency = Residency::automatic;
+  options.context.ops = ops.get();
   const auto model = Model::load(checkpoint, options);
-  Progress progress("count visits", tokens.size(), "tokens");
-  Workspace workspace;
+  Progress progress(context.progress, "count visits", tokens.size(), "tokens");
+  Workspace workspace(context.activations());
   for (std::size_t first = 0; first < tokens.size(); first += window) {
     const auto state = make_sequence_state(*model);
     const Chunk chunk{state.get(), tokens.subspan(first, std::min(window, tokens.size() - first))};

@@ -21,6 +21,6 @@ struct RoutingCounts {
 
 /// Runs the checkpoint over the text in disjoint windows. Throws Error for a model without experts.
 RoutingCounts count_visits(const CheckpointPtr& checkpoint, std::span<const TokenId> tokens,
-                           std::size_t window = 512);
+                           const Context& context = {}, std::size_t window = 512);
 
 }  // namespace assay

@@ -106,14 +106,13 @@ struct Visitations {
 }  // namespace
 
 MixtureOfExperts::MixtureOfExperts(const ModelConfig& config, WeightLoader& loader, const std::string& module,
-                                   int layer, const MixtureOptions& options)
+                                   int layer, ExpertSource* source)
     : ops_(loader.ops()),
       hidden_(static_cast<std::size_t>(config.hidden)),
       config_(config.mixture),
-      layer_(layer),
-      watcher_(options.watcher) {
+      layer_(layer) {
   router_ = loader.projection(module + ".gate", static_cast<std::uint64_t>(config_.experts), hidden_, false);
-  experts_ = load_experts(config, loader, module, layer, options.source);
+  experts_ = load_experts(config, loader, module, layer, source);
   if (config_.shared_intermediate == 0) return;
   const auto inner = static_cast<std::uint64_t>(config_.shared_intermediate);
   const std::string shared = module + ".shared_expert";
@@ -130,15 +129,6 @@ double MixtureOfExperts::flops_per_token() const {
   return flops;
 }
 
-void MixtureOfExperts::watch(const Routing& routing, std::size_t tokens) const {
-  if (!watcher_) return;
-  const auto active = static_cast<std::size_t>(config_.active),
-             experts = static_cast<std::size_t>(config_.experts);
-  for (std::size_t token = 0; token < tokens; ++token)
-    watcher_(layer_, std::span(routing.probabilities).subspan(token * experts, experts),
-             std::span(routing.visits).subspan(token * active, active));
-}
-
 void MixtureOfExperts::forward(const Rows& x, const Rows& out, Workspace& workspace) const {
   const Workspace::Scope scope(workspace);
   const std::size_t tokens = x.count();
@@ -149,10 +139,9 @@ void MixtureOfExperts::forward(const Rows& x, const Rows& out, Workspace& worksp
     const Workspace::Scope routers(workspace);
     const Rows logits = workspace.take(ops_.element(), tokens, experts);
     project(ops_, {&router_}, x, {logits});
-    ops_.route(logits, {active, static_cast<std::size_t>(config_.trained_active), config_.normalise},
+    ops_.route(logits, {active, static_cast<std::size_t>(config_.trained_active), config_.normalise, layer_},
                routing);
   }
-  watch(routing, tokens);
   const Visitations visitations(routing, tokens, experts);
 
   // Results of all visits, because experts come in any order and a token's sum must not depend on it.

@@ -90,8 +90,7 @@ Transformer::Transformer(ModelConfig config, WeightLoader& loader, const LoadOpt
       block.feed_forward = std::make_unique<DenseMlp>(config_, loader, module + ".mlp");
     else
       block.feed_forward =
-          std::make_unique<MixtureOfExperts>(config_, loader, module + ".mlp", layer,
-                                             MixtureOptions{expert_source_.get(), options.watch_routing});
+          std::make_unique<MixtureOfExperts>(config_, loader, module + ".mlp", layer, expert_source_.get());
     blocks_.push_back(std::move(block));
   }
   final_norm_ = loader.norm(loader.prefix() + "norm.weight", hidden, config_.shifted_norms);
@@ -212,6 +211,7 @@ void set_active_experts(ModelConfig& config, int active, const std::string& orig
 }  // namespace
 
 std::shared_ptr<const Model> Model::load(CheckpointPtr checkpoint, const LoadOptions& options) {
+  const ThreadScope threads(options.context.threads);
   ModelConfig config = model_config_of(*checkpoint);
   if (options.experts && config.mixture.experts == 0)
     fail("{}: a dense model has no experts to keep on disk", checkpoint->path);
@@ -220,7 +220,7 @@ std::shared_ptr<const Model> Model::load(CheckpointPtr checkpoint, const LoadOpt
   linear.residency = resolve_residency(linear.residency, *checkpoint, options.experts != nullptr);
   // With a factory: one of many passes over a checkpoint that was checked before the first.
   if (!options.factory) require_checksums(*checkpoint, options.experts != nullptr);
-  WeightLoader loader(std::move(checkpoint), *options.ops, linear, options.factory);
+  WeightLoader loader(std::move(checkpoint), *options.context.ops, linear, options.factory);
   return std::make_shared<Transformer>(std::move(config), loader, options);
 }
 

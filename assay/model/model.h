@@ -7,8 +7,9 @@
 #include <string>
 #include <vector>
 
+#include "assay/kernels/context.h"
 #include "assay/model/config.h"
-#include "assay/model/mixture.h"
+#include "assay/model/experts.h"
 #include "assay/model/sequence_state.h"
 #include "assay/model/weights.h"
 #include "assay/storage/checkpoint.h"
@@ -29,8 +30,7 @@ struct LoadOptions {
   LinearFactory factory = {};                  // empty: the kernels that `linear` asks for
   std::shared_ptr<ExpertSource> experts = {};  // who fetches experts; null: they are in memory like all else
   int active_experts = 0;                      // experts that a token visits; 0: as many as the config says
-  RoutingWatcher watch_routing = {};
-  const Ops* ops = &cpu_ops();  // who computes
+  Context context = {};
 };
 
 class Model {

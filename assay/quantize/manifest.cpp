@@ -58,7 +58,7 @@ OrderedJson make_manifest(const ManifestInput& input) {
       {"source",
        {{"path", std::filesystem::path(input.plan.source->path).lexically_normal().string()},
         {"container", std::string(container_name(input.plan.source->container))},
-        {"files", hash_files(input.plan.source->files)}}},
+        {"files", hash_files(input.plan.source->files, input.progress)}}},
       {"recipe", recipe_to_json(recipe)},
       {"size",
        {{"linear_bits_per_weight", size.linear_bits()},

@@ -15,6 +15,7 @@ struct ManifestInput {
   const std::vector<TensorReport>& reports;
   Container container;
   TextRecords texts = {};  // that it and its ancestors were made on
+  ProgressSink* progress = nullptr;
 };
 
 /// The manifest before anything is measured ("measurements" is an empty list). Reads the source's files to

@@ -110,7 +110,7 @@ OrderedJson describe_request(const QuantizeRequest& request, const Plan& plan) {
   for (const TensorPlan& tensor : plan.tensors)
     tensors.push_back({tensor.source->name, tensor.format->name(), method_name(tensor.method)});
   return {{"revision", ASSAY_REVISION},
-          {"source", hash_files(request.source->files)},
+          {"source", hash_files(request.source->files, request.context.progress)},
           {"tensors", std::move(tensors)},
           {"config", request.source->config},  // what weights alone do not say: norms, RoPE, a rotation
           {"windows", hash_of_windows(request.calibration->text)},
@@ -120,12 +120,13 @@ OrderedJson describe_request(const QuantizeRequest& request, const Plan& plan) {
 std::vector<TensorReport> run_quantizer(const QuantizeRequest& request, const Plan& plan,
                                         CheckpointWriter& writer, ResumeStore* store,
                                         std::uint64_t& spilled) {
-  if (store == nullptr) return quantize_tensors(plan, writer);
+  Context context = request.context;
+  if (store == nullptr) return quantize_tensors(plan, writer, nullptr, nullptr, context);
   const std::uint64_t memory =
       request.calibration->memory > 0 ? request.calibration->memory : available_memory() / 2;
   SpillingMemory activations(parent_folder(request.out), memory);
-  std::vector<TensorReport> reports =
-      quantize_tensors(plan, writer, &*request.calibration, store, activations);
+  if (context.memory == nullptr) context.memory = &activations;
+  std::vector<TensorReport> reports = quantize_tensors(plan, writer, &*request.calibration, store, context);
   spilled = activations.spilled();
   return reports;
 }
@@ -145,6 +146,7 @@ QuantizeResult quantize_model(const QuantizeRequest& request) {
 }
 
 QuantizeResult quantize_model(const QuantizeRequest& request, Plan plan) {
+  const ThreadScope threads(request.context.threads);
   QuantizeResult result;
   require_checksums(*request.source);
   const Container container = request.plan.container;
@@ -163,7 +165,8 @@ QuantizeResult quantize_model(const QuantizeRequest& request, Plan plan) {
   }
   result.reports =
       run_quantizer(request, result.plan, *writer, store ? &*store : nullptr, result.spilled_bytes);
-  const ManifestInput input{request.recipe, result.plan, result.reports, container, texts_behind(request)};
+  const ManifestInput input{request.recipe, result.plan,           result.reports,
+                            container,      texts_behind(request), request.context.progress};
   OrderedJson manifest = make_manifest(input);
   // How well symmetric formats suit embedding and head, whether rotated or not.
   for (const Tensor& tensor : request.source->tensors)
@@ -216,12 +219,13 @@ struct LosslessCopy {
   Recipe recipe;  // a name and a description for the manifest
 };
 
-void write_lossless_copy(LosslessCopy copy, const std::string& out) {
+void write_lossless_copy(LosslessCopy copy, const std::string& out, ProgressSink* progress) {
   AtomicDirectory directory(out);
   const auto writer = make_writer(copy.container, directory.staging(), std::move(copy.input));
-  transcode_tensors(copy.plan, *writer);
+  transcode_tensors(copy.plan, *writer, progress);
   const std::vector<TensorReport> reports(copy.plan.tensors.size());
-  const ManifestInput input{copy.recipe, copy.plan, reports, copy.container, texts_of(*copy.plan.source)};
+  const ManifestInput input{copy.recipe, copy.plan, reports, copy.container, texts_of(*copy.plan.source),
+                            progress};
   OrderedJson manifest = make_manifest(input);
   manifest["not_measured"] = "lossless: the source's measurements hold";
   finish_with_manifest(*writer, directory.staging(), manifest, input);
@@ -231,23 +235,26 @@ void write_lossless_copy(LosslessCopy copy, const std::string& out) {
 
 }  // namespace
 
-Plan convert_model(const CheckpointPtr& original, Container container, const std::string& out) {
+Plan convert_model(const CheckpointPtr& original, Container container, const std::string& out,
+                   const Context& context) {
+  const ThreadScope threads(context.threads);
   require_checksums(*original);
   Plan plan = lossless_plan(
       container->mlx_conventions ? with_mlx_conventions(original, true).checkpoint : original, container);
   write_lossless_copy({plan, writer_input(plan), container, {"convert", "lossless change of container", {}}},
-                      out);
+                      out, context.progress);
   return plan;
 }
 
-Plan pack_experts(const CheckpointPtr& original, const std::string& out) {
+Plan pack_experts(const CheckpointPtr& original, const std::string& out, const Context& context) {
+  const ThreadScope threads(context.threads);
   require_checksums(*original);
   Plan plan = lossless_plan(with_experts_apart(original), Container::assay);
   WriterInput input = writer_input(plan);
   for (PlannedTensor& tensor : input.tensors) tensor.record = expert_record(tensor.name);
   write_lossless_copy(
       {plan, std::move(input), Container::assay, {"pack-experts", "lossless, each expert in one piece", {}}},
-      out);
+      out, context.progress);
   return plan;
 }
 

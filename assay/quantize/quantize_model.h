@@ -22,6 +22,7 @@ struct QuantizeRequest {
   /// `why_not_measured`.
   std::function<OrderedJson(const std::string& staged)> measure;
   std::string why_not_measured = "not asked for";
+  Context context = {};
 };
 
 struct QuantizeResult {
@@ -29,7 +30,7 @@ struct QuantizeResult {
   std::vector<TensorReport> reports;
   Json manifest;  // as written
   std::optional<CalibrationSummary> calibration;
-  std::uint64_t spilled_bytes = 0;  // of activations that did not fit into memory
+  std::uint64_t spilled_bytes = 0;  // of activations that went to files beside `out`
 };
 
 /// The texts that the finished model, its recipe and its ancestors were made on: none of them may measure it.
@@ -40,10 +41,11 @@ QuantizeResult quantize_model(const QuantizeRequest& request);
 QuantizeResult quantize_model(const QuantizeRequest& request, Plan plan);
 
 /// Lossless change of container. Throws Error naming the first tensor that would change.
-Plan convert_model(const CheckpointPtr& source, Container container, const std::string& out);
+Plan convert_model(const CheckpointPtr& source, Container container, const std::string& out,
+                   const Context& context = {});
 
 /// Into an Assay directory in which each expert lies in one piece: what an ExpertStore reads at once.
 /// Lossless; nothing of the source is needed afterwards. Throws Error, also for a dense model.
-Plan pack_experts(const CheckpointPtr& source, const std::string& out);
+Plan pack_experts(const CheckpointPtr& source, const std::string& out, const Context& context = {});
 
 }  // namespace assay

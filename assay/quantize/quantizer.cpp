@@ -4,7 +4,6 @@
 #include <cassert>
 
 #include "assay/base/error.h"
-#include "assay/base/progress.h"
 #include "assay/parallel/threads.h"
 #include "assay/rounding/transcode.h"
 #include "assay/storage/tensor_blocks.h"
@@ -114,10 +113,11 @@ std::uint64_t weight_count(const Plan& plan) {
 
 std::vector<TensorReport> quantize_tensors(const Plan& plan, CheckpointWriter& writer,
                                            const Calibration* calibration, ResumeStore* store,
-                                           MemorySource& memory) {
+                                           const Context& context) {
+  const ThreadScope threads(context.threads);
   std::vector<TensorReport> reports(plan.tensors.size());
   {
-    Progress progress("quantise " + plan.source->path, weight_count(plan), "weights");
+    Progress progress(context.progress, "quantise " + plan.source->path, weight_count(plan), "weights");
     for (std::size_t i = 0; i < plan.tensors.size(); ++i) {
       const TensorPlan& tensor = plan.tensors[i];
       const TensorJob job{*tensor.source, *tensor.format, i, writer, progress};
@@ -131,7 +131,7 @@ std::vector<TensorReport> quantize_tensors(const Plan& plan, CheckpointWriter& w
   }
   if (std::ranges::none_of(plan.tensors, &TensorPlan::calibrated)) return reports;
   assert(calibration != nullptr);
-  calibrate_tensors(plan, calibration->text, calibration->rounding, store, memory,
+  calibrate_tensors(plan, calibration->text, calibration->rounding, store, context,
                     [&](std::size_t i, const CalibratedTensor& tensor) {
                       const TensorPlan& planned = plan.tensors[i];
                       const std::uint64_t columns = as_matrix(planned.source->shape).columns;
@@ -149,8 +149,8 @@ std::vector<TensorReport> quantize_tensors(const Plan& plan, CheckpointWriter& w
   return reports;
 }
 
-void transcode_tensors(const Plan& plan, CheckpointWriter& writer) {
-  Progress progress("convert", weight_count(plan), "weights");
+void transcode_tensors(const Plan& plan, CheckpointWriter& writer, ProgressSink* sink) {
+  Progress progress(sink, "convert", weight_count(plan), "weights");
   for (std::size_t i = 0; i < plan.tensors.size(); ++i) {
     const TensorPlan& tensor = plan.tensors[i];
     const TensorJob job{*tensor.source, *tensor.format, i, writer, progress};

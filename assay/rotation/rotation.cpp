@@ -10,7 +10,6 @@
 
 #include "assay/base/checked.h"
 #include "assay/base/error.h"
-#include "assay/base/progress.h"
 #include "assay/base/scratch_file.h"
 #include "assay/formats/table.h"
 #include "assay/model/checksums.h"
@@ -177,7 +176,8 @@ OrderedJson symmetry_json(const Symmetry& symmetry) {
 }
 
 CheckpointPtr apply_rotation(const CheckpointPtr& source, const RotationPlan& plan, const Rotation& rotation,
-                             const std::string& scratch_directory, std::vector<RotatedTensor>* tensors) {
+                             const std::string& scratch_directory, std::vector<RotatedTensor>* tensors,
+                             ProgressSink* sink) {
   std::uint64_t weights = 0;
   for (const RotationStep& step : plan.steps)
     if (is_made(step)) weights += checked_product(step.shape).value();
@@ -193,7 +193,7 @@ CheckpointPtr apply_rotation(const CheckpointPtr& source, const RotationPlan& pl
                     "tensor",
                     source->path));
 
-  Progress progress("rotate " + source->path, weights, "weights");
+  Progress progress(sink, "rotate " + source->path, weights, "weights");
   std::uint64_t offset = 0;
   for (const RotationStep& step : plan.steps) {
     const Tensor& origin = source->at(step.source);
@@ -241,6 +241,7 @@ OrderedJson rotation_json(const RotationReport& report) {
 
 CheckpointPtr rotate_checkpoint(const CheckpointPtr& source, const RotationOptions& options,
                                 RotationReport* report) {
+  const ThreadScope threads(options.context.threads);
   require_checksums(*source);
   const RotationPlan plan = plan_rotation(*source);
   const Rotation rotation(options.kind, static_cast<std::size_t>(plan.config.hidden), options.seed);
@@ -255,8 +256,9 @@ CheckpointPtr rotate_checkpoint(const CheckpointPtr& source, const RotationOptio
     made.untied_weights = source->at(step.source).elements();
     made.untied_bytes = source->at(step.source).stored_bytes();
   }
-  CheckpointPtr rotated = apply_rotation(source, plan, rotation, options.scratch_directory, &made.tensors);
-  made.gate = check_rotation(*source, *rotated, plan, rotation);
+  CheckpointPtr rotated = apply_rotation(source, plan, rotation, options.scratch_directory, &made.tensors,
+                                         options.context.progress);
+  made.gate = check_rotation(*source, *rotated, plan, rotation, options.context.progress);
   if (report != nullptr) *report = std::move(made);
   return rotated;
 }

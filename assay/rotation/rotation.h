@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "assay/base/json.h"
+#include "assay/kernels/context.h"
 #include "assay/rotation/hadamard.h"
 #include "assay/rotation/rotation_gate.h"
 #include "assay/rotation/rotation_plan.h"
@@ -39,12 +40,14 @@ struct RotatedTensor {
 /// ("" = the system's temporary folder), mapped; tensors that are kept stay views into the source's files.
 /// Memory: one writer matrix in f32 and a few panels. One entry of `tensors` a rotated matrix.
 CheckpointPtr apply_rotation(const CheckpointPtr& source, const RotationPlan& plan, const Rotation& rotation,
-                             const std::string& scratch_directory, std::vector<RotatedTensor>* tensors);
+                             const std::string& scratch_directory, std::vector<RotatedTensor>* tensors,
+                             ProgressSink* progress = nullptr);
 
 struct RotationOptions {
   RotationKind kind = RotationKind::hadamard;
   std::uint64_t seed = kRotationSeed;
   std::string scratch_directory = {};  // as above
+  Context context = {};
 };
 
 /// What a manifest records of a rotation.

@@ -6,7 +6,6 @@
 
 #include "assay/base/checked.h"
 #include "assay/base/error.h"
-#include "assay/base/progress.h"
 #include "assay/kernels/host_rows.h"
 #include "assay/parallel/threads.h"
 #include "assay/runtime/session.h"
@@ -109,13 +108,13 @@ OrderedJson gate_json(const RotationGate& gate) {
 }
 
 Deviation check_elements(const Checkpoint& source, const Checkpoint& rotated, const RotationPlan& plan,
-                         const Rotation& rotation, double tolerance) {
+                         const Rotation& rotation, double tolerance, ProgressSink* sink) {
   if (rotated.tensors.size() != plan.steps.size())
     fail("{}: rotation refused: {} tensors, the plan has {}", rotated.path, rotated.tensors.size(),
          plan.steps.size());
   std::uint64_t weights = 0;
   for (const Tensor& tensor : rotated.tensors) weights += tensor.elements();
-  Progress progress("check " + rotated.path, weights, "weights");
+  Progress progress(sink, "check " + rotated.path, weights, "weights");
   DeviationSums sums;
   for (const RotationStep& step : plan.steps) {
     const Tensor &wanted = source.at(step.source), &got = rotated.at(step.name);
@@ -158,7 +157,7 @@ std::vector<double> by_feature(const Rows& rows) {
 /// The blocks of the fast forward pass on the reference backend. Slow, of few tokens.
 Float64Forward run_float64(const Checkpoint& checkpoint, std::span<const std::int32_t> tokens) {
   LoadOptions options;
-  options.ops = &reference_ops();
+  options.context.ops = &reference_ops();
   options.factory = [](const MatrixPlace&, PackedMatrix matrix) {
     return reference_ops().matrix(std::move(matrix), {});
   };
@@ -199,12 +198,12 @@ ForwardDeviation check_forward(const Checkpoint& source, const Checkpoint& rotat
 }
 
 RotationGate check_rotation(const Checkpoint& source, const Checkpoint& rotated, const RotationPlan& plan,
-                            const Rotation& rotation) {
+                            const Rotation& rotation, ProgressSink* progress) {
   constexpr std::int64_t kTokens = 8;
   RotationGate gate;
   for (std::int64_t i = 0; i < kTokens; ++i)
     gate.tokens.push_back(static_cast<std::int32_t>((2 * i + 1) * plan.config.vocabulary / (2 * kTokens)));
-  gate.elements = check_elements(source, rotated, plan, rotation, gate.tolerance);
+  gate.elements = check_elements(source, rotated, plan, rotation, gate.tolerance, progress);
   const ForwardDeviation forward = check_forward(source, rotated, rotation, gate.tokens, gate.tolerance);
   gate.hidden = forward.hidden;
   gate.logits = forward.logits;

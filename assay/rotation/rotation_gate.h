@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "assay/base/json.h"
+#include "assay/base/progress.h"
 #include "assay/rotation/hadamard.h"
 #include "assay/rotation/rotation_plan.h"
 #include "assay/storage/checkpoint.h"
@@ -29,7 +30,7 @@ OrderedJson gate_json(const RotationGate& gate);
 /// Every tensor of the plan, un-rotated, against the source with its norms fused; b is a row or column that
 /// the rotation turns. Throws Error beyond the tolerance, or when the tensors are not the plan's.
 Deviation check_elements(const Checkpoint& source, const Checkpoint& rotated, const RotationPlan& plan,
-                         const Rotation& rotation, double tolerance);
+                         const Rotation& rotation, double tolerance, ProgressSink* progress = nullptr);
 
 struct ForwardDeviation {
   Deviation hidden, logits;
@@ -42,6 +43,6 @@ ForwardDeviation check_forward(const Checkpoint& source, const Checkpoint& rotat
 
 /// Both checks, the second on eight tokens from all over the vocabulary. Throws Error.
 RotationGate check_rotation(const Checkpoint& source, const Checkpoint& rotated, const RotationPlan& plan,
-                            const Rotation& rotation);
+                            const Rotation& rotation, ProgressSink* progress = nullptr);
 
 }  // namespace assay

@@ -30,7 +30,11 @@ void check_room(const ModelConfig& config, std::size_t prompt, const GenerateOpt
 
 }  // namespace
 
-Session::Session(const Model& model) : model_(model), state_(model.config(), model.ops()) {}
+Session::Session(const Model& model, const Context& context)
+    : model_(model),
+      threads_(context.threads),
+      state_(model.config(), model.ops()),
+      workspace_(context.activations()) {}
 
 /// One generation: the prompt, then what is drawn, token by token.
 class Session::Generation final : public SequenceClient {
@@ -99,6 +103,7 @@ void Session::return_to_common_prefix(std::span<const TokenId> prompt) {
 
 std::vector<GeneratedToken> Session::generate(std::span<const TokenId> prompt, const GenerateOptions& options,
                                               const TokenCallback& on_token) {
+  const ThreadScope threads(threads_);
   check_room(model_.config(), prompt.size(), options);
   return_to_common_prefix(prompt);
   reused_ = held_.size();
@@ -121,16 +126,19 @@ void Session::keep_snapshot() {
 }
 
 std::vector<GeneratedToken> generate(const Model& model, std::span<const TokenId> prompt,
-                                     const GenerateOptions& options, const TokenCallback& on_token) {
-  return Session(model).generate(prompt, options, on_token);
+                                     const GenerateOptions& options, const TokenCallback& on_token,
+                                     const Context& context) {
+  return Session(model, context).generate(prompt, options, on_token);
 }
 
-std::vector<float> compute_logits(const Model& model, std::span<const TokenId> ids, std::size_t last) {
+std::vector<float> compute_logits(const Model& model, std::span<const TokenId> ids, std::size_t last,
+                                  const Context& context) {
+  const ThreadScope threads(context.threads);
   if (ids.empty()) fail("no token ids, expected at least one");
   if (last > ids.size()) fail("the last {} positions of {} tokens were asked for", last, ids.size());
   const auto state = make_sequence_state(model);
   const Chunk chunk{state.get(), ids};
-  Workspace workspace;
+  Workspace workspace(context.activations());
   const Rows hidden = model.forward({&chunk, 1}, workspace);
   const Rows rows = model.logits(hidden.last(last == 0 ? ids.size() : last), workspace);
   std::vector<float> logits(rows.size());

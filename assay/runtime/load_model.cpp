@@ -7,6 +7,7 @@ namespace assay {
 LoadedModel load_model(const std::string& path, const LoadOptions& options,
                        const std::string& config_directory) {
   LoadedModel loaded;
+  loaded.context = options.context;
   loaded.checkpoint = open_model(path, config_directory);
   loaded.tokenizer = load_tokenizer(loaded.checkpoint->sidecars, path);
   loaded.model = Model::load(loaded.checkpoint, options);

@@ -2,7 +2,6 @@
 #include <deque>
 
 #include "assay/base/error.h"
-#include "assay/base/progress.h"
 #include "assay/runtime/engine.h"
 #include "assay/runtime/session.h"
 
@@ -45,6 +44,7 @@ class Writer final : public SequenceClient {
 
 std::vector<TokenId> sample_self_text(const LoadedModel& loaded, std::size_t tokens, std::uint64_t seed,
                                       std::size_t sequence) {
+  const ThreadScope threads(loaded.context.threads);
   const Model& model = *loaded.model;
   const ModelConfig& config = model.config();
   if (config.end_tokens.empty())
@@ -57,9 +57,9 @@ std::vector<TokenId> sample_self_text(const LoadedModel& loaded, std::size_t tok
       std::min(sequence > 0 ? sequence : std::clamp(tokens / kSequences, kShortest, kLongest),
                static_cast<std::size_t>(config.max_positions));
 
-  Progress progress("sampling text from the model", tokens, "tokens");
+  Progress progress(loaded.context.progress, "sampling text from the model", tokens, "tokens");
   std::vector<TokenId> text;
-  Workspace workspace;
+  Workspace workspace(loaded.context.activations());
   for (std::uint64_t group = 0; text.size() < tokens; ++group) {
     const std::size_t wanted = (tokens - text.size() + length - 1) / length;
     std::deque<Writer> writers;

@@ -21,6 +21,7 @@ struct LoadedModel {
   ModelPtr model;
   TokenizerPtr tokenizer;
   std::shared_ptr<ExpertStore> experts = {};  // of LoadOptions, for its statistics; null: all in memory
+  Context context = {};                       // of LoadOptions: of all that is done with the model
 };
 /// `config_directory` holds config and tokenizer for lattice folders that lack them. Throws Error, also when
 /// the tokenizer has ids that the embedding does not.
@@ -49,13 +50,14 @@ using TokenCallback = std::function<bool(const GeneratedToken&)>;
 /// returned. Throws Error when prompt and tokens together exceed the model's positions, before anything is
 /// computed.
 std::vector<GeneratedToken> generate(const Model& model, std::span<const TokenId> prompt,
-                                     const GenerateOptions& options, const TokenCallback& on_token = {});
+                                     const GenerateOptions& options, const TokenCallback& on_token = {},
+                                     const Context& context = {});
 
 /// A conversation: a sequence whose keys and values are kept from one call to the next, with snapshots of
 /// what delta nets carried at the ends of its last prompts.
 class Session {
  public:
-  explicit Session(const Model& model);  // which must outlive the session
+  explicit Session(const Model& model, const Context& context = {});  // the model must outlive the session
 
   /// As the free function; only what `prompt` adds to the tokens already held is computed. A prompt that
   /// leaves them goes back to where it does, or with delta nets to the last snapshot before.
@@ -70,6 +72,7 @@ class Session {
   void return_to_common_prefix(std::span<const TokenId> prompt);
 
   const Model& model_;
+  int threads_;
   SequenceMemory state_;
   Workspace workspace_;
   std::vector<TokenId> held_;                       // the tokens of state_
@@ -78,7 +81,8 @@ class Session {
 };
 
 /// Logits [positions, vocabulary] of the last `last` positions of ids (0 = all), one prefill.
-std::vector<float> compute_logits(const Model& model, std::span<const TokenId> ids, std::size_t last);
+std::vector<float> compute_logits(const Model& model, std::span<const TokenId> ids, std::size_t last,
+                                  const Context& context = {});
 
 /// Text sampled from the model itself (temperature 1), documents ended by its end token: `tokens` ids in all.
 /// Deterministic in seed. Batched: several sequences advance in lockstep. Throws Error for a model without an

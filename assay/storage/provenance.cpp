@@ -8,7 +8,6 @@
 #include <system_error>
 
 #include "assay/base/file.h"
-#include "assay/base/progress.h"
 
 namespace assay {
 namespace {
@@ -35,14 +34,14 @@ std::string hash_of(const MappedFile& file) {
 
 }  // namespace
 
-OrderedJson hash_files(const std::vector<std::string>& paths) {
+OrderedJson hash_files(const std::vector<std::string>& paths, ProgressSink* sink) {
   std::uint64_t total = 0;
   for (const std::string& path : paths) {
     std::error_code problem;  // told below, by who opens it
     const std::uint64_t bytes = std::filesystem::file_size(path, problem);
     if (!problem) total += bytes;
   }
-  Progress progress("hash", total, "bytes");
+  Progress progress(sink, "hash", total, "bytes");
   OrderedJson list = OrderedJson::array();
   for (const std::string& path : paths) {
     const auto file = MappedFile::open(path);
@@ -54,9 +53,10 @@ OrderedJson hash_files(const std::vector<std::string>& paths) {
   return list;
 }
 
-std::string content_identity(const Checkpoint& checkpoint) {
+std::string content_identity(const Checkpoint& checkpoint, ProgressSink* progress) {
   std::vector<std::string> hashes;
-  for (const auto& file : hash_files(checkpoint.files)) hashes.push_back(file["sha256"].get<std::string>());
+  for (const auto& file : hash_files(checkpoint.files, progress))
+    hashes.push_back(file["sha256"].get<std::string>());
   std::ranges::sort(hashes);
   std::string content = checkpoint.config.dump(-1, ' ', false, Json::error_handler_t::replace);
   for (const std::string& hash : hashes) content += "\n" + hash;

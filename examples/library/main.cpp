@@ -9,6 +9,19 @@
 
 namespace {
 
+/// Told how far the library is; it prints nothing itself.
+class Milestones final : public assay::ProgressSink {
+ public:
+  void begin(const assay::Progress& work) override {
+    std::fprintf(stderr, "%s: %llu %s\n", work.label().c_str(), static_cast<unsigned long long>(work.total()),
+                 work.unit().c_str());
+  }
+  void advance(const assay::Progress&) override {}
+  void end(const assay::Progress& work) noexcept override {
+    std::fprintf(stderr, "%s: done\n", work.label().c_str());
+  }
+};
+
 double mean(const std::vector<double>& values) {
   double sum = 0;
   for (const double value : values) sum += value;
@@ -16,12 +29,16 @@ double mean(const std::vector<double>& values) {
 }
 
 void show(const std::string& model_path, const std::string& other_path, const std::string& prompt) {
-  const assay::LoadedModel model = assay::load_model(model_path), other = assay::load_model(other_path);
+  Milestones milestones;
+  const assay::Context context{.threads = 2, .progress = &milestones};
+  const assay::LoadedModel model = assay::load_model(model_path, {.context = context}),
+                           other = assay::load_model(other_path, {.context = context});
 
   assay::GenerateOptions options;
   options.max_tokens = 16;
   std::vector<assay::TokenId> ids;
-  for (const auto& token : assay::generate(*model.model, model.tokenizer->encode(prompt), options))
+  for (const auto& token :
+       assay::generate(*model.model, model.tokenizer->encode(prompt), options, {}, context))
     ids.push_back(token.id);
   std::printf("continues with: %s\n", model.tokenizer->decode(ids).c_str());
 
@@ -29,8 +46,8 @@ void show(const std::string& model_path, const std::string& other_path, const st
   assay::EvaluateOptions evaluation;
   evaluation.windows = {assay::Protocol::chunked, 128, 0};
   const assay::EvaluatedModel tested{other.model.get(), other_path};
-  const auto result =
-      assay::evaluate({&tested, 1}, assay::EvaluatedModel{model.model.get(), model_path}, text, evaluation);
+  const auto result = assay::evaluate({&tested, 1}, assay::EvaluatedModel{model.model.get(), model_path},
+                                      text, evaluation, context);
   std::printf("perplexity %.3f against %.3f, divergence %.6f nats a token\n", result.models[0].perplexity(),
               result.reference->perplexity(), mean(result.models[0].divergence->kl));
 }

@@ -1,6 +1,7 @@
 // What the program writes and where: standard output that fails, outputs that are no regular files, text from
 // outside.
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <array>
 
@@ -229,6 +230,25 @@ TEST_F(ProgramOutput, AnInterruptedDemoLeavesNoFolder) {
     EXPECT_EQ(running.wait(), 128 + SIGINT);
     EXPECT_FALSE(fs::exists(folder.file("out")));
   }
+}
+
+TEST_F(ProgramOutput, ATerminalSeesABarThatGoes) {
+  if (::access("/dev/ptmx", R_OK | W_OK) != 0) GTEST_SKIP() << "no pseudo-terminals here";
+  test::write_bytes(folder.file("t.txt"), std::string(400, 'a') + " the city of London\n");
+  const std::string command =
+      test::program() + " eval " + demo + " --text " + folder.file("t.txt") + " --window 32 --stride 16";
+  const auto screen = [&](const std::string& flags) {
+    EXPECT_EQ(
+        status_of("script -qec '" + command + flags + "' /dev/null </dev/null >" + folder.file("screen")), 0);
+    return test::read_bytes(folder.file("screen"));
+  };
+  const std::string seen = screen("");
+  const auto bar = seen.rfind("s left\x1b[K"), gone = seen.rfind("\r\x1b[K"),
+             result = seen.find("perplexity");
+  EXPECT_THAT(seen, HasSubstr("evaluating ["));
+  EXPECT_LT(bar, gone);
+  EXPECT_LT(gone, result);
+  EXPECT_THAT(screen(" --json"), Not(HasSubstr("\x1b[K")));
 }
 
 TEST_F(ProgramOutput, NohupGoesOn) {

@@ -3,7 +3,6 @@
 #include <gtest/gtest.h>
 
 #include "assay/base/json_text.h"
-#include "assay/base/progress.h"
 
 namespace assay {
 namespace {

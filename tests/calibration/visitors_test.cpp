@@ -8,7 +8,7 @@ namespace {
 
 TEST(Visitors, CountsAnExpertsVisitorsAmongTheFirstTokens) {
   Visitors visitors;
-  const RoutingWatcher watch = visitors.watcher();
+  const RouteObserver watch = visitors.observer();
   const auto route = [&](int layer, std::vector<Visit> visits) { watch(layer, {}, visits); };
   route(0, {{3, 1.0f}, {1, 0.5f}});
   route(0, {{3, 1.0f}, {2, 0.5f}});

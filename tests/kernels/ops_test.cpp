@@ -157,16 +157,37 @@ TEST(ObservedOps, ShowsEachGroupAndItsInputsBeforeTheyMultiply) {
   const auto one = linear(1), two = linear(2);
   const Rows x = side.rows({1, 2, 3}, 3), a = side.empty(1, 2), b = side.empty(1, 2);
   std::vector<const Linear*> seen;
-  const auto ops = observed_ops(cpu_ops(), [&](std::span<const Linear* const> group, const Rows& inputs) {
+  const auto look = [&](std::span<const Linear* const> group, const Rows& inputs) {
     seen.assign(group.begin(), group.end());
     EXPECT_EQ(side.values(inputs), (std::vector<float>{1, 2, 3}));
     EXPECT_TRUE(std::isnan(side.values(a)[0]));
-  });
+  };
+  const auto ops = observed_ops(cpu_ops(), {.linear = look});
   const std::array group = {one.get(), two.get()};
   ops->linear_group(group, x, std::array{a, b});
   EXPECT_EQ(seen, std::vector<const Linear*>(group.begin(), group.end()));
   EXPECT_EQ(side.values(a), (std::vector<float>{6, 6}));
   EXPECT_EQ(side.values(b), (std::vector<float>{12, 12}));
+}
+
+TEST(ObservedOps, ShowsWhatEachTokenOfALayerChose) {
+  Side side(cpu_ops());
+  const std::vector<float> logits = {1, 4, 2, 3, 5, 0, 9, 7};
+  std::vector<std::vector<std::uint32_t>> chosen;
+  std::vector<float> probabilities;
+  const auto look = [&](int layer, std::span<const float> all, std::span<const Visit> visits) {
+    EXPECT_EQ(layer, 3);
+    probabilities.insert(probabilities.end(), all.begin(), all.end());
+    std::vector<std::uint32_t>& experts = chosen.emplace_back();
+    for (const Visit& visit : visits) experts.push_back(visit.expert);
+  };
+  Routing routing;
+  observed_ops(cpu_ops(), {.route = look})->route(side.rows(logits, 4), {2, 2, true, 3}, routing);
+  EXPECT_EQ(chosen, (std::vector<std::vector<std::uint32_t>>{{1, 3}, {2, 3}}));
+  EXPECT_EQ(probabilities, routing.probabilities);
+  Routing unobserved;
+  observed_ops(cpu_ops(), {})->route(side.rows(logits, 4), {2, 2, true, 3}, unobserved);
+  EXPECT_EQ(unobserved.probabilities, routing.probabilities);
 }
 
 // Two sequences, prefill in two parts and a token, heads that share keys.

@@ -37,7 +37,7 @@ TEST(Routing, CountsWhomTheRoutersChoose) {
   std::vector<float>& gate = model.values["model.layers.1.mlp.gate.weight"];
   std::ranges::fill(gate, 0.0f);
   std::ranges::fill(model.values["model.layers.1.post_attention_layernorm.weight"], 0.0f);
-  const RoutingCounts equal = count_visits(model.checkpoint(), tokens, 16);
+  const RoutingCounts equal = count_visits(model.checkpoint(), tokens, {}, 16);
   EXPECT_EQ(equal.tokens, 50u);
   EXPECT_EQ(equal.visits.at(1), (std::vector<std::uint64_t>{50, 50, 0, 0}));  // of equals the first
   const auto& first = equal.visits.at(0);

@@ -153,7 +153,7 @@ TEST_P(Forward, EqualsAnIndependentFloat64Forward) {
 // The same blocks on the reference backend: to float64's last digits.
 TEST_P(Forward, TheReferenceBackendEqualsItToo) {
   LoadOptions options;
-  options.ops = &reference_ops();
+  options.context.ops = &reference_ops();
   const auto reference = Model::load(memory.checkpoint(), options);
   const auto tokens = some_tokens(70);
   const auto truth = test::ReferenceForward(memory, model->config()).logits(tokens);

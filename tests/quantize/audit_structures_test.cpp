@@ -89,15 +89,6 @@ std::vector<Structure> structures() {
   };
 }
 
-/// The folder of a config with its weights edited; edits see tensors sorted by name.
-std::string edited_source(const TemporaryFolder& folder, const Json& config, const Edit& edit,
-                          const std::string& name) {
-  MemoryModel model(config, 9);
-  for (auto& [tensor, weights] : model.values) edit(tensor, weights, model.shapes.at(tensor));
-  write_source(config, model, folder.file(name));
-  return folder.file(name);
-}
-
 void expect_alone(const Checkpoint& model, const Structure& structure, const std::string& what) {
   const AuditReport report = audit_checkpoint(model, nullptr);
   if (structure.alone == Alone::whatever) return;

@@ -52,6 +52,16 @@ inline void write_source(const Json& config, unsigned seed, const std::string& p
   write_source(config, MemoryModel(config, seed), path);
 }
 
+/// The folder of a config with its weights edited; edits see tensors sorted by name.
+template <class Edit>
+std::string edited_source(const TemporaryFolder& folder, const Json& config, const Edit& edit,
+                          const std::string& name) {
+  MemoryModel model(config, 9);
+  for (auto& [tensor, weights] : model.values) edit(tensor, weights, model.shapes.at(tensor));
+  write_source(config, model, folder.file(name));
+  return folder.file(name);
+}
+
 /// The original and what was made of it.
 struct Pair {
   CheckpointPtr original, model;

@@ -99,8 +99,7 @@ struct CalibratedModelTest : testing::Test {
       tensors.order.push_back(index);
       if (tensors.order.size() == stop_after && stop_after < kMatrices) throw std::runtime_error("killed");
     };
-    calibrate_tensors(plan, wanted.calibration->text, wanted.calibration->rounding, store, heap_memory(),
-                      finished);
+    calibrate_tensors(plan, wanted.calibration->text, wanted.calibration->rounding, store, {}, finished);
     return tensors;
   }
   std::string store_folder() const { return folder.file("store"); }
@@ -163,15 +162,16 @@ TEST_F(CalibratedModelTest, EveryMatrixOfTheBlocksLosesLessThanPlainRounding) {
 std::map<std::string, std::vector<float>> inputs_of(const std::string& path, const CalibrationText& text) {
   std::map<std::string, std::vector<float>> seen;
   std::map<const Linear*, std::string> names;
-  const auto ops = observed_ops(cpu_ops(), [&](std::span<const Linear* const> group, const Rows& x) {
+  const auto keep = [&](std::span<const Linear* const> group, const Rows& x) {
     for (const Linear* linear : group) {
       std::vector<float>& inputs = seen[names.at(linear)];
       inputs.resize(x.size());
       cpu_ops().read(x, inputs);
     }
-  });
+  };
+  const auto ops = observed_ops(cpu_ops(), {.linear = keep});
   LoadOptions load;
-  load.ops = ops.get();
+  load.context.ops = ops.get();
   load.factory = [&](const MatrixPlace& place, PackedMatrix matrix) {
     auto linear = make_linear(std::move(matrix), {Residency::decoded});
     names[linear.get()] = place.tensor;

@@ -142,7 +142,7 @@ TEST_F(Stores, ExpertsOfTwoPassesComputeSideBySide) {
   std::condition_variable changed;
   int inside = 0;
   bool met = false, given_up = false;
-  const auto ops = observed_ops(cpu_ops(), [&](std::span<const Linear* const> group, const Rows&) {
+  const auto wait = [&](std::span<const Linear* const> group, const Rows&) {
     if (group.front()->kernel().find("panels") == std::string::npos) return;  // experts stay packed
     std::unique_lock lock(mutex);
     ++inside;
@@ -150,9 +150,10 @@ TEST_F(Stores, ExpertsOfTwoPassesComputeSideBySide) {
     changed.notify_all();
     given_up = !changed.wait_for(lock, std::chrono::seconds(given_up ? 0 : 10), [&] { return met; });
     --inside;
-  });
+  };
+  const auto ops = observed_ops(cpu_ops(), {.linear = wait});
   LoadOptions options;
-  options.ops = ops.get();
+  options.context.ops = ops.get();
   options.experts = std::make_shared<ExpertStore>(ExpertStoreOptions{kEverything});
   const ModelPtr model = Model::load(checkpoint, options);
   std::thread other([&] { output_of(*model); });
@@ -182,10 +183,12 @@ TEST_F(Stores, DirectReadsGiveTheSame) {
 TEST_F(Stores, PrefillReadsEachNeededExpertOnce) {
   const CheckpointPtr checkpoint = open_model(packed(huggingface("qwen3_moe")));
   std::map<int, std::set<std::uint32_t>> needed;
-  LoadOptions options;
-  options.watch_routing = [&](int layer, std::span<const float>, std::span<const Visit> visits) {
+  const auto keep = [&](int layer, std::span<const float>, std::span<const Visit> visits) {
     for (const Visit& visit : visits) needed[layer].insert(visit.expert);
   };
+  const auto ops = observed_ops(cpu_ops(), {.route = keep});
+  LoadOptions options;
+  options.context.ops = ops.get();
   auto probe = std::make_shared<ExpertStore>(ExpertStoreOptions{kEverything});
   options.experts = probe;
   std::vector<TokenId> tokens(512);

@@ -138,12 +138,11 @@ Calibrated calibrate(const CheckpointPtr& source, Container container, std::size
   CalibrationText text;
   text.windows = {some_tokens(tokens, 9)};
   Calibrated made;
-  calibrate_tensors(plan, text, {}, nullptr, heap_memory(),
-                    [&](std::size_t i, const CalibratedTensor& tensor) {
-                      const std::pair key{plan.tensors[i].source->name, tensor.first_row};
-                      EXPECT_TRUE(made.planes.emplace(key, tensor.planes).second);
-                      made.tokens[key] = tensor.report.tokens;
-                    });
+  calibrate_tensors(plan, text, {}, nullptr, {}, [&](std::size_t i, const CalibratedTensor& tensor) {
+    const std::pair key{plan.tensors[i].source->name, tensor.first_row};
+    EXPECT_TRUE(made.planes.emplace(key, tensor.planes).second);
+    made.tokens[key] = tensor.report.tokens;
+  });
   return made;
 }
 

@@ -7,7 +7,7 @@
 #include <filesystem>
 
 #include "assay/base/error.h"
-#include "assay/model/mixture.h"
+#include "assay/kernels/observed_ops.h"
 #include "assay/model/roles.h"
 #include "assay/runtime/session.h"
 #include "tests/npz.h"
@@ -21,12 +21,13 @@ class MlxParity : public testing::TestWithParam<const char*> {
   void load() {
     const std::string folder = test::shared("reference/mlx/") + GetParam();
     arrays_ = test::read_npz(folder + "/ref.npz");
-    LoadOptions options;
-    options.watch_routing = [&](int layer, std::span<const float> probabilities,
-                                std::span<const Visit> visits) {
+    const auto keep = [&](int layer, std::span<const float> probabilities, std::span<const Visit> visits) {
       choices_[layer].push_back(
           {{probabilities.begin(), probabilities.end()}, {visits.begin(), visits.end()}});
     };
+    ops_ = observed_ops(cpu_ops(), {.route = keep});
+    LoadOptions options;
+    options.context.ops = ops_.get();
     model_ = load_model(folder, options).model;
   }
 
@@ -36,6 +37,7 @@ class MlxParity : public testing::TestWithParam<const char*> {
     std::vector<Visit> visits;
   };
   std::map<int, std::vector<Choice>> choices_;  // layer -> of each token of the last pass
+  std::unique_ptr<const Ops> ops_;
   ModelPtr model_;
 };
 
