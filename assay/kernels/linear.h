@@ -18,9 +18,16 @@ enum class Residency {
   stored      // the stored bytes where they are, decoded by tiles at every call
 };
 
+/// What a few tokens' activations become before they meet packed weights. Many are f32 always.
+enum class Activations {
+  f32,
+  int16  // steps of 2^-15 of the largest of 32 neighbours: half the work of a core, where a kernel has it
+};
+
 struct LinearOptions {
   Residency residency = Residency::automatic;
   std::string kernel = {};  // of table.h, by name, whatever the residency; "" = as the table says
+  Activations activations = Activations::f32;
 };
 
 /// One linear layer without bias: y[M,N] = x[M,K] W[N,K]^T. Rows are those of the backend that made it.

@@ -26,8 +26,8 @@ struct LinearKernel {
   Residency residency;    // which one it is: packed, decoded or stored
   Isa isa;                // that it needs
   bool (*supports)(const MatrixTraits& matrix);
-  std::shared_ptr<const Linear> (*prepare)(PackedMatrix matrix);
-  std::string (*summary)();  // as printed
+  std::shared_ptr<const Linear> (*prepare)(PackedMatrix matrix, Activations activations);
+  std::string (*summary)(const MatrixTraits& matrix, Activations activations);  // as printed
 };
 
 /// In order of preference.

@@ -29,6 +29,14 @@ constexpr std::size_t kDecodeRows = 32;
 // Weights that a packed matrix holds decoded at once, one tile of rows at least: 16 MiB.
 constexpr std::size_t kScratchWeights = 1 << 22;
 
+// With the instruction set that OpenBLAS found, which may be a slow one.
+std::string decoded_text() {
+  return fmt::format("decoded to f32, OpenBLAS ({})", blas_core());
+}
+std::string stored_text() {
+  return fmt::format("decoded at every call, OpenBLAS ({})", blas_core());
+}
+
 struct MatrixView {
   const float* data;  // row-major
   std::size_t rows, columns;
@@ -79,7 +87,7 @@ class DecodedLinear final : public Linear {
 
   std::uint64_t rows() const override { return rows_; }
   std::uint64_t columns() const override { return columns_; }
-  std::string kernel() const override { return decoded_summary(); }
+  std::string kernel() const override { return decoded_text(); }
 
   void forward(const Rows& x, const Rows& y) const override {
     assert(x.width() == columns_ && y.width() == rows_ && x.count() == y.count());
@@ -107,7 +115,7 @@ class StoredLinear final : public Linear {
 
   std::uint64_t rows() const override { return rows_; }
   std::uint64_t columns() const override { return columns_; }
-  std::string kernel() const override { return stored_summary(); }
+  std::string kernel() const override { return stored_text(); }
 
   void forward(const Rows& x, const Rows& y) const override {
     assert(x.width() == columns_ && y.width() == rows_ && x.count() == y.count());
@@ -133,19 +141,18 @@ class StoredLinear final : public Linear {
 
 }  // namespace
 
-// With the instruction set that OpenBLAS found, which may be a slow one.
-std::string decoded_summary() {
-  return fmt::format("decoded to f32, OpenBLAS ({})", blas_core());
+std::string decoded_summary(const MatrixTraits&, Activations) {
+  return decoded_text();
 }
-std::string stored_summary() {
-  return fmt::format("decoded at every call, OpenBLAS ({})", blas_core());
+std::string stored_summary(const MatrixTraits&, Activations) {
+  return stored_text();
 }
 
-std::shared_ptr<const Linear> decoded_linear(PackedMatrix matrix) {
+std::shared_ptr<const Linear> decoded_linear(PackedMatrix matrix, Activations) {
   return std::make_shared<const DecodedLinear>(matrix);
 }
 
-std::shared_ptr<const Linear> stored_linear(PackedMatrix matrix) {
+std::shared_ptr<const Linear> stored_linear(PackedMatrix matrix, Activations) {
   return std::make_shared<const StoredLinear>(std::move(matrix));
 }
 

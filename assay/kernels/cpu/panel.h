@@ -8,10 +8,16 @@
 //   scales    16 x 2 or 4 bytes, one a row
 //   offsets   as many, where there are any: a bias, or the code that stands for zero
 //   blocks    of 32 columns: `bits` words of 32 bits a row, word by word, 16 rows each
-// A word of a row holds as many whole codes as fit it, lowest bits first, columns in order. What is left at its
-// top (2 bits of words with codes of 3, 5 or 6 bits, 4 bits with 7) is a digit of the last codes of the block:
-// concatenated, the lowest word's lowest, the digits are those codes. A kernel masks a code where it stands and
-// converts it as it is: the activation it meets carries the power of two that takes the shift back, exactly.
+// A word of a row is two halves of 16 bits, the even columns' and the odd columns'. A half holds as many whole codes
+// as fit it, lowest bits first, columns in order. What is left at its top (1 bit beside codes of 3 or 5 bits, 4
+// beside 6, 2 beside 7) is a digit of the block's last codes: the digits of the words (of the first three and of
+// the last three with 6 bits) put together, the first word's lowest, are halves of codes as well.
+//
+// So two ways of multiplying see the same bytes. With f32 activations a code is masked where it stands, converted as
+// it is, and meets an activation that carries the power of two that takes the shift back, exactly. With activations
+// of 16 bits (steps of a size of each block) a mask leaves a code in each half, and one instruction multiplies both
+// with their columns' steps and adds them: integers, exact but for the rounding to steps, 2^-16 of the block's
+// largest.
 //
 // Halves (f16, bf16) have no parameters: a block is 32 columns x 16 rows x 2 bytes.
 //
@@ -45,19 +51,21 @@ struct PanelView {
   float zero;  // fixed_zero
 };
 
-/// A few tokens as a panel kernel takes them: activations [tokens][blocks x 32], padded with zeros, each times
-/// 2^-(bit at which its code stands); their plain sums [tokens][groups].
+/// A few tokens as a panel kernel takes them, padded with zeros to whole blocks.
 struct FewTokens {
-  const float* x;
-  std::size_t stride;
-  const float* sums;
-  std::size_t sums_stride;
+  const float* x;             // [tokens][blocks x 32], each times activation_factor()
+  const std::int16_t* steps;  // [tokens][blocks x 32] of the sizes
+  const float* sizes;         // [tokens][blocks]
+  const float* sums;          // [tokens][groups], plain sums of what is multiplied
+  std::size_t blocks, groups;
 };
 
 /// The kernels of one code width on one instruction set.
 struct PanelKernel {
   /// y[t][row] = panel . x[t] for t + 1 tokens; y [tokens][16].
   void (*few[kFewTokens])(const PanelView& panel, const FewTokens& x, float* y);
+  /// The same with steps of 16 bits; null where activations stay f32.
+  void (*few_steps[kFewTokens])(const PanelView& panel, const FewTokens& x, float* y);
   /// Blocks [first, first + count) as weights: out [count x 32][16].
   void (*unpack)(const PanelView& panel, std::size_t first, std::size_t count, float* out);
 };
@@ -72,28 +80,37 @@ struct PanelKernels {
 /// Null where this build has none.
 const PanelKernels* avx2_panel_kernels();
 
-/// Where in a block the code of a column stands. Also what activations are scaled by.
-struct CodePlace {
-  std::size_t word;  // of the row's words; of a leftover code 0
-  int shift;         // bit of the word at which it begins; within the leftovers of one
-  bool leftover;
-};
+// Where codes stand. A block's 16 pairs of columns lie in `bits` words and what their leftovers make up.
+constexpr int pairs_in_word(int bits) {
+  return 16 / bits;
+}
+constexpr int digit_bits(int bits) {
+  return 16 - pairs_in_word(bits) * bits;
+}
+/// Registers that leftovers fill, and how many words give their digits to one.
+constexpr int leftover_registers(int bits) {
+  return digit_bits(bits) == 0 ? 0 : bits == 6 ? 2 : 1;
+}
+constexpr int words_in_leftover(int bits) {
+  return bits / leftover_registers(bits);
+}
+constexpr int pairs_in_leftover(int bits) {
+  return digit_bits(bits) / leftover_registers(bits);
+}
 
-constexpr int codes_in_word(int bits) {
-  return 32 / bits;
-}
-constexpr int leftover_bits(int bits) {
-  return 32 - codes_in_word(bits) * bits;
-}
+struct CodePlace {
+  int reg;    // a word, or behind the words a register of leftovers
+  int shift;  // the bit of it at which the code begins
+};
 constexpr CodePlace place_of(int bits, int column) {
-  const int whole = codes_in_word(bits) * bits;  // columns of a block whose codes lie whole in words
-  if (column < whole)
-    return {static_cast<std::size_t>(column / codes_in_word(bits)), column % codes_in_word(bits) * bits, false};
-  return {0, (column - whole) * bits, true};
+  const int pair = column / 2, half = column % 2 * 16, in_words = pairs_in_word(bits) * bits;
+  if (pair < in_words) return {pair / pairs_in_word(bits), half + pair % pairs_in_word(bits) * bits};
+  const int beyond = pair - in_words;
+  return {bits + beyond / pairs_in_leftover(bits), half + beyond % pairs_in_leftover(bits) * bits};
 }
 /// Does a kernel shift the code down, for it reaches the sign bit?
 constexpr bool is_shifted_down(int bits, const CodePlace& place) {
-  return !place.leftover && place.shift + bits == 32;
+  return place.shift + bits == 32;
 }
 
 }  // namespace assay::cpu

@@ -21,7 +21,6 @@ struct Lanes {
 
   INLINE static F zero() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }
   INLINE static F all(float value) { return {_mm256_set1_ps(value), _mm256_set1_ps(value)}; }
-  INLINE static F one() { return all(1.0f); }
   INLINE static F load(const float* at) { return {_mm256_loadu_ps(at), _mm256_loadu_ps(at + 8)}; }
   INLINE static void store(float* at, F a) {
     _mm256_storeu_ps(at, a.low);
@@ -48,9 +47,26 @@ struct Lanes {
     return {_mm256_and_si256(a.low, all), _mm256_and_si256(a.high, all)};
   }
   INLINE static I down(I a, int bits) { return {_mm256_srli_epi32(a.low, bits), _mm256_srli_epi32(a.high, bits)}; }
+  INLINE static I no_words() { return {_mm256_setzero_si256(), _mm256_setzero_si256()}; }
+  INLINE static I halves_down(I a, int bits) {
+    return {_mm256_srli_epi16(a.low, bits), _mm256_srli_epi16(a.high, bits)};
+  }
+  INLINE static I halves_up(I a, int bits) {
+    return {_mm256_slli_epi16(a.low, bits), _mm256_slli_epi16(a.high, bits)};
+  }
+  INLINE static I steps(const std::int16_t* at) {
+    int pair = 0;
+    __builtin_memcpy(&pair, at, sizeof pair);
+    const __m256i all = _mm256_set1_epi32(pair);
+    return {all, all};
+  }
+  INLINE static I add_products(I sums, I codes, I steps) {
+    return {_mm256_add_epi32(sums.low, _mm256_madd_epi16(codes.low, steps.low)),
+            _mm256_add_epi32(sums.high, _mm256_madd_epi16(codes.high, steps.high))};
+  }
   INLINE static I either(I a, I b) { return {_mm256_or_si256(a.low, b.low), _mm256_or_si256(a.high, b.high)}; }
   INLINE static F converted(I a) { return {_mm256_cvtepi32_ps(a.low), _mm256_cvtepi32_ps(a.high)}; }
-  INLINE static F halves(const std::byte* at, PanelFloat type) {
+  INLINE static F parameters(const std::byte* at, PanelFloat type) {
     if (type == PanelFloat::f32) return load(reinterpret_cast<const float*>(at));
     const __m256i all = register_at(at);
     const __m128i low = _mm256_castsi256_si128(all), high = _mm256_extracti128_si256(all, 1);

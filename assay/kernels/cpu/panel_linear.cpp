@@ -3,8 +3,11 @@
 #include <algorithm>
 #include <array>
 #include <cassert>
+#include <cmath>
 #include <utility>
 #include <vector>
+
+#include <fmt/core.h>
 
 #include "assay/base/checked.h"
 #include "assay/formats/multiversion.h"
@@ -24,12 +27,12 @@ constexpr std::size_t kTileColumns = kTileBlocks * kBlockColumns;
 
 class PanelLinear final : public Linear {
  public:
-  PanelLinear(PackedMatrix source, const PanelKernels& kernels, std::string (*summary)())
-      : panels_(source), source_(std::move(source)), kernels_(kernels), summary_(summary) {}
+  PanelLinear(PackedMatrix source, Activations activations, const PanelKernels& kernels)
+      : panels_(source), source_(std::move(source)), kernels_(kernels), activations_(activations) {}
 
   std::uint64_t rows() const override { return panels_.rows(); }
   std::uint64_t columns() const override { return panels_.columns(); }
-  std::string kernel() const override { return summary_(); }
+  std::string kernel() const override { return avx2_panel_summary({*source_.format(), rows(), columns()}, activations_); }
   void row(std::uint64_t index, const Rows& out) const override {
     source_.decode(index, 1, host_values<float>(out));
   }
@@ -41,6 +44,9 @@ class PanelLinear final : public Linear {
   const PanelMatrix& panels() const { return panels_; }
   const PanelKernels& kernels() const { return kernels_; }
   const PanelKernel& kernel_of_code() const { return kernels_.of_code[static_cast<std::size_t>(panels_.code())]; }
+  bool takes_steps() const {
+    return activations_ == Activations::int16 && kernel_of_code().few_steps[0] != nullptr;
+  }
   std::size_t panels_per_task() const {
     return std::max<std::size_t>(1, kClaimedBytes / panels_.panel_bytes());
   }
@@ -50,7 +56,7 @@ class PanelLinear final : public Linear {
   PanelMatrix panels_;
   PackedMatrix source_;  // for single rows
   const PanelKernels& kernels_;
-  std::string (*summary_)();
+  Activations activations_;
 };
 
 ASSAY_LOOP void scale_activations_loop(const float* x, const float* factors, std::size_t blocks, float* out) {
@@ -70,33 +76,78 @@ ASSAY_LOOP float sum_of_loop(const float* x, std::size_t count) {
 }
 constexpr Multiversion<sum_of_loop> sum_of;
 
+constexpr float kLargestStep = 32767.0f;
+
+/// A block as steps of 2^-15 of its largest magnitude; their sum, times the size of a step.
+ASSAY_LOOP float round_to_steps_loop(const float* x, std::int16_t* steps, float* size) {
+  float largest = 0;
+  for (std::size_t i = 0; i < kBlockColumns; ++i) largest = std::max(largest, std::fabs(x[i]));
+  *size = largest / kLargestStep;
+  const float reciprocal = largest > 0 ? kLargestStep / largest : 0.0f;
+  std::int32_t sum = 0;
+  for (std::size_t i = 0; i < kBlockColumns; ++i) {
+    const auto step = static_cast<std::int32_t>(std::nearbyint(x[i] * reciprocal));
+    steps[i] = static_cast<std::int16_t>(step);
+    sum += step;
+  }
+  return *size * static_cast<float>(sum);
+}
+constexpr Multiversion<round_to_steps_loop> round_to_steps;
+
 /// A few tokens' activations as the panels of one code width and one number of groups take them.
-class Activations {
+class ActivationsOfPanels {
  public:
-  void prepare(std::span<const float> x, std::size_t tokens, const PanelMatrix& matrix) {
+  void prepare(std::span<const float> x, std::size_t tokens, const PanelMatrix& matrix, bool steps) {
     code_ = matrix.code();
     groups_ = matrix.groups();
-    stride_ = matrix.blocks() * kBlockColumns;
-    const std::size_t columns = matrix.columns(), group = stride_ / groups_;
-    scaled_.resize(tokens * stride_);
-    sums_.resize(tokens * groups_);
-    padded_.assign(stride_, 0.0f);
-    std::array<float, kBlockColumns> factors{};
-    for (std::size_t i = 0; i < kBlockColumns; ++i) factors[i] = activation_factor(code_, i);
+    blocks_ = matrix.blocks();
+    with_steps_ = steps;
+    const std::size_t columns = matrix.columns(), width = blocks_ * kBlockColumns;
+    sums_.assign(tokens * groups_, 0.0f);
+    padded_.assign(width, 0.0f);
+    if (steps) {
+      steps_.resize(tokens * width);
+      sizes_.resize(tokens * blocks_);
+    } else {
+      scaled_.resize(tokens * width);
+    }
     for (std::size_t token = 0; token < tokens; ++token) {
       std::copy_n(x.begin() + static_cast<std::ptrdiff_t>(token * columns), columns, padded_.begin());
-      scale_activations(padded_.data(), factors.data(), matrix.blocks(), scaled_.data() + token * stride_);
-      for (std::size_t g = 0; g < groups_; ++g)
-        sums_[token * groups_ + g] = sum_of(padded_.data() + g * group, group);
+      if (steps)
+        round_token(token);
+      else
+        scale_token(token);
     }
   }
-  bool serve(const PanelMatrix& matrix) const { return matrix.code() == code_ && matrix.groups() == groups_; }
-  FewTokens view() const { return {scaled_.data(), stride_, sums_.data(), groups_}; }
+  bool serve(const PanelMatrix& matrix, bool steps) const {
+    return groups_ == matrix.groups() && with_steps_ == steps && (steps || matrix.code() == code_);
+  }
+  FewTokens view() const {
+    return {scaled_.data(), steps_.data(), sizes_.data(), sums_.data(), blocks_, groups_};
+  }
 
  private:
+  void scale_token(std::size_t token) {
+    const std::size_t width = padded_.size(), group = width / groups_;
+    std::array<float, kBlockColumns> factors{};
+    for (std::size_t i = 0; i < kBlockColumns; ++i) factors[i] = activation_factor(code_, i);
+    scale_activations(padded_.data(), factors.data(), blocks_, scaled_.data() + token * width);
+    for (std::size_t g = 0; g < groups_; ++g)
+      sums_[token * groups_ + g] = sum_of(padded_.data() + g * group, group);
+  }
+  void round_token(std::size_t token) {
+    for (std::size_t block = 0; block < blocks_; ++block)
+      sums_[token * groups_ + block / (blocks_ / groups_)] +=
+          round_to_steps(padded_.data() + block * kBlockColumns,
+                         steps_.data() + (token * blocks_ + block) * kBlockColumns,
+                         sizes_.data() + token * blocks_ + block);
+  }
+
   PanelCode code_{};
-  std::size_t groups_ = 0, stride_ = 0;
-  std::vector<float> scaled_, sums_, padded_;
+  std::size_t groups_ = 0, blocks_ = 0;
+  bool with_steps_ = false;
+  std::vector<float> scaled_, sizes_, sums_, padded_;
+  std::vector<std::int16_t> steps_;
 };
 
 /// What one matrix of a call is multiplied with.
@@ -117,7 +168,9 @@ void copy_out(const float* values, std::size_t tokens, std::size_t first, std::s
 void few_tokens(const Product& product, std::size_t panel, std::size_t tokens) {
   const PanelMatrix& panels = product.matrix->panels();
   alignas(64) std::array<float, kFewTokens * kPanelRows> y;
-  product.matrix->kernel_of_code().few[tokens - 1](panels.panel(panel), product.few, y.data());
+  const PanelKernel& kernel = product.matrix->kernel_of_code();
+  (product.matrix->takes_steps() ? kernel.few_steps : kernel.few)[tokens - 1](panels.panel(panel), product.few,
+                                                                             y.data());
   copy_out(y.data(), tokens, panel * kPanelRows, panels.rows(), product.y);
 }
 
@@ -150,7 +203,7 @@ void many_tokens(const Product& product, std::size_t panel, const Rows& x) {
 
 bool multiply_panels(std::span<const Linear* const> matrices, const Rows& x, std::span<const Rows> outs) {
   thread_local std::vector<Product> products;  // kept between calls
-  thread_local std::vector<Activations> activations;
+  thread_local std::vector<ActivationsOfPanels> activations;
   products.clear();
   std::size_t tasks = 0, prepared = 0;
   std::uint64_t multiplications = 0;
@@ -167,11 +220,12 @@ bool multiply_panels(std::span<const Linear* const> matrices, const Rows& x, std
   if (few) {
     if (activations.size() < products.size()) activations.resize(products.size());
     for (Product& product : products) {
+      const bool steps = product.matrix->takes_steps();
       const auto known = std::span(activations).first(prepared);
       auto found = std::ranges::find_if(
-          known, [&](const Activations& a) { return a.serve(product.matrix->panels()); });
+          known, [&](const ActivationsOfPanels& a) { return a.serve(product.matrix->panels(), steps); });
       if (found == known.end()) {
-        activations[prepared].prepare(host_values<float>(x), x.count(), product.matrix->panels());
+        activations[prepared].prepare(host_values<float>(x), x.count(), product.matrix->panels(), steps);
         found = known.begin() + static_cast<std::ptrdiff_t>(prepared++);
       }
       product.few = found->view();
@@ -196,11 +250,12 @@ bool multiply_panels(std::span<const Linear* const> matrices, const Rows& x, std
 bool avx2_panels_hold(const MatrixTraits& matrix) {
   return avx2_panel_kernels() != nullptr && PanelMatrix::holds(matrix);
 }
-std::shared_ptr<const Linear> avx2_panel_linear(PackedMatrix matrix) {
-  return std::make_shared<const PanelLinear>(std::move(matrix), *avx2_panel_kernels(), avx2_panel_summary);
+std::shared_ptr<const Linear> avx2_panel_linear(PackedMatrix matrix, Activations activations) {
+  return std::make_shared<const PanelLinear>(std::move(matrix), activations, *avx2_panel_kernels());
 }
-std::string avx2_panel_summary() {
-  return "packed, interleaved by 16 rows, f32 activations (AVX2)";
+std::string avx2_panel_summary(const MatrixTraits& matrix, Activations activations) {
+  const bool steps = activations == Activations::int16 && matrix.format.code_line();
+  return fmt::format("packed, 16 rows interleaved, {} activations (AVX2)", steps ? "16-bit" : "f32");
 }
 
 }  // namespace assay::cpu

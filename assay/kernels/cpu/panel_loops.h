@@ -3,69 +3,69 @@
 // everything here must be that source's own.
 //
 // Lanes: F (16 floats), I (16 words of 32 bits), and
-//   F zero(); F load(const float*); void store(float*, F); F broadcast(const float*);
-//   F add(F, F); F fma(F a, F b, F c) = a b + c; F negated_fma(F a, F b, F c) = c - a b;
-//   I words(const std::byte*); I masked(I, std::uint32_t); I down(I, int); I either(I, I);
-//   F converted(I): of signed words;  F halves(const std::byte*, PanelFloat): 16 of 2 or 4 bytes
+//   F zero(); F all(float); F load(const float*); void store(float*, F); F broadcast(const float*);
+//   F add(F, F); F multiply(F, F); F fma(F a, F b, F c) = a b + c; F negated_fma(F a, F b, F c) = c - a b;
+//   I words(const std::byte*); I no_words(); I masked(I, std::uint32_t); I down(I, int); I either(I, I);
+//   I halves_down(I, int), halves_up(I, int): of 16 bits each
+//   I steps(const std::int16_t*): two, to all lanes;  I add_products(I sums, I codes, I steps): of both halves
+//   F converted(I): of signed words;  F parameters(const std::byte*, PanelFloat): 16 of 2 or 4 bytes
 //   void prefetch(const std::byte*)
 
 constexpr std::size_t kPrefetch = 2048;  // bytes ahead, within what the hardware does not fetch by itself
 constexpr std::size_t kLine = 64;
 
-template <int Bits, int Column>
-INLINE Lanes::F code_at(Lanes::I word) {
-  constexpr CodePlace kPlace = place_of(Bits, Column);
-  constexpr std::uint32_t kMask = (std::uint32_t{1} << Bits) - 1;
-  if constexpr (is_shifted_down(Bits, kPlace)) return Lanes::converted(Lanes::down(word, kPlace.shift));
-  return Lanes::converted(Lanes::masked(word, kMask << kPlace.shift));
+/// visit.operator()<0>(), <1>, ... <Count - 1>.
+template <int Count, int Index = 0, class Visit>
+INLINE void for_constants(const Visit& visit) {
+  if constexpr (Index < Count) {
+    visit.template operator()<Index>();
+    for_constants<Count, Index + 1>(visit);
+  }
 }
+#define VISIT __attribute__((always_inline))
 
-/// The digits at the top of word `Word`, put where the leftover codes have them.
+/// The digits at the top of a word's halves, put where a register of leftovers has them.
 template <int Bits, int Word>
-INLINE Lanes::I leftover_digit(Lanes::I word) {
-  constexpr int kWidth = leftover_bits(Bits), kTop = 32 - kWidth;
-  if constexpr (Word == 0) return Lanes::down(word, kTop);
-  return Lanes::down(Lanes::masked(word, ~std::uint32_t{0} << kTop), kTop - kWidth * Word);
+INLINE Lanes::I leftover_digits(Lanes::I word) {
+  constexpr int kWidth = digit_bits(Bits), kIndex = Word % words_in_leftover(Bits);
+  const Lanes::I digits = Lanes::halves_down(word, 16 - kWidth);
+  if constexpr (kIndex == 0) return digits;
+  return Lanes::halves_up(digits, kWidth * kIndex);
 }
 
-/// visit(column constant, weight code as floats) over a block.
-template <int Bits, int Word, int InWord, class Visit>
-INLINE void visit_word(Lanes::I word, const Visit& visit) {
-  if constexpr (InWord < codes_in_word(Bits)) {
-    constexpr int kColumn = Word * codes_in_word(Bits) + InWord;
-    visit.template operator()<kColumn>(code_at<Bits, kColumn>(word));
-    visit_word<Bits, Word, InWord + 1>(word, visit);
-  }
-}
-
-template <int Bits, int Column, class Visit>
-INLINE void visit_leftovers(Lanes::I leftovers, const Visit& visit) {
-  if constexpr (Column < static_cast<int>(kBlockColumns)) {
-    visit.template operator()<Column>(code_at<Bits, Column>(leftovers));
-    visit_leftovers<Bits, Column + 1>(leftovers, visit);
-  }
-}
-
-template <int Bits, int Word, class Visit>
-INLINE void visit_words(const std::byte* block, Lanes::I leftovers, const Visit& visit) {
-  if constexpr (Word < Bits) {
-    const Lanes::I word = Lanes::words(block + Word * kPanelRows * 4);
-    visit_word<Bits, Word, 0>(word, visit);
-    if constexpr (leftover_bits(Bits) == 0)
-      visit_words<Bits, Word + 1>(block, word, visit);
-    else if constexpr (Word == 0)
-      visit_words<Bits, 1>(block, leftover_digit<Bits, 0>(word), visit);
-    else
-      visit_words<Bits, Word + 1>(block, Lanes::either(leftovers, leftover_digit<Bits, Word>(word)), visit);
-  } else if constexpr (leftover_bits(Bits) != 0) {
-    visit_leftovers<Bits, codes_in_word(Bits) * Bits>(leftovers, visit);
-  }
-}
-
+/// visit.operator()<first pair, pairs>(register) over the registers of a block.
 template <int Bits, class Visit>
 INLINE void visit_block(const std::byte* block, const Visit& visit) {
+  constexpr int kPairs = pairs_in_word(Bits);
   for (std::size_t line = 0; line < Bits * kPanelRows * 4; line += kLine) Lanes::prefetch(block + kPrefetch + line);
-  visit_words<Bits, 0>(block, Lanes::I{}, visit);
+  Lanes::I leftovers = Lanes::no_words();
+  for_constants<Bits>([&]<int Word>() VISIT {
+    const Lanes::I word = Lanes::words(block + Word * kPanelRows * 4);
+    visit.template operator()<Word * kPairs, kPairs>(word);
+    if constexpr (leftover_registers(Bits) > 0) {
+      constexpr int kWords = words_in_leftover(Bits), kLeft = pairs_in_leftover(Bits);
+      const Lanes::I digits = leftover_digits<Bits, Word>(word);
+      leftovers = Word % kWords == 0 ? digits : Lanes::either(leftovers, digits);
+      if constexpr (Word % kWords == kWords - 1)
+        visit.template operator()<Bits * kPairs + Word / kWords * kLeft, kLeft>(leftovers);
+    }
+  });
+}
+
+/// visit.operator()<column>(its code as floats, times 2^bits that it stands at) over a block.
+template <int Bits, class Visit>
+INLINE void visit_codes(const std::byte* block, const Visit& visit) {
+  visit_block<Bits>(block, [&]<int First, int Pairs>(Lanes::I reg) VISIT {
+    for_constants<2 * Pairs>([&]<int Index>() VISIT {
+      constexpr int kColumn = 2 * First + Index;
+      constexpr CodePlace kPlace = place_of(Bits, kColumn);
+      constexpr std::uint32_t kMask = (std::uint32_t{1} << Bits) - 1;
+      if constexpr (is_shifted_down(Bits, kPlace))
+        visit.template operator()<kColumn>(Lanes::converted(Lanes::down(reg, kPlace.shift)));
+      else
+        visit.template operator()<kColumn>(Lanes::converted(Lanes::masked(reg, kMask << kPlace.shift)));
+    });
+  });
 }
 
 INLINE std::size_t float_bytes(PanelFloat type) {
@@ -91,39 +91,108 @@ struct Sums {
   }
 };
 
+/// totals += scale (sum - zero sum of x), or scale sum + bias sum of x: what a group adds.
+template <int Tokens>
+INLINE void add_group(const PanelView& panel, const std::byte* scales, const float* sums_of_x, std::size_t groups,
+                      const Lanes::F (&sums)[Tokens], Lanes::F (&totals)[Tokens]) {
+  const Lanes::F scale = Lanes::parameters(scales, panel.params);
+  const std::byte* offsets = scales + kPanelRows * float_bytes(panel.params);
+  for (int token = 0; token < Tokens; ++token) {
+    const Lanes::F sum_of_x = Lanes::broadcast(sums_of_x + token * groups);
+    Lanes::F sum = sums[token];
+    if (panel.offset == PanelOffset::bias)
+      totals[token] = Lanes::fma(Lanes::parameters(offsets, panel.params), sum_of_x, totals[token]);
+    else if (panel.offset == PanelOffset::zero)
+      sum = Lanes::negated_fma(Lanes::parameters(offsets, panel.params), sum_of_x, sum);
+    else
+      sum = Lanes::negated_fma(Lanes::broadcast(&panel.zero), sum_of_x, sum);
+    totals[token] = Lanes::fma(scale, sum, totals[token]);
+  }
+}
+
 template <int Bits, int Tokens>
 void few_of_codes(const PanelView& panel, const FewTokens& x, float* y) {
   const std::byte* at = panel.data;
   Lanes::F totals[Tokens];
   for (Lanes::F& total : totals) total = Lanes::zero();
-  const float* column = x.x;
+  const float* columns = x.x;
+  const std::size_t stride = x.blocks * kBlockColumns;
   for (std::size_t group = 0; group < panel.groups; ++group) {
     const std::byte* scales = at;
     at += parameter_bytes(panel);
     Sums<Tokens> sums;
     for (std::size_t block = 0; block < panel.blocks_in_group; ++block) {
-      visit_block<Bits>(at, [&]<int Column>(Lanes::F code) __attribute__((always_inline)) {
+      visit_codes<Bits>(at, [&]<int Column>(Lanes::F code) VISIT {
         for (int token = 0; token < Tokens; ++token) {
           Lanes::F& sum = sums.chain[token][Column % Sums<Tokens>::kChains];
-          sum = Lanes::fma(code, Lanes::broadcast(column + token * x.stride + Column), sum);
+          sum = Lanes::fma(code, Lanes::broadcast(columns + token * stride + Column), sum);
         }
       });
       at += Bits * kPanelRows * 4;
-      column += kBlockColumns;
+      columns += kBlockColumns;
     }
-    const Lanes::F scale = Lanes::halves(scales, panel.params);
-    const std::byte* offsets = scales + kPanelRows * float_bytes(panel.params);
-    for (int token = 0; token < Tokens; ++token) {
-      const Lanes::F sum_of_x = Lanes::broadcast(x.sums + token * x.sums_stride + group);
-      Lanes::F sum = sums.of(token);
-      if (panel.offset == PanelOffset::bias)
-        totals[token] = Lanes::fma(Lanes::halves(offsets, panel.params), sum_of_x, totals[token]);
-      else if (panel.offset == PanelOffset::zero)
-        sum = Lanes::negated_fma(Lanes::halves(offsets, panel.params), sum_of_x, sum);
-      else
-        sum = Lanes::negated_fma(Lanes::broadcast(&panel.zero), sum_of_x, sum);
-      totals[token] = Lanes::fma(scale, sum, totals[token]);
+    Lanes::F of_group[Tokens];
+    for (int token = 0; token < Tokens; ++token) of_group[token] = sums.of(token);
+    add_group<Tokens>(panel, scales, x.sums + group, x.groups, of_group, totals);
+  }
+  for (int token = 0; token < Tokens; ++token) Lanes::store(y + token * kPanelRows, totals[token]);
+}
+
+// Codes that are multiplied where they stand in a half, one above the other: their sums are kept apart. More would
+// take registers, and products of what stands higher would not fit the 31 bits of a block's sums: now they are below
+// 2^30.
+constexpr int standing_codes(int bits) {
+  return bits <= 5 ? 2 : 1;
+}
+
+/// sums[token][i] += codes standing at i x Bits times their steps, of one register.
+template <int Bits, int First, int Pairs, int Tokens>
+INLINE void add_register(Lanes::I reg, const std::int16_t* steps, std::size_t stride,
+                         Lanes::I (&sums)[Tokens][standing_codes(Bits)]) {
+  constexpr int kStanding = standing_codes(Bits);
+  constexpr std::uint32_t kMask = (std::uint32_t{1} << Bits) - 1;
+  for_constants<Pairs>([&]<int Pair>() VISIT {
+    constexpr int kPlace = Pair % kStanding, kShift = (Pair - kPlace) * Bits;
+    Lanes::I codes = kShift == 0 ? reg : Lanes::halves_down(reg, kShift);
+    if constexpr (kShift + Bits < 16) codes = Lanes::masked(codes, (kMask | kMask << 16) << (kPlace * Bits));
+    for (int token = 0; token < Tokens; ++token)
+      sums[token][kPlace] =
+          Lanes::add_products(sums[token][kPlace], codes, Lanes::steps(steps + token * stride + 2 * (First + Pair)));
+  });
+}
+
+template <int Bits, int Tokens>
+void few_steps_of_codes(const PanelView& panel, const FewTokens& x, float* y) {
+  constexpr int kStanding = standing_codes(Bits);
+  const std::byte* at = panel.data;
+  Lanes::F totals[Tokens];
+  for (Lanes::F& total : totals) total = Lanes::zero();
+  const std::int16_t* steps = x.steps;
+  const float* sizes = x.sizes;
+  const std::size_t stride = x.blocks * kBlockColumns;
+  for (std::size_t group = 0; group < panel.groups; ++group) {
+    const std::byte* scales = at;
+    at += parameter_bytes(panel);
+    Lanes::F of_group[Tokens];
+    for (Lanes::F& sum : of_group) sum = Lanes::zero();
+    for (std::size_t block = 0; block < panel.blocks_in_group; ++block) {
+      Lanes::I sums[Tokens][kStanding];
+      for (auto& token : sums)
+        for (Lanes::I& sum : token) sum = Lanes::no_words();
+      visit_block<Bits>(at, [&]<int First, int Pairs>(Lanes::I reg) VISIT {
+        add_register<Bits, First, Pairs, Tokens>(reg, steps, stride, sums);
+      });
+      for (int token = 0; token < Tokens; ++token) {
+        Lanes::F sum = Lanes::converted(sums[token][0]);
+        if constexpr (kStanding == 2)
+          sum = Lanes::fma(Lanes::converted(sums[token][1]), Lanes::all(1.0f / (1 << Bits)), sum);
+        of_group[token] = Lanes::fma(sum, Lanes::broadcast(sizes + token * x.blocks), of_group[token]);
+      }
+      at += Bits * kPanelRows * 4;
+      steps += kBlockColumns;
+      ++sizes;
     }
+    add_group<Tokens>(panel, scales, x.sums + group, x.groups, of_group, totals);
   }
   for (int token = 0; token < Tokens; ++token) Lanes::store(y + token * kPanelRows, totals[token]);
 }
@@ -135,16 +204,16 @@ void unpack_codes(const PanelView& panel, std::size_t first, std::size_t count, 
   for (std::size_t block = first; block < first + count; ++block, out += kBlockColumns * kPanelRows) {
     const std::byte* group = panel.data + block / panel.blocks_in_group * group_bytes;
     const std::byte* offsets = group + kPanelRows * float_bytes(panel.params);
-    const Lanes::F scale = Lanes::halves(group, panel.params);
+    const Lanes::F scale = Lanes::parameters(group, panel.params);
     // As the format decodes: (code - zero) * scale, or code * scale + bias.
     Lanes::F bias = Lanes::zero(), zero = Lanes::broadcast(&panel.zero);
-    if (panel.offset == PanelOffset::bias) bias = Lanes::halves(offsets, panel.params);
-    if (panel.offset == PanelOffset::zero) zero = Lanes::halves(offsets, panel.params);
+    if (panel.offset == PanelOffset::bias) bias = Lanes::parameters(offsets, panel.params);
+    if (panel.offset == PanelOffset::zero) zero = Lanes::parameters(offsets, panel.params);
     const std::byte* codes = group + parameter_bytes(panel) + block % panel.blocks_in_group * block_bytes;
-    visit_block<Bits>(codes, [&]<int Column>(Lanes::F code) __attribute__((always_inline)) {
+    visit_codes<Bits>(codes, [&]<int Column>(Lanes::F code) VISIT {
       constexpr CodePlace kPlace = place_of(Bits, Column);
       constexpr float kUnshift = is_shifted_down(Bits, kPlace) ? 1.0f : 1.0f / (std::uint32_t{1} << kPlace.shift);
-      const Lanes::F steps = Lanes::negated_fma(Lanes::one(), zero, Lanes::multiply(code, Lanes::all(kUnshift)));
+      const Lanes::F steps = Lanes::negated_fma(Lanes::all(1.0f), zero, Lanes::multiply(code, Lanes::all(kUnshift)));
       Lanes::store(out + Column * kPanelRows, Lanes::fma(steps, scale, bias));
     });
   }
@@ -156,15 +225,15 @@ void few_of_halves(const PanelView& panel, const FewTokens& x, float* y) {
   Lanes::F sums[Tokens][kChains];
   for (auto& token : sums)
     for (Lanes::F& sum : token) sum = Lanes::zero();
-  const std::size_t columns = panel.groups * kBlockColumns;
+  const std::size_t columns = panel.groups * kBlockColumns, stride = columns;
   const std::byte* at = panel.data;
   for (std::size_t column = 0; column < columns; column += kChains) {
     Lanes::prefetch(at + kPrefetch);
     for (int i = 0; i < kChains; ++i, at += 2 * kPanelRows) {
-      const Lanes::F weight = Lanes::halves(at, Type);
+      const Lanes::F weight = Lanes::parameters(at, Type);
       for (int token = 0; token < Tokens; ++token)
         sums[token][i] =
-            Lanes::fma(weight, Lanes::broadcast(x.x + token * x.stride + column + i), sums[token][i]);
+            Lanes::fma(weight, Lanes::broadcast(x.x + token * stride + column + i), sums[token][i]);
     }
   }
   for (int token = 0; token < Tokens; ++token) {
@@ -177,7 +246,7 @@ template <PanelFloat Type>
 void unpack_halves(const PanelView& panel, std::size_t first, std::size_t count, float* out) {
   const std::byte* at = panel.data + first * kBlockColumns * kPanelRows * 2;
   for (std::size_t i = 0; i < count * kBlockColumns; ++i, at += 2 * kPanelRows, out += kPanelRows)
-    Lanes::store(out, Lanes::halves(at, Type));
+    Lanes::store(out, Lanes::parameters(at, Type));
 }
 
 template <int Tokens>
@@ -197,11 +266,14 @@ void multiply_tile(const float* weights, std::size_t columns, const float* x, st
 template <int Bits>
 constexpr PanelKernel codes_kernel() {
   return {{few_of_codes<Bits, 1>, few_of_codes<Bits, 2>, few_of_codes<Bits, 3>, few_of_codes<Bits, 4>},
+          {few_steps_of_codes<Bits, 1>, few_steps_of_codes<Bits, 2>, few_steps_of_codes<Bits, 3>,
+           few_steps_of_codes<Bits, 4>},
           unpack_codes<Bits>};
 }
 template <PanelFloat Type>
 constexpr PanelKernel halves_kernel() {
   return {{few_of_halves<Type, 1>, few_of_halves<Type, 2>, few_of_halves<Type, 3>, few_of_halves<Type, 4>},
+          {},
           unpack_halves<Type>};
 }
 

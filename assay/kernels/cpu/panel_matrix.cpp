@@ -59,20 +59,20 @@ bool write_parameter(PanelFloat type, float value, std::byte* at) {
 /// One row's block of 32 codes as words, those of a panel's rows interleaved.
 template <int Bits>
 ASSAY_LOOP void pack_block_loop(const std::uint32_t* codes, std::uint32_t* words) {
-  std::uint32_t row[Bits] = {};
-  std::uint64_t leftovers = 0;
+  constexpr int kRegisters = Bits + leftover_registers(Bits), kDigit = digit_bits(Bits);
+  std::uint32_t registers[kRegisters] = {};
   for (int column = 0; column < static_cast<int>(kBlockColumns); ++column) {
     const CodePlace place = place_of(Bits, column);
-    if (place.leftover)
-      leftovers |= std::uint64_t{codes[column]} << place.shift;
-    else
-      row[place.word] |= codes[column] << place.shift;
+    registers[place.reg] |= codes[column] << place.shift;
   }
-  constexpr int kDigit = leftover_bits(Bits);
   for (int word = 0; word < Bits; ++word) {
-    if constexpr (kDigit > 0)
-      row[word] |= static_cast<std::uint32_t>(leftovers >> (kDigit * word)) << (32 - kDigit);
-    words[static_cast<std::size_t>(word) * kPanelRows] = row[word];
+    if constexpr (kDigit > 0) {  // of each half, to the top of that half
+      constexpr std::uint32_t kMask = (std::uint32_t{1} << kDigit) - 1;
+      constexpr int kWords = words_in_leftover(Bits);
+      const std::uint32_t digits = registers[Bits + word / kWords] >> (kDigit * (word % kWords));
+      registers[word] |= (digits & (kMask | kMask << 16)) << (16 - kDigit);
+    }
+    words[static_cast<std::size_t>(word) * kPanelRows] = registers[word];
   }
 }
 

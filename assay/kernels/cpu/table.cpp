@@ -85,11 +85,11 @@ std::shared_ptr<const Linear> make_linear(PackedMatrix matrix, const LinearOptio
   if (matrix.rows() > kMaxDimension || matrix.columns() > kMaxDimension)
     fail("a matrix of {} x {} is larger than BLAS can index", matrix.rows(), matrix.columns());
   const LinearKernel& kernel = choose_kernel(kKernels, traits_of(matrix), options);
-  return kernel.prepare(std::move(matrix));
+  return kernel.prepare(std::move(matrix), options.activations);
 }
 
 std::string kernel_summary(const MatrixTraits& matrix, const LinearOptions& options) {
-  return choose_kernel(kKernels, matrix, options).summary();
+  return choose_kernel(kKernels, matrix, options).summary(matrix, options.activations);
 }
 
 }  // namespace assay
