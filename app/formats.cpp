@@ -20,7 +20,8 @@ std::string group_text(const Layout& layout) {
     case Share::row:
       return "row";
     case Share::run_in_row:
-      return fmt::format("{} row", layout.run);
+      return layout.units_per_record > 1 ? fmt::format("{} in {}", layout.run, layout.record_run())
+                                         : fmt::format("{} row", layout.run);
     case Share::block:
       return fmt::format("{}x{} block", layout.block.rows, layout.block.columns);
     case Share::run_flat:
@@ -32,7 +33,7 @@ std::string group_text(const Layout& layout) {
 std::string plane_text(const Layout& layout) {
   std::string text;
   for (const Plane& plane : layout.planes)
-    text += fmt::format("{}{} {} {}", text.empty() ? "" : ", ", plane.suffix, plane.bytes_per_unit,
+    text += fmt::format("{}{} {} {}", text.empty() ? "" : ", ", plane.suffix, plane.record_bytes,
                         dtype_name(plane.dtype));
   return text;
 }

@@ -25,7 +25,7 @@ struct Buffers {
     const std::size_t units = unit_count(layout, kRows, kColumns);
     params.resize(layout.has_params ? units : 0);
     codes.resize(units * layout.run);
-    for (const Plane& plane : layout.planes) planes.emplace_back(units * plane.bytes_per_unit);
+    for (const Plane& plane : layout.planes) planes.emplace_back(layout.bytes(plane, units));
     for (auto& plane : planes) {
       writable.emplace_back(plane);
       readable.emplace_back(plane);

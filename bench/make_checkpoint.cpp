@@ -188,7 +188,7 @@ void write_affine(CheckpointWriter& writer, std::size_t index, const PlannedTens
   parallel_for(ceil_divide(units, kUnits), [&](std::size_t block) {
     const std::uint64_t first = block * kUnits, count = std::min(kUnits, units - first);
     std::mt19937_64 random(index * 1000003 + block);
-    std::vector<std::uint64_t> packed(count * layout.planes[0].bytes_per_unit / sizeof(std::uint64_t));
+    std::vector<std::uint64_t> packed(count * layout.planes[0].record_bytes / sizeof(std::uint64_t));
     for (auto& eight : packed) eight = random();
     std::vector<std::uint16_t> scales(count), biases(count);
     for (std::uint64_t u = 0; u < count; ++u) {
@@ -196,7 +196,7 @@ void write_affine(CheckpointWriter& writer, std::size_t index, const PlannedTens
       scales[u] = f32_to_bf16(scale);
       biases[u] = f32_to_bf16(-0.5f * (codes - 1) * scale);
     }
-    writer.write(index, 0, first * layout.planes[0].bytes_per_unit, std::as_bytes(std::span(packed)));
+    writer.write(index, 0, first * layout.planes[0].record_bytes, std::as_bytes(std::span(packed)));
     writer.write(index, 1, first * 2, std::as_bytes(std::span(scales)));
     writer.write(index, 2, first * 2, std::as_bytes(std::span(biases)));
   });

@@ -96,7 +96,7 @@ void add_matrix(Variant& variant, const std::string& tensor, const Format& forma
     rounded = round_calibrated(format, weights, shape.rows, hessian, options, report);
   std::vector<std::vector<std::byte>> planes;
   for (const Plane& plane : layout.planes)
-    planes.emplace_back(unit_count(layout, shape.rows, shape.columns) * plane.bytes_per_unit);
+    planes.emplace_back(layout.bytes(plane, unit_count(layout, shape.rows, shape.columns)));
   format.pack(rounded.params, rounded.codes, std::vector<MutableBytes>(planes.begin(), planes.end()));
   variant.artifact.add(tensor, planes);
   std::vector<float> stored(weights.size());

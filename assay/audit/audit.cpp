@@ -54,8 +54,8 @@ double code_bits(const Format& format) {
   if (const auto view = format.affine()) return std::log2(static_cast<double>(view->codes));
   const Layout layout = format.layout(256);
   double bits = 0;
-  for (const Plane& plane : layout.planes) bits += 8.0 * static_cast<double>(plane.bytes_per_unit);
-  return bits / static_cast<double>(layout.run);
+  for (const Plane& plane : layout.planes) bits += 8.0 * static_cast<double>(plane.record_bytes);
+  return bits / static_cast<double>(layout.record_run());
 }
 
 /// A share that plain rounding of the original has too accuses nobody: only what goes well beyond it. Without

@@ -16,7 +16,7 @@ std::vector<std::size_t> plane_sizes(const Format& format, const MatrixShape& sh
   const Layout layout = format.layout(shape.columns);
   const std::uint64_t units = unit_count(layout, shape.rows, shape.columns);
   std::vector<std::size_t> sizes;
-  for (const Plane& plane : layout.planes) sizes.push_back(units * plane.bytes_per_unit);
+  for (const Plane& plane : layout.planes) sizes.push_back(layout.bytes(plane, units));
   return sizes;
 }
 

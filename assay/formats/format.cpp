@@ -11,9 +11,9 @@ namespace assay {
 
 std::optional<std::string> Format::misfit(std::uint64_t /*rows*/, std::uint64_t columns) const {
   const Layout shape = layout(columns);
-  if (shape.share == Share::run_in_row && columns % shape.run != 0)
-    return fmt::format("{} cuts every row into runs of {}, but a row has {} columns", name(), shape.run,
-                       columns);
+  if (shape.share == Share::run_in_row && columns % shape.record_run() != 0)
+    return fmt::format("{} cuts every row into runs of {}, but a row has {} columns", name(),
+                       shape.record_run(), columns);
   return std::nullopt;
 }
 
@@ -34,6 +34,10 @@ void Format::pack(std::span<const Params> /*params*/, std::span<const Code> /*co
 
 std::optional<Params> Format::store(float /*scale*/, float /*bias*/) const {
   return std::nullopt;
+}
+
+std::optional<Params> Format::store_beside(const Params& /*unit*/, float scale, float bias) const {
+  return store(scale, bias);
 }
 
 std::pair<float, float> Format::range(const Params& /*params*/) const {
@@ -63,7 +67,8 @@ std::uint64_t unit_count(const Layout& layout, std::uint64_t rows, std::uint64_t
 
 std::uint64_t record_count(const Layout& layout, const Plane& plane, std::uint64_t rows,
                            std::uint64_t columns) {
-  if (!plane.per_block) return unit_count(layout, rows, columns);
+  if (!plane.per_block)
+    return ceil_divide(unit_count(layout, rows, columns), std::uint64_t{layout.units_per_record});
   return ceil_divide(rows, layout.block.rows) * ceil_divide(columns, layout.block.columns);
 }
 
@@ -72,7 +77,7 @@ std::optional<std::uint64_t> packed_bytes(const Format& format, std::uint64_t ro
   const Layout layout = format.layout(columns);
   std::optional<std::uint64_t> total = 0;
   for (const Plane& plane : layout.planes) {
-    const auto bytes = checked_multiply(record_count(layout, plane, rows, columns), plane.bytes_per_unit);
+    const auto bytes = checked_multiply(record_count(layout, plane, rows, columns), plane.record_bytes);
     if (bytes) total = checked_add(*total, *bytes);
     if (!bytes || !total) return std::nullopt;
   }

@@ -3,8 +3,9 @@
 // converters, audit, conformance tests) is written against this class and never against a particular format.
 //
 // Words: a *unit* is the run of weights that shares one set of parameters; a *code* is the integer stored for
-// one weight; a *plane* is an array of equal byte records, one per unit. A tensor is a matrix of N rows
-// (output features) and K columns (input features); leading axes of stacked experts count as rows.
+// one weight; a *plane* is an array of equal byte *records*, one per unit or per some consecutive units. A
+// tensor is a matrix of N rows (output features) and K columns (input features); leading axes of stacked
+// experts count as rows.
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -19,10 +20,21 @@
 
 namespace assay {
 
+/// What is stored for a unit of a superblock (formats/gguf_superblocks.h): small integers in units of two f16
+/// numbers that all units of a record share. Zero in all other formats.
+struct SubScale {
+  std::uint16_t scale_unit = 0, minimum_unit = 0;  // d and dmin, as f16 bits
+  std::int8_t scale = 0;
+  std::uint8_t minimum = 0;
+
+  bool operator==(const SubScale&) const = default;
+};
+
 /// Parameters of one unit, exactly as stored, widened to f32. Formats without a bias leave it 0.
 struct Params {
   float scale = 1.0f;
   float bias = 0.0f;
+  SubScale sub = {};  // what scale and bias are made of, where they are not stored themselves
 };
 
 /// What is stored for one weight. Float formats store their bit pattern.
@@ -37,7 +49,7 @@ enum class Share { row, run_in_row, run_flat, block };
 struct Plane {
   std::string suffix;  // "weight", "scales", "biases": the tensor's module path plus "." plus this
   DType dtype;         // element type under which safetensors stores the plane
-  std::size_t bytes_per_unit;
+  std::size_t record_bytes;
   bool per_block = false;  // Share::block: one record a block, in row-major order of blocks
 };
 
@@ -52,7 +64,16 @@ struct Layout {
   bool has_params = true;  // false for plain floats: Params are ignored and may be empty spans
   int width = 1;           // weights rounded together: 1 for scalar grids
   std::vector<Plane> planes;
-  BlockShape block = {};  // of Share::block
+  BlockShape block = {};             // of Share::block
+  std::size_t units_per_record = 1;  // consecutive units of a row whose bytes, of every plane, are one record
+
+  /// Weights of a record: bytes can be cut nowhere else.
+  std::size_t record_run() const { return run * units_per_record; }
+  /// Bytes that a plane with a record for every unit (or units_per_record) has for so many, which are whole
+  /// records.
+  std::uint64_t bytes(const Plane& plane, std::uint64_t units) const {
+    return units / units_per_record * plane.record_bytes;
+  }
 };
 
 /// decode(q) = (q - zero) * scale + bias, q in 0..codes-1 shifted by first_code. What scale search needs to
@@ -93,7 +114,8 @@ class Format {
   /// False for formats that can only be read: reference() and round() must not be called.
   virtual bool can_encode() const { return true; }
 
-  // ---- Calls on runs of units. codes.size() == units * layout.run, pad codes of a short last unit included;
+  // ---- Calls on runs of units, in reference(), pack() and unpack() of whole records.
+  // ---- codes.size() == units * layout.run, pad codes of a short last unit included;
   // ---- params.size() == units (or 0 without parameters); weights.size() is the real elements: it may end
   // inside
   // ---- the last unit in flat formats only. The run of Share::row is codes.size() / params.size().
@@ -114,7 +136,7 @@ class Format {
   /// parameters).
   virtual void round(std::span<const Params> params, std::span<const float> values, std::span<Code> codes,
                      std::span<float> out) const;
-  /// Codes and parameters to plane bytes, units * bytes_per_unit each, in layout order; and back.
+  /// Codes and parameters to plane bytes, layout.bytes(plane, units) each, in layout order; and back.
   virtual void pack(std::span<const Params> params, std::span<const Code> codes,
                     std::span<const MutableBytes> planes) const;
   virtual void unpack(std::span<const Bytes> planes, std::span<Params> params,
@@ -129,6 +151,8 @@ class Format {
   /// Nearest legal stored parameters to (scale, bias), or nothing when there are none (zero, non-finite,
   /// ...).
   virtual std::optional<Params> store(float scale, float bias) const;
+  /// The same for a unit that keeps its place in the record of `unit`, hence what units share there.
+  virtual std::optional<Params> store_beside(const Params& unit, float scale, float bias) const;
   /// Smallest and largest weight that codes under these parameters stand for.
   /// All of f32 for a format that knows no bound.
   virtual std::pair<float, float> range(const Params& params) const;

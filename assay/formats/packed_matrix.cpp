@@ -18,6 +18,7 @@ constexpr std::uint64_t kRowsPerGather = 16;  // words of so many rows fill a ca
 
 const char* unit_word(const Layout& layout) {
   if (layout.share == Share::row) return "row";
+  if (layout.units_per_record > 1) return "sub-block";
   return layout.run == 1 ? "element" : "block";
 }
 
@@ -27,30 +28,30 @@ class UnitDecoder {
   UnitDecoder(const Format& format, const Layout& layout, const PackedPart& part, std::uint64_t columns)
       : format_(format), layout_(layout), part_(part), elements_(part.rows * columns) {
     assert(part.planes.size() == layout_.planes.size());
-    const std::size_t units = std::max<std::size_t>(1, kWeightsPerStep / layout_.run);
-    codes_.resize(units * layout_.run);
-    params_.resize(layout_.has_params ? units : 0);
+    const std::size_t records = std::max<std::size_t>(1, kWeightsPerStep / layout_.record_run());
+    codes_.resize(records * layout_.record_run());
+    params_.resize(layout_.has_params ? records * layout_.units_per_record : 0);
     planes_.resize(layout_.planes.size());
   }
 
   /// Elements [begin, begin + out.size()) of the flattened part.
   void decode(std::uint64_t begin, std::span<float> out) {
-    const std::uint64_t run = layout_.run;
+    const std::uint64_t run = layout_.record_run();
     const std::uint64_t step = codes_.size() / run;
     const std::uint64_t end = begin + out.size();
-    const std::uint64_t last_unit = ceil_divide(end, run);
-    for (std::uint64_t unit = begin / run; unit < last_unit; unit += step) {
-      const std::uint64_t units = std::min(step, last_unit - unit);
-      const std::uint64_t decoded_begin = unit * run;
-      const std::uint64_t decoded_end = std::min((unit + units) * run, elements_);
+    const std::uint64_t last_record = ceil_divide(end, run);
+    for (std::uint64_t record = begin / run; record < last_record; record += step) {
+      const std::uint64_t records = std::min(step, last_record - record);
+      const std::uint64_t decoded_begin = record * run;
+      const std::uint64_t decoded_end = std::min((record + records) * run, elements_);
       const std::uint64_t wanted_begin = std::max(begin, decoded_begin);
       const std::uint64_t wanted_end = std::min(end, decoded_end);
       const auto target = out.subspan(wanted_begin - begin, wanted_end - wanted_begin);
       if (target.size() == decoded_end - decoded_begin) {
-        decode_units(unit, units, target);
+        decode_records(record, records, target);
       } else {  // rows that begin or end inside a block
         partial_.resize(decoded_end - decoded_begin);
-        decode_units(unit, units, partial_);
+        decode_records(record, records, partial_);
         std::copy_n(partial_.begin() + static_cast<std::ptrdiff_t>(wanted_begin - decoded_begin),
                     target.size(), target.begin());
       }
@@ -58,14 +59,15 @@ class UnitDecoder {
   }
 
  private:
-  void decode_units(std::uint64_t first, std::size_t units, std::span<float> out) {
+  void decode_records(std::uint64_t first, std::size_t records, std::span<float> out) {
+    const std::size_t units = records * layout_.units_per_record;
     const std::span codes = std::span(codes_).first(units * layout_.run);
     const std::span params = std::span(params_).first(layout_.has_params ? units : 0);
     for (std::size_t i = 0; i < planes_.size(); ++i) {
-      const std::size_t bytes = layout_.planes[i].bytes_per_unit;
-      planes_[i] = part_.planes[i].subspan(first * bytes, units * bytes);
+      const std::size_t bytes = layout_.planes[i].record_bytes;
+      planes_[i] = part_.planes[i].subspan(first * bytes, records * bytes);
     }
-    unpack_units(format_, layout_, part_.origin, first, planes_, params, codes);
+    unpack_units(format_, layout_, part_.origin, first * layout_.units_per_record, planes_, params, codes);
     format_.decode(params, codes, out);
   }
 
@@ -148,10 +150,10 @@ std::uint64_t PackedMatrix::packed_bytes() const {
     }
     return rows == 0 ? 0 : all / rows * rows_ + all % rows * rows_ / rows;
   }
-  const std::uint64_t first = first_ * columns_ / layout_.run,
-                      end = ceil_divide((first_ + rows_) * columns_, layout_.run);
+  const std::uint64_t first = first_ * columns_ / layout_.record_run(),
+                      end = ceil_divide((first_ + rows_) * columns_, std::uint64_t{layout_.record_run()});
   std::uint64_t bytes = 0;
-  for (const Plane& plane : layout_.planes) bytes += (end - first) * plane.bytes_per_unit;
+  for (const Plane& plane : layout_.planes) bytes += (end - first) * plane.record_bytes;
   return bytes;
 }
 
@@ -159,12 +161,13 @@ std::optional<std::vector<Bytes>> PackedMatrix::planes() const {
   if (parts_.size() != 1 || !is_plain(parts_.front().stored, layout_)) return std::nullopt;
   const std::uint64_t begin = first_ * columns_, end = begin + rows_ * columns_;
   const bool at_the_end = first_ + rows_ == parts_.front().rows;
-  if (begin % layout_.run != 0 || (end % layout_.run != 0 && !at_the_end)) return std::nullopt;
-  const std::uint64_t unit = begin / layout_.run, units = ceil_divide(end, layout_.run) - unit;
+  const std::uint64_t run = layout_.record_run();
+  if (begin % run != 0 || (end % run != 0 && !at_the_end)) return std::nullopt;
+  const std::uint64_t record = begin / run, records = ceil_divide(end, run) - record;
   std::vector<Bytes> views;
   for (std::size_t i = 0; i < layout_.planes.size(); ++i) {
-    const std::size_t bytes = layout_.planes[i].bytes_per_unit;
-    views.push_back(parts_.front().planes[i].subspan(unit * bytes, units * bytes));
+    const std::size_t bytes = layout_.planes[i].record_bytes;
+    views.push_back(parts_.front().planes[i].subspan(record * bytes, records * bytes));
   }
   return views;
 }

@@ -100,8 +100,8 @@ std::vector<Bytes> gather_planes(const StoredLayout& stored, const Layout& layou
   assert(range.columns % layout.run == 0 && planes.size() == layout.planes.size());
   std::vector<Bytes> views;
   for (std::size_t p = 0; p < planes.size(); ++p) {
-    const std::size_t bytes = layout.planes[p].bytes_per_unit;
-    const std::uint64_t row_bytes = range.units_in_row(layout) * bytes;
+    const std::size_t bytes = layout.planes[p].record_bytes;
+    const std::uint64_t row_bytes = layout.bytes(layout.planes[p], range.units_in_row(layout));
     const PlaneLayout plane = stored.planes.empty() ? PlaneLayout{} : stored.planes[p];
     const bool as_it_lies = stored.heads == 0 && !plane.transposed && plane.packed_bits == 0;
     if (as_it_lies && !layout.planes[p].per_block) {

@@ -26,7 +26,7 @@ void write_planes(const TensorJob& job, const Layout& layout, const RowBlock& bl
                   std::span<const Bytes> planes) {
   for (std::size_t p = 0; p < layout.planes.size(); ++p)
     if (!layout.planes[p].per_block)
-      job.writer.write(job.index, p, block.first_unit * layout.planes[p].bytes_per_unit, planes[p]);
+      job.writer.write(job.index, p, layout.bytes(layout.planes[p], block.first_unit), planes[p]);
 }
 
 void pack_and_write(const TensorJob& job, const Layout& layout, const RowBlock& block, UnitBuffer& buffer) {
@@ -137,9 +137,9 @@ std::vector<TensorReport> quantize_tensors(const Plan& plan, CheckpointWriter& w
                       const std::uint64_t columns = as_matrix(planned.source->shape).columns;
                       const Layout layout = planned.format->layout(columns);
                       for (std::size_t p = 0; p < tensor.planes.size(); ++p)
-                        writer.write(
-                            i, p, tensor.first_row * columns / layout.run * layout.planes[p].bytes_per_unit,
-                            tensor.planes[p]);
+                        writer.write(i, p,
+                                     layout.bytes(layout.planes[p], tensor.first_row * columns / layout.run),
+                                     tensor.planes[p]);
                       TensorReport& report = reports[i];
                       report.error.add(tensor.error);
                       if (!report.calibration) report.calibration.emplace();

@@ -40,17 +40,18 @@ std::optional<ExpertName> parse_expert(const std::string& name) {
 Tensor slice_rows(const Tensor& tensor, std::uint64_t first, std::uint64_t rows) {
   const MatrixShape shape = as_matrix(tensor.shape);
   const Layout layout = tensor.format->layout(shape.columns);
-  if (!is_plainly_stored(tensor) || first * shape.columns % layout.run != 0 ||
-      rows * shape.columns % layout.run != 0)
+  if (!is_plainly_stored(tensor) || first * shape.columns % layout.record_run() != 0 ||
+      rows * shape.columns % layout.record_run() != 0)
     fail("{}: tensor {}: rows {} to {} are no whole blocks of {}", tensor.file, tensor.name, first,
          first + rows, tensor.format->name());
   Tensor part = tensor;
   if (rows != shape.rows) part.checksum.reset();
   part.shape = {rows, shape.columns};
   for (std::size_t p = 0; p < layout.planes.size(); ++p) {
-    const std::size_t bytes = layout.planes[p].bytes_per_unit;
-    part.planes[p] = tensor.planes[p].subspan(first * shape.columns / layout.run * bytes,
-                                              rows * shape.columns / layout.run * bytes);
+    const auto bytes_before = [&](std::uint64_t row) {
+      return layout.bytes(layout.planes[p], row * shape.columns / layout.run);
+    };
+    part.planes[p] = tensor.planes[p].subspan(bytes_before(first), bytes_before(rows));
   }
   return part;
 }
@@ -196,7 +197,7 @@ class Conventions {
     std::vector<Code> codes(gain.size());
     norm.format->reference(gain, {}, codes);
     const auto bytes = std::make_shared<std::vector<std::byte>>(
-        gain.size() * norm.format->layout(gain.size()).planes[0].bytes_per_unit);
+        gain.size() * norm.format->layout(gain.size()).planes[0].record_bytes);
     norm.format->pack({}, codes, std::vector<MutableBytes>{*bytes});
     norm.dtype = norm.format->layout(gain.size()).planes[0].dtype;
     norm.planes = {*bytes};

@@ -62,6 +62,7 @@ class PanelRounding {
     if (factors_.grouped) {
       Candidate swept = propose([&](const Panel& panel) {
         std::vector<double> damped(rows_);
+        std::ranges::copy(searched.params, panel.params.begin());
         gptq_sweep(panel, *factors_.grouped, GroupFit::on_start, options_.search, damped);
       });
       keep_better_rows(swept);

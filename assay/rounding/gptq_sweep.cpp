@@ -98,6 +98,8 @@ class Sweep {
         weights_[r * group + at] = static_cast<float>(relaxed_[i * rows_ + r]);
     }
     group_params_.resize(rows_);
+    for (std::size_t r = 0; r < rows_; ++r)
+      group_params_[r] = panel_.params[(r * columns_ + first_column) / panel_.layout.run];
     search_params(panel_.format, weights_, importance_, group_params_, search_);
     for (std::size_t r = 0; r < rows_; ++r)
       panel_.params[(r * columns_ + first_column) / panel_.layout.run] = group_params_[r];

@@ -24,8 +24,8 @@ struct Panel {
 
 enum class GroupFit {
   kept,     // parameters as they stand in the panel
-  on_start  // each group fitted to what its weights have become when its first column is reached; needs
-            // groups of consecutive columns in processing order
+  on_start  // each group fitted to what its weights have become when its first column is reached (under what
+            // units of a record share in the panel); needs groups of consecutive columns in processing order
 };
 
 /// Chooses codes (and with GroupFit::on_start parameters) of the panel. Adds to loss[r] the row's weighted

@@ -120,7 +120,8 @@ void refit_parameters(const Panel& panel, const Hessian& hessian) {
       const double bias = view->free_bias
                               ? static_cast<double>(params.bias) + step(static_cast<Eigen::Index>(groups + g))
                               : scale * static_cast<double>(view->bias_per_scale);
-      if (const auto stored = panel.format.store(static_cast<float>(scale), static_cast<float>(bias)))
+      if (const auto stored =
+              panel.format.store_beside(params, static_cast<float>(scale), static_cast<float>(bias)))
         params = *stored;
     }
   }

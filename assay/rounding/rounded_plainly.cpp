@@ -35,7 +35,7 @@ PackedMatrix as_rounded_plainly(const PackedMatrix& matrix, const FormatPtr& for
   std::uint64_t size = 0;
   for (const Plane& plane : layout.planes) {
     begins.push_back(size);
-    size += units * plane.bytes_per_unit;
+    size += layout.bytes(plane, units);
   }
   const auto file = std::make_shared<const ScratchFile>(scratch_folder, size);
   const auto blocks = row_blocks(*format, shape);
@@ -43,11 +43,11 @@ PackedMatrix as_rounded_plainly(const PackedMatrix& matrix, const FormatPtr& for
     UnitBuffer buffer(layout, blocks[b].units);
     round_block(matrix, *format, blocks[b], buffer);
     for (std::size_t p = 0; p < begins.size(); ++p)
-      file->write_at(begins[p] + blocks[b].first_unit * layout.planes[p].bytes_per_unit, buffer.planes[p]);
+      file->write_at(begins[p] + layout.bytes(layout.planes[p], blocks[b].first_unit), buffer.planes[p]);
   });
   PackedPart part{shape.rows, {}, matrix.origin()};
   for (std::size_t p = 0; p < begins.size(); ++p)
-    part.planes.push_back(file->bytes().subspan(begins[p], units * layout.planes[p].bytes_per_unit));
+    part.planes.push_back(file->bytes().subspan(begins[p], layout.bytes(layout.planes[p], units)));
   return {format, shape.columns, {std::move(part)}, {file}};
 }
 

@@ -113,7 +113,6 @@ class Search {
   Search(const Format& format, const AffineView& view, std::size_t run, const ScaleSearchOptions& options)
       : format_(format),
         options_(options),
-        negative_scales_(format.store(-1.0f, 0.0f).has_value()),
         weights_(run),
         importance_(run),
         padded_(run),
@@ -138,7 +137,7 @@ class Search {
   double stored_loss(const Params& params, std::span<const Code> codes);
   Candidates best_starts(double anchor, double sign, const Params& reference) const;
   Candidates starts_from_moments(const Params& reference) const;
-  void refine(Candidates candidates);
+  void refine(const Params& unit, Candidates candidates);
 
   // Steps from zero to the ends, where the bias is not free.
   double steps_up() const { return unit_.last + unit_.bias_per_scale; }
@@ -148,7 +147,6 @@ class Search {
 
   const Format& format_;
   const ScaleSearchOptions& options_;
-  const bool negative_scales_;
   Unit unit_{};
   bool importance_is_zero_ = false;
   double largest_importance_ = 1.0;  // what importance_ was divided by
@@ -271,15 +269,16 @@ Candidates Search::starts_from_moments(const Params& reference) const {
   return starts;
 }
 
-/// Every candidate is rounded to storage before it is scored. The rounded rounds are not monotone.
-void Search::refine(Candidates candidates) {
+/// Every candidate is rounded to storage, in the place of `unit`, before it is scored. The rounded rounds are
+/// not monotone.
+void Search::refine(const Params& unit, Candidates candidates) {
   std::array<Params, kLanes> stored;
   std::array<bool, kLanes> legal;
   Scores scores;
   for (int round = 0; round < options_.refinements; ++round) {
     for (std::size_t k = 0; k < kLanes; ++k) {
-      const auto params =
-          format_.store(static_cast<float>(candidates.scale[k]), static_cast<float>(candidates.bias[k]));
+      const auto params = format_.store_beside(unit, static_cast<float>(candidates.scale[k]),
+                                               static_cast<float>(candidates.bias[k]));
       legal[k] = params.has_value();
       if (!legal[k]) continue;
       stored[k] = *params;
@@ -317,17 +316,18 @@ void Search::improve(std::span<const float> weights, Params& params, std::span<C
 
   best_ = params;
   best_loss_ = kInfinity;
+  const bool negative_scales = format_.store_beside(params, -1.0f, 0.0f).has_value();
   if (unit_.free_bias) {
     for (const double anchor : {0.0, 0.5, 1.0}) {
       const Candidates starts = best_starts(anchor, 1.0, params);
-      refine(starts);
-      if (negative_scales_) refine(mirrored(unit_, starts));
+      refine(params, starts);
+      if (negative_scales) refine(params, mirrored(unit_, starts));
     }
   } else {
-    refine(best_starts(0.0, 1.0, params));
-    if (negative_scales_) refine(best_starts(0.0, -1.0, params));
+    refine(params, best_starts(0.0, 1.0, params));
+    if (negative_scales) refine(params, best_starts(0.0, -1.0, params));
   }
-  refine(starts_from_moments(params));
+  refine(params, starts_from_moments(params));
 
   // What counts is what would be stored: codes and decoded values are the format's. The slots after a short
   // unit get the code of 0.0.
@@ -345,6 +345,16 @@ void demand_importance(std::span<const float> importance) {
   for (std::size_t i = 0; i < importance.size(); ++i)
     if (!std::isfinite(importance[i]) || importance[i] < 0.0f)
       fail("importance of element {}: found {}, expected a finite number >= 0", i, importance[i]);
+}
+
+/// The nearest codes under the parameters as they stand.
+void code_under(const Format& format, std::span<const float> weights, std::span<const Params> params,
+                std::span<Code> codes) {
+  const std::size_t run = weights.size() / params.size();
+  std::vector<Params> spread(weights.size());
+  std::vector<float> decoded(weights.size());
+  for (std::size_t i = 0; i < spread.size(); ++i) spread[i] = params[i / run];
+  format.round(spread, weights, codes, decoded);
 }
 
 bool searchable(const std::optional<AffineView>& view) {
@@ -389,7 +399,10 @@ void search_params(const Format& format, std::span<const float> weights, std::sp
   assert(weights.size() == params.size() * run && (importance.empty() || importance.size() == run));
   demand_importance(importance);
   std::vector<Code> codes(weights.size());
-  format.reference(weights, params, codes);
+  if (format.layout(run).units_per_record == 1)
+    format.reference(weights, params, codes);
+  else
+    code_under(format, weights, params, codes);
   SearchReport found;
   found.units = params.size();
   const auto view = format.affine();

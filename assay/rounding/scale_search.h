@@ -48,7 +48,9 @@ void search_units(const Format& format, std::span<const float> weights, std::spa
                   SearchReport* report = nullptr);
 
 /// The same for whole units that share one importance, parameters alone: one group of columns of many rows,
-/// each row's run after the other. `importance` has one value a column of the group, or is empty.
+/// each row's run after the other. `importance` has one value a column of the group, or is empty. Units that
+/// share a record with others keep what they share: `params` are where their search starts, in place of the
+/// reference.
 void search_params(const Format& format, std::span<const float> weights, std::span<const float> importance,
                    std::span<Params> params, const ScaleSearchOptions& options = {},
                    SearchReport* report = nullptr);

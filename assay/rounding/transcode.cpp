@@ -83,6 +83,11 @@ std::string describe(const Params& params) {
 bool transcode_units(const Format& from, std::span<const Params> params_from,
                      std::span<const Code> codes_from, const Format& to, std::span<Params> params_to,
                      std::span<Code> codes_to, std::string* why) {
+  if (from.name() == to.name()) {
+    std::ranges::copy(params_from, params_to.begin());
+    std::ranges::copy(codes_from, codes_to.begin());
+    return true;
+  }
   std::vector<float> weights(codes_from.size()), scratch(codes_from.size());
   from.decode(params_from, codes_from, weights);
   if (!to.layout(1).has_params) {  // a float: representable or not
@@ -96,6 +101,10 @@ bool transcode_units(const Format& from, std::span<const Params> params_from,
     const auto [mine, theirs] = std::ranges::mismatch(weights, scratch);
     if (mine == weights.end()) return true;
     *why = fmt::format("{:g} is not representable", *mine);
+    return false;
+  }
+  if (to.layout(1).units_per_record > 1) {
+    *why = "its blocks share what they store";
     return false;
   }
   const auto from_view = from.affine(), to_view = to.affine();

@@ -92,9 +92,10 @@ bool is_same_or_finer(const Format& named, const Format& found, const Shape& sha
   const std::uint64_t columns = as_matrix(shape).columns;
   const Layout a = named.layout(columns), b = found.layout(columns);
   const auto same_plane = [](const Plane& x, const Plane& y) {
-    return x.suffix == y.suffix && x.dtype == y.dtype && x.bytes_per_unit == y.bytes_per_unit;
+    return x.suffix == y.suffix && x.dtype == y.dtype && x.record_bytes == y.record_bytes;
   };
   return named.name().starts_with(found.name() + "-") && a.share == b.share && a.run == b.run &&
+         a.units_per_record == b.units_per_record &&
          std::equal(a.planes.begin(), a.planes.end(), b.planes.begin(), b.planes.end(), same_plane);
 }
 

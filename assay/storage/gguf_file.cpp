@@ -137,12 +137,12 @@ FormatPtr format_of(std::uint32_t type, const std::string& origin) {
 std::uint64_t data_bytes(const GgufTensor& tensor, const std::string& origin) {
   const std::uint64_t columns = tensor.shape.back();
   const Layout layout = tensor.format->layout(columns);
-  if (columns % layout.run != 0)
-    fail("{}: rows of {} weights, a multiple of {} expected for {}", origin, columns, layout.run,
+  if (columns % layout.record_run() != 0)
+    fail("{}: rows of {} weights, a multiple of {} expected for {}", origin, columns, layout.record_run(),
          tensor.format->name());
   const auto elements = checked_product(tensor.shape);
   if (!elements) fail("{}: shape {} has more than 2^64 elements", origin, shape_text(tensor.shape));
-  const auto bytes = checked_multiply(*elements / layout.run, layout.planes.front().bytes_per_unit);
+  const auto bytes = checked_multiply(*elements / layout.record_run(), layout.planes.front().record_bytes);
   if (!bytes) fail("{}: shape {} exceeds 2^64 bytes", origin, shape_text(tensor.shape));
   return *bytes;
 }

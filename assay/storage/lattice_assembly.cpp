@@ -118,7 +118,7 @@ std::optional<bool> symmetric_fit(const Tensor& tensor) {
   const auto affine = tensor.format->affine();
   if (!affine || !affine->free_bias) return std::nullopt;
   const std::size_t stride =
-      tensor.format->layout(as_matrix(tensor.shape).columns).planes.front().bytes_per_unit;
+      tensor.format->layout(as_matrix(tensor.shape).columns).planes.front().record_bytes;
   const float half_range = static_cast<float>(affine->codes) / 2;
   const Bytes payload = tensor.planes.front();
   std::optional<bool> symmetric;

@@ -52,7 +52,7 @@ const LatticeKind& find_kind(Bytes file, const std::string& path) {
 std::optional<std::uint64_t> file_bytes(const Format& format, const Shape& shape, std::uint64_t elements) {
   const Layout layout = format.layout(shape.back());
   const auto payload =
-      checked_multiply(ceil_divide(elements, layout.run), layout.planes.front().bytes_per_unit);
+      checked_multiply(ceil_divide(elements, layout.run), layout.planes.front().record_bytes);
   return payload ? checked_add(*payload, header_bytes(shape.size())) : std::nullopt;
 }
 

@@ -24,7 +24,7 @@ std::optional<MlxWidth> mlx_width_of(const Format& format) {
   const auto& planes = layout.planes;
   if (layout.share != Share::run_in_row || planes.size() < 2 || planes[0].dtype != DType::U32)
     return std::nullopt;
-  MlxWidth width{.group = layout.run, .bits = planes[0].bytes_per_unit * 8 / layout.run};
+  MlxWidth width{.group = layout.run, .bits = planes[0].record_bytes * 8 / layout.run};
   if (planes.size() == 2) {
     const bool four = width.bits == 4;
     width.mode = !four ? MlxMode::mxfp8 : width.group == 32 ? MlxMode::mxfp4 : MlxMode::nvfp4;

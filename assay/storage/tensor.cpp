@@ -63,10 +63,10 @@ Tensor row_slice(const Tensor& tensor, std::uint64_t first, std::uint64_t rows, 
   assert(first <= matrix.rows && rows <= matrix.rows - first);
   const Layout layout = tensor.format->layout(matrix.columns);
   const std::uint64_t begin = first * matrix.columns, end = begin + rows * matrix.columns;
-  if (begin % layout.run != 0 || (end % layout.run != 0 && end != tensor.elements()) ||
+  if (begin % layout.record_run() != 0 || (end % layout.record_run() != 0 && end != tensor.elements()) ||
       !is_plainly_stored(tensor))
     fail("{}: tensor {}: rows {} to {} share blocks of {} with others", tensor.file, tensor.name, first,
-         first + rows, layout.run);
+         first + rows, layout.record_run());
   Tensor slice;
   slice.name = std::move(name);
   slice.shape = {rows, matrix.columns};
@@ -81,8 +81,8 @@ Tensor row_slice(const Tensor& tensor, std::uint64_t first, std::uint64_t rows, 
     slice.checksum = tensor.slice_checksums[first / rows];
   const std::uint64_t unit = begin / layout.run, units = ceil_divide(end, layout.run) - unit;
   for (std::size_t i = 0; i < layout.planes.size(); ++i) {
-    const std::size_t bytes = layout.planes[i].bytes_per_unit;
-    slice.planes.push_back(tensor.planes[i].subspan(unit * bytes, units * bytes));
+    const Plane& plane = layout.planes[i];
+    slice.planes.push_back(tensor.planes[i].subspan(layout.bytes(plane, unit), layout.bytes(plane, units)));
   }
   return slice;
 }

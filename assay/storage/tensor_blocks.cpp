@@ -28,7 +28,7 @@ std::vector<RowBlock> row_blocks(const Format& format, const MatrixShape& shape,
 
 UnitBuffer::UnitBuffer(const Layout& layout, std::uint64_t units)
     : params(layout.has_params ? units : 0), codes(units * layout.run) {
-  for (const Plane& plane : layout.planes) planes.emplace_back(units * plane.bytes_per_unit);
+  for (const Plane& plane : layout.planes) planes.emplace_back(layout.bytes(plane, units));
 }
 
 std::vector<MutableBytes> UnitBuffer::plane_views() {
@@ -70,7 +70,7 @@ std::vector<Bytes> read_parts(const Tensor& tensor, const RowBlock& block, UnitB
     std::ranges::copy(read.params, buffer.params.begin() + static_cast<std::ptrdiff_t>(at));
     std::ranges::copy(read.codes, buffer.codes.begin() + static_cast<std::ptrdiff_t>(at * layout.run));
     for (std::size_t p = 0; p < views.size(); ++p)
-      std::memcpy(buffer.planes[p].data() + at * layout.planes[p].bytes_per_unit, views[p].data(),
+      std::memcpy(buffer.planes[p].data() + layout.bytes(layout.planes[p], at), views[p].data(),
                   views[p].size());
   }
   return {buffer.planes.begin(), buffer.planes.end()};
@@ -88,13 +88,14 @@ std::vector<Bytes> read_units(const Tensor& tensor, const RowBlock& block, UnitB
     views = gather_planes(tensor.stored, layout, range, tensor.planes, buffer.planes);
   } else {
     for (std::size_t p = 0; p < layout.planes.size(); ++p) {
-      const std::size_t bytes = layout.planes[p].bytes_per_unit;
+      const std::uint64_t begin = layout.bytes(layout.planes[p], block.first_unit),
+                          bytes = layout.bytes(layout.planes[p], block.units);
       if (tensor.parts.empty()) {
-        views.push_back(tensor.planes[p].subspan(block.first_unit * bytes, block.units * bytes));
+        views.push_back(tensor.planes[p].subspan(begin, bytes));
         continue;
       }
-      const MutableBytes room = MutableBytes(buffer.planes[p]).first(block.units * bytes);
-      gather_plane(tensor, p, block.first_unit * bytes, room);
+      const MutableBytes room = MutableBytes(buffer.planes[p]).first(bytes);
+      gather_plane(tensor, p, begin, room);
       views.emplace_back(room);
     }
   }

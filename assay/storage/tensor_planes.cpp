@@ -12,24 +12,24 @@ namespace {
 constexpr std::string_view kWeightSuffix = ".weight";
 
 /// Axes of plane `index`, in elements of its dtype.
-Shape plane_shape(const Layout& layout, std::size_t index, const Shape& shape, std::uint64_t units) {
+Shape plane_shape(const Layout& layout, std::size_t index, const Shape& shape, std::uint64_t records) {
   const Plane& plane = layout.planes[index];
-  assert(plane.bytes_per_unit % dtype_size(plane.dtype) == 0);
-  const std::uint64_t per_unit = plane.bytes_per_unit / dtype_size(plane.dtype);
-  if (layout.share == Share::run_flat && layout.run == 1 && per_unit == 1) return shape;
+  assert(plane.record_bytes % dtype_size(plane.dtype) == 0);
+  const std::uint64_t per_record = plane.record_bytes / dtype_size(plane.dtype);
+  if (layout.share == Share::run_flat && layout.run == 1 && per_record == 1) return shape;
 
   if (plane.per_block)
     return {ceil_divide(as_matrix(shape).rows, layout.block.rows),
-            ceil_divide(as_matrix(shape).columns, layout.block.columns) * per_unit};
+            ceil_divide(as_matrix(shape).columns, layout.block.columns) * per_record};
 
   Shape axes(shape.begin(), shape.empty() ? shape.end() : shape.end() - 1);
   const std::uint64_t columns = as_matrix(shape).columns;
   if (layout.share == Share::row) {
-    if (index == 0 || per_unit != 1) axes.push_back(per_unit);
+    if (index == 0 || per_record != 1) axes.push_back(per_record);
     return axes;
   }
-  if (columns % layout.run != 0) return {units * per_unit};
-  axes.push_back(columns / layout.run * per_unit);
+  if (columns % layout.record_run() != 0) return {records * per_record};
+  axes.push_back(columns / layout.record_run() * per_record);
   return axes;
 }
 
@@ -67,11 +67,11 @@ std::vector<PlaneArray> plane_arrays(const std::string& tensor, const Shape& sha
   std::vector<PlaneArray> arrays;
   for (std::size_t i = 0; i < layout.planes.size(); ++i) {
     const Plane& plane = layout.planes[i];
-    const std::uint64_t units = record_count(layout, plane, matrix.rows, matrix.columns);
+    const std::uint64_t records = record_count(layout, plane, matrix.rows, matrix.columns);
     arrays.push_back({.name = plane.suffix == "weight" ? tensor : module_of(tensor) + "." + plane.suffix,
                       .dtype = plane.dtype,
-                      .shape = plane_shape(layout, i, shape, units),
-                      .bytes = units * plane.bytes_per_unit});
+                      .shape = plane_shape(layout, i, shape, records),
+                      .bytes = records * plane.record_bytes});
   }
   return arrays;
 }

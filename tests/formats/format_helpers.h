@@ -62,7 +62,7 @@ inline PlaneBytes pack(const Format& format, const Encoded& encoded, std::size_t
   const std::size_t units = encoded.codes.size() / layout.run;
   PlaneBytes planes;
   std::vector<MutableBytes> views;
-  for (const Plane& plane : layout.planes) planes.emplace_back(units * plane.bytes_per_unit);
+  for (const Plane& plane : layout.planes) planes.emplace_back(layout.bytes(plane, units));
   for (auto& plane : planes) views.emplace_back(plane);
   format.pack(encoded.params, encoded.codes, views);
   return planes;

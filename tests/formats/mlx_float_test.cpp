@@ -30,7 +30,7 @@ Encoded one_group(const Format& format, const std::vector<std::byte>& codes, uns
 TEST(MlxFloat, EveryPowerOfTwoScale) {
   for (const char* name : {"mxfp4", "mxfp8"}) {
     const FormatPtr format = find_format(name);
-    const std::vector<std::byte> codes(format->layout(32).planes[0].bytes_per_unit, std::byte{0x11});
+    const std::vector<std::byte> codes(format->layout(32).planes[0].record_bytes, std::byte{0x11});
     std::string why;
     for (unsigned scale = 0; scale < 255; ++scale) {
       const Encoded group = one_group(*format, codes, scale);

@@ -39,7 +39,7 @@ TEST(Multiversion, StoredPlanesDecodeAlike) {
     const std::size_t units = unit_count(layout, kRows, kColumns);
     PlaneBytes planes;
     for (const Plane& plane : layout.planes) {
-      auto& bytes = planes.emplace_back(units * plane.bytes_per_unit);
+      auto& bytes = planes.emplace_back(layout.bytes(plane, units));
       for (std::byte& byte : bytes) byte = static_cast<std::byte>(random());
     }
     expect_same_on_every_isa([&]() -> std::pair<bool, std::vector<std::uint32_t>> {

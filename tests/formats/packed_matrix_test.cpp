@@ -19,7 +19,7 @@ PackedPart packed_part(const Format& format, std::uint64_t rows, std::uint64_t c
   std::vector<Code> codes(units * layout.run);
   format.reference(test::gaussian(rows * columns, seed), params, codes);
   const auto planes = std::make_shared<std::vector<std::vector<std::byte>>>();
-  for (const Plane& plane : layout.planes) planes->emplace_back(units * plane.bytes_per_unit);
+  for (const Plane& plane : layout.planes) planes->emplace_back(layout.bytes(plane, units));
   format.pack(params, codes, std::vector<MutableBytes>(planes->begin(), planes->end()));
   owners.push_back(planes);
   return {rows, {planes->begin(), planes->end()}, {"file", "tensor"}};

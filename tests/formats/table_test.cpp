@@ -96,7 +96,7 @@ TEST(FormatTable, GroupsMustDivideTheRow) {
     SCOPED_TRACE(format->name());
     const Layout layout = format->layout(1000);
     const auto why = format->misfit(4, 1000);
-    EXPECT_EQ(why.has_value(), layout.share == Share::run_in_row && 1000 % layout.run != 0);
+    EXPECT_EQ(why.has_value(), layout.share == Share::run_in_row && 1000 % layout.record_run() != 0);
     EXPECT_TRUE(!why || why->find("1000") != std::string::npos);
     EXPECT_FALSE(format->misfit(3, 1024).has_value());
   }
@@ -120,13 +120,13 @@ TEST(FormatTable, PlanesAreNamedAndTypedAsStored) {
   ASSERT_EQ(mlx.planes.size(), 3u);
   EXPECT_EQ(mlx.planes[0].suffix, "weight");
   EXPECT_EQ(mlx.planes[0].dtype, DType::U32);
-  EXPECT_EQ(mlx.planes[0].bytes_per_unit, 48u);
+  EXPECT_EQ(mlx.planes[0].record_bytes, 48u);
   EXPECT_EQ(mlx.planes[1].suffix, "scales");
   EXPECT_EQ(mlx.planes[1].dtype, DType::BF16);
   EXPECT_EQ(mlx.planes[2].suffix, "biases");
   const Layout cells = find_format("int5-row-i8-f32")->layout(33);
   EXPECT_EQ(cells.planes[0].dtype, DType::I8);
-  EXPECT_EQ(cells.planes[0].bytes_per_unit, 33u);
+  EXPECT_EQ(cells.planes[0].record_bytes, 33u);
   EXPECT_EQ(cells.planes[1].dtype, DType::F32);
   EXPECT_EQ(find_format("int8-row")->layout(8).planes[0].dtype, DType::I8);
   EXPECT_EQ(find_format("int5-row")->layout(8).planes[0].dtype, DType::U8);

@@ -35,7 +35,7 @@ PackedMatrix packed_values(const FormatPtr& format, std::size_t rows, std::size_
   std::vector<Code> codes(units * layout.run);
   format->reference(normal_values(rows * columns, 42), params, codes);
   const auto planes = std::make_shared<std::vector<std::vector<std::byte>>>();
-  for (const Plane& plane : layout.planes) planes->emplace_back(units * plane.bytes_per_unit);
+  for (const Plane& plane : layout.planes) planes->emplace_back(layout.bytes(plane, units));
   format->pack(params, codes, std::vector<MutableBytes>(planes->begin(), planes->end()));
   return {format, columns, {{rows, {planes->begin(), planes->end()}, {"here", "w"}}}, {planes}};
 }

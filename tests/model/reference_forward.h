@@ -74,7 +74,7 @@ struct MemoryModel {
     std::vector<Code> codes(units * layout.run);
     tensor.format->reference(data, params, codes);
     std::vector<std::vector<std::byte>> planes;
-    for (const Plane& plane : layout.planes) planes.emplace_back(units * plane.bytes_per_unit);
+    for (const Plane& plane : layout.planes) planes.emplace_back(layout.bytes(plane, units));
     const std::vector<MutableBytes> views(planes.begin(), planes.end());
     tensor.format->pack(params, codes, views);
     for (const auto& plane : planes) add_plane(tensor, plane);

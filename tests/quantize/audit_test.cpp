@@ -160,7 +160,7 @@ void write_codes_of(Tensor& tensor, const char* format_name, MutableBytes codes)
   for (float& weight : weights) weight += noise(random);
   format->reference(weights, params, values);
   std::vector<std::vector<std::byte>> planes;
-  for (const Plane& plane : layout.planes) planes.emplace_back(units * plane.bytes_per_unit);
+  for (const Plane& plane : layout.planes) planes.emplace_back(layout.bytes(plane, units));
   format->pack(params, values, std::vector<MutableBytes>(planes.begin(), planes.end()));
   for (std::size_t i = 0; i < codes.size(); ++i) codes[i] = planes[0][i % planes[0].size()];
 }
@@ -259,7 +259,7 @@ std::vector<Fault> faults() {
        [](Copy& copy) {
          Tensor* tensor = copy.pick(is_affine_mlx);
          if (tensor == nullptr) return Names{};
-         const std::size_t width = tensor->format->layout(64).planes[1].bytes_per_unit;
+         const std::size_t width = tensor->format->layout(64).planes[1].record_bytes;
          const MutableBytes scales = Copy::plane(*tensor, 1);
          for (std::size_t at = 0; at + width <= scales.size(); at += width)
            std::ranges::reverse(scales.subspan(at, width));
@@ -272,7 +272,7 @@ std::vector<Fault> faults() {
          Tensor* tensor = copy.pick(is_affine_mlx);
          if (tensor == nullptr) return Names{};
          const MutableBytes scales = Copy::plane(*tensor, 1);
-         const std::size_t width = tensor->format->layout(64).planes[1].bytes_per_unit;
+         const std::size_t width = tensor->format->layout(64).planes[1].record_bytes;
          const std::size_t at = copy.random()() % (scales.size() / width) * width;
          std::fill_n(scales.begin() + static_cast<std::ptrdiff_t>(at), width, std::byte{0xFF});
          return Names{tensor->name};

@@ -201,7 +201,7 @@ Planes rounded_under(const Tensor& original, const Format& format, const std::ve
   std::vector<MutableBytes> views;
   const Layout layout = format.layout(shape.columns);
   for (const Plane& plane : layout.planes)
-    planes.emplace_back(unit_count(layout, shape.rows, shape.columns) * plane.bytes_per_unit);
+    planes.emplace_back(layout.bytes(plane, unit_count(layout, shape.rows, shape.columns)));
   for (auto& plane : planes) views.emplace_back(plane);
   format.pack(matrix.params, matrix.codes, views);
   return planes;

@@ -34,8 +34,8 @@ inline void write_model(const std::string& path, const Json& config,
     if (tensors[t].format != "bf16") {
       const Layout layout = find_format(tensors[t].format)->layout(shape.columns);
       for (std::size_t p = 0; p < layout.planes.size(); ++p) {
-        std::vector<std::byte> plane(unit_count(layout, shape.rows, shape.columns) *
-                                     layout.planes[p].bytes_per_unit);
+        std::vector<std::byte> plane(
+            layout.bytes(layout.planes[p], unit_count(layout, shape.rows, shape.columns)));
         for (std::byte& byte : plane) byte = static_cast<std::byte>(random() % 0x78);
         writer->write(t, p, 0, plane);
       }

@@ -180,8 +180,9 @@ TEST(CalibratedExperts, ThoseThatHardlyATokenVisitsAreRoundedByTheirWeights) {
     const RoundedMatrix expected =
         round_by_weights(*format, std::span(weights).subspan(part * 64 * 64, 64 * 64), 64, 64);
     Planes planes;
-    for (const Plane& plane : format->layout(64).planes)
-      planes.emplace_back(expected.params.size() * plane.bytes_per_unit);
+    const Layout layout = format->layout(64);
+    for (const Plane& plane : layout.planes)
+      planes.emplace_back(layout.bytes(plane, expected.params.size()));
     format->pack(expected.params, expected.codes, std::vector<MutableBytes>(planes.begin(), planes.end()));
     EXPECT_EQ(made.planes.at({fused.name, part * 64}), planes) << part;
   }

@@ -334,6 +334,31 @@ TEST(TranscodeRefusal, SaysWhichBlock) {
   EXPECT_NE(why.find("block 0"), std::string::npos) << why;
 }
 
+// What units of a superblock share they cannot be given one by one; taken out they are units like all others.
+TEST(TranscodeSuperblocks, ComeOutGoNotInAndStayThemselves) {
+  const FormatPtr from = find_format("q4_k");
+  std::vector<float> weights(512);
+  for (std::size_t i = 0; i < weights.size(); ++i)
+    weights[i] = static_cast<float>(i * i % 97) * 0.0137f - 0.4f;
+  std::vector<Params> params(16), mapped(16);
+  std::vector<Code> codes(512), mapped_codes(512);
+  from->reference(weights, params, codes);
+  std::string why;
+  ASSERT_TRUE(transcode_units(*from, params, codes, *from, mapped, mapped_codes, &why)) << why;
+  EXPECT_EQ(mapped_codes, codes);
+  for (std::size_t unit = 0; unit < params.size(); ++unit) EXPECT_EQ(mapped[unit].sub, params[unit].sub);
+
+  const FormatPtr to = find_format("mlx4-g32-f32");
+  ASSERT_TRUE(transcode_units(*from, params, codes, *to, mapped, mapped_codes, &why)) << why;
+  std::vector<float> before(512), after(512);
+  from->decode(params, codes, before);
+  to->decode(mapped, mapped_codes, after);
+  EXPECT_EQ(before, after);
+
+  EXPECT_FALSE(transcode_units(*to, mapped, mapped_codes, *from, params, codes, &why));
+  EXPECT_NE(why.find("share"), std::string::npos) << why;
+}
+
 TEST(TranscodeRefusal, ConstantBlocksSurviveAScaleOfZero) {
   const FormatPtr from = find_format("q4_1"), to = find_format("khq4");
   const std::vector<Params> params = {{0.0f, 1.5f}};  // legal in Q4_1, not in KHQ4

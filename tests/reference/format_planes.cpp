@@ -29,7 +29,7 @@ void quantise(const std::string& name, std::size_t columns) {
   std::vector<Code> codes(units * layout.run);
   format->reference(weights, params, codes);
   std::vector<std::vector<std::byte>> planes;
-  for (const Plane& plane : layout.planes) planes.emplace_back(units * plane.bytes_per_unit);
+  for (const Plane& plane : layout.planes) planes.emplace_back(layout.bytes(plane, units));
   const std::vector<MutableBytes> views(planes.begin(), planes.end());
   format->pack(params, codes, views);
   for (const auto& plane : planes)

@@ -47,7 +47,7 @@ struct MatrixShape {
 /// Rows of whole units, and rows that straddle units with a short last unit (33 columns: 32 rows fill whole
 /// units, 8 are left; 1000 and 200: 4 rows do, 2 are left).
 std::vector<MatrixShape> shapes_for(const Format& format) {
-  std::vector<MatrixShape> shapes = {{3, 128}};
+  std::vector<MatrixShape> shapes = {{3, format.misfit(3, 128) ? 512u : 128u}};
   if (!format.misfit(40, 33)) shapes.push_back({40, 33});
   if (format.row_granule(200) > 1) shapes.push_back({6, format.name() == "khq4" ? 1000u : 200u});
   return shapes;
@@ -358,13 +358,14 @@ TEST(CalibratedRoundingTest, RepeatedTokensCountOnce) {
 
 TEST(CalibratedRoundingTest, ConstantRowsAndDeadColumnsAreHeld) {
   for_each_format(encodes, [&](const Format& format) {
-    std::vector<float> weights = gaussian(4 * 128, 67);
-    std::fill_n(weights.begin(), 128, 0.25f);
-    std::fill_n(weights.begin() + 128, 128, 0.0f);
-    const Outcome outcome = calibrate(format, weights, 4, random_hessian(Inputs::dead_columns, 128, 68),
+    const std::size_t columns = shapes_for(format).front().columns;
+    std::vector<float> weights = gaussian(4 * columns, 67);
+    std::fill_n(weights.begin(), columns, 0.25f);
+    std::fill_n(weights.begin() + static_cast<std::ptrdiff_t>(columns), columns, 0.0f);
+    const Outcome outcome = calibrate(format, weights, 4, random_hessian(Inputs::dead_columns, columns, 68),
                                       {.search = {.points = 8}});
     EXPECT_TRUE(outcome.report.without_inputs.empty());
-    for (const float value : read_back(format, outcome, weights.size(), 128))
+    for (const float value : read_back(format, outcome, weights.size(), columns))
       ASSERT_TRUE(std::isfinite(value));
   });
 }

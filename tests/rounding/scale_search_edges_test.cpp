@@ -92,13 +92,16 @@ TEST(ScaleSearch, ImportanceLowersTheErrorOfOutputs) {
 
 TEST(ScaleSearch, ParametersOfUnitsThatShareTheirImportance) {
   for_each_format(searchable, [](const Format& format) {
-    const std::size_t run = format.layout(kColumns).run;
+    const Layout layout = format.layout(kColumns);
+    const std::size_t run = layout.run;
     const std::vector<float> weights = student_t(16 * run, 28, 5.0), shared = log_normal(run, 29, 1.0f);
     std::vector<float> importance;
     for (std::size_t i = 0; i < weights.size(); ++i) importance.push_back(shared[i % run]);
     for (const bool weighted : {true, false}) {
-      const Found found = search(format, weights, run, weighted ? importance : std::vector<float>());
+      const std::size_t columns = layout.record_run();
+      const Found found = search(format, weights, columns, weighted ? importance : std::vector<float>());
       std::vector<Params> params(16);
+      if (layout.units_per_record > 1) params = encode(format, weights, columns).params;
       SearchReport report;
       search_params(format, weights, weighted ? shared : std::vector<float>(), params, {}, &report);
       for (std::size_t unit = 0; unit < params.size(); ++unit) {
@@ -120,6 +123,7 @@ TEST(ScaleSearch, WhatCannotBeSearchedGetsItsReference) {
     EXPECT_EQ(found.codes, plain.codes);
     EXPECT_EQ(found.report.improved, 0u);
     std::vector<Params> params(plain.params.size());
+    if (format.layout(kColumns).units_per_record > 1) params = plain.params;
     if (format.layout(kColumns).has_params) search_params(format, weights, {}, params);
     for (std::size_t unit = 0; unit < params.size(); ++unit) {
       EXPECT_EQ(found.params[unit].scale, plain.params[unit].scale);

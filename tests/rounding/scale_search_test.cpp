@@ -293,7 +293,7 @@ TEST(ScaleSearch, FollowsPowersOfTwo) {
     const std::vector<float> weights = student_t(8 * kColumns, 14, 5.0);
     const std::vector<float> importance = log_normal(weights.size(), 15, 1.0f);
     const Found found = search(format, weights, kColumns, importance);
-    for (const float factor : {0x1p-5f, 2.0f, 0x1p6f}) {
+    for (const float factor : {0x1p-3f, 2.0f, 0x1p6f}) {
       std::vector<float> scaled = weights, scaled_importance = importance;
       for (float& weight : scaled) weight *= factor;
       for (float& h : scaled_importance) h *= 0x1p20f / factor;

@@ -15,7 +15,7 @@
 
 namespace assay::test {
 
-inline constexpr std::size_t kColumns = 128;  // whole units of every format
+inline constexpr std::size_t kColumns = 256;  // whole units of every format
 
 inline bool searchable(const Format& format) {
   return format.can_encode() && format.affine().has_value() && format.affine()->searchable;

@@ -32,7 +32,7 @@ inline EncodedTensor encode_tensor(const FormatPtr& format, const Shape& shape, 
   std::vector<Params> params(layout.has_params ? units : 0);
   std::vector<Code> codes(units * layout.run);
   std::vector<MutableBytes> planes;
-  for (const Plane& plane : layout.planes) encoded.planes.emplace_back(units * plane.bytes_per_unit, '\0');
+  for (const Plane& plane : layout.planes) encoded.planes.emplace_back(layout.bytes(plane, units), '\0');
   for (std::string& plane : encoded.planes) planes.push_back(std::as_writable_bytes(std::span(plane)));
   if (weights.empty()) return encoded;
   format->reference(weights, params, codes);

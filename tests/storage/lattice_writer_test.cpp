@@ -30,7 +30,7 @@ std::vector<std::byte> encoded(const Format& format, const std::vector<float>& v
   std::vector<Params> params(layout.has_params ? units : 0);
   std::vector<Code> codes(units * layout.run);
   format.reference(values, params, codes);
-  std::vector<std::byte> bytes(units * layout.planes[0].bytes_per_unit);
+  std::vector<std::byte> bytes(units * layout.planes[0].record_bytes);
   const MutableBytes plane = bytes;
   format.pack(params, codes, std::span(&plane, 1));
   return bytes;

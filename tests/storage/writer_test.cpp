@@ -30,7 +30,7 @@ EncodedTensor random_planes(const FormatPtr& format, const Shape& shape, unsigne
   std::mt19937 random(seed);
   EncodedTensor encoded{.shape = shape, .format = format, .planes = {}, .decoded = {}};
   for (const Plane& plane : layout.planes) {
-    std::string bytes(record_count(layout, plane, matrix.rows, matrix.columns) * plane.bytes_per_unit, '\0');
+    std::string bytes(record_count(layout, plane, matrix.rows, matrix.columns) * plane.record_bytes, '\0');
     for (char& byte : bytes) byte = static_cast<char>(random());
     encoded.planes.push_back(std::move(bytes));
   }
@@ -50,8 +50,8 @@ void expect_same_planes(const Tensor& tensor, const EncodedTensor& encoded) {
 class RoundTrip : public ::testing::TestWithParam<Container> {};
 
 TEST_P(RoundTrip, EveryFormatAndShapeThatFits) {
-  const std::vector<Shape> shapes = {{8, 128}, {3, 33}, {33, 33}, {2, 3, 128}, {5, 96},
-                                     {128},    {7},     {},       {1, 1},      {0, 128}};
+  const std::vector<Shape> shapes = {{8, 128}, {3, 33}, {33, 33}, {2, 3, 128}, {5, 96},  {128},
+                                     {7},      {},      {1, 1},   {0, 128},    {3, 512}, {2, 2, 256}};
   std::vector<NamedTensor> tensors;
   for (const FormatPtr& format : all_formats())
     for (const Shape& shape : shapes) {
