@@ -42,6 +42,12 @@ void add_model_options(CLI::App* command, ModelOptions* options) {
   auto* kernel = command->add_option("--kernel", options->kernel,
                                      "The kernel that multiplies by every matrix: " + kernel_names());
   kernel->excludes(residency);
+  command
+      ->add_option("--activations", options->activations,
+                   "What one to four tokens at a time meet packed weights as: f32, or int16 (steps of 2^-15 of the "
+                   "largest of 32 neighbours)")
+      ->check(CLI::IsMember({"f32", "int16"}))
+      ->capture_default_str();
   command->add_option("--isa", options->isa,
                       "The highest instruction set to use: baseline, avx2, avx512 (default: this machine's)");
   command->add_option("--config-dir", options->config_directory,
@@ -72,6 +78,7 @@ LoadedModel load(const ModelOptions& options, const std::string& path, const Con
   }
   LoadOptions load_options;
   load_options.linear.kernel = options.kernel;
+  load_options.linear.activations = options.activations == "int16" ? Activations::int16 : Activations::f32;
   load_options.linear.residency = options.residency == "packed"    ? Residency::packed
                                   : options.residency == "decoded" ? Residency::decoded
                                   : options.residency == "stored"  ? Residency::stored

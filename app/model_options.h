@@ -1,5 +1,5 @@
 #pragma once
-// How commands that run a model open it: --residency, --kernel, --isa, --config-dir, and where its experts
+// How commands that run a model open it: --residency, --kernel, --activations, --isa, --config-dir, and where its experts
 // are, the same everywhere.
 #include <string>
 
@@ -10,6 +10,7 @@ namespace assay::app {
 
 struct ModelOptions {
   std::string residency = "auto", kernel, isa;
+  std::string activations = "f32";  // the default of commands that measure
   std::string config_directory;
   ExpertStoreOptions experts;  // budget 0: in memory
   int active_experts = 0;      // 0: as the model says

@@ -168,6 +168,9 @@ class SuperblockFormat final : public AffineFormat {
   std::optional<AffineView> affine() const override {
     return traits_.non_linear ? std::nullopt : AffineFormat::affine();
   }
+  std::optional<CodeLine> code_line() const override {
+    return traits_.non_linear ? std::nullopt : AffineFormat::code_line();
+  }
 
   bool valid(const Params& params, std::span<const Code> codes, std::string* why) const override;
   void reference(std::span<const float> weights, std::span<Params> params,

@@ -197,7 +197,7 @@ void PackedMatrix::decode(std::uint64_t first, std::uint64_t count, std::span<fl
 }
 
 bool PackedMatrix::rows_hold_units() const {
-  return columns_ > 0 && columns_ % layout_.run == 0 &&
+  return columns_ > 0 && columns_ % layout_.record_run() == 0 &&
          std::ranges::all_of(parts_, [](const PackedPart& part) { return part.stored.columns == nullptr; });
 }
 

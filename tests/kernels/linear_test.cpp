@@ -262,7 +262,7 @@ TEST(KernelTable, SumsOfStepsHoldTheLargestCodes) {
       const std::vector<Params> params(rows * columns / layout.run, {1.0f, 0.0f});
       const std::vector<Code> codes(rows * columns, line.first + line.codes - 1);
       const auto planes = std::make_shared<std::vector<std::vector<std::byte>>>();
-      for (const Plane& plane : layout.planes) planes->emplace_back(params.size() * plane.bytes_per_unit);
+      for (const Plane& plane : layout.planes) planes->emplace_back(layout.bytes(plane, params.size()));
       format->pack(params, codes, std::vector<MutableBytes>(planes->begin(), planes->end()));
       const PackedMatrix matrix(format, columns, {{rows, {planes->begin(), planes->end()}, {"here", "w"}}}, {planes});
       const auto largest = static_cast<float>(line.first + line.codes - 1 - line.zero);
