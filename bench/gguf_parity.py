@@ -57,8 +57,9 @@ def run_ours(options, model, prompt):
 
 
 def agreement(ours, theirs):
-    """Leading tokens that agree. Assay stops at an end token, llama.cpp was told not to."""
-    return next((i for i, (a, b) in enumerate(zip(ours, theirs)) if a != b), len(ours))
+    """Leading tokens that agree. Both stop at an end token, which llama.cpp does not list."""
+    alike = next((i for i, (a, b) in enumerate(zip(ours, theirs)) if a != b), min(len(ours), len(theirs)))
+    return len(ours) if alike == len(theirs) == len(ours) - 1 else alike
 
 
 def check(options, python, model, kind, path):
@@ -76,10 +77,11 @@ def check(options, python, model, kind, path):
             sound = False
         alike = agreement(ours["ids"], case["new_ids"])
         agree, count = agree + alike, count + len(ours["ids"])
-        clear = alike == len(ours["ids"]) or case["top2_margins"][alike] < options.margin
+        clear = alike == len(ours["ids"]) or (
+            alike < len(case["new_ids"]) and case["top2_margins"][alike] < options.margin)
         if kind == "f32" and not clear:
-            print(f"{path}: {prompt!r}: token {alike} is {ours['ids'][alike]} to Assay, {case['new_ids'][alike]} to "
-                  f"llama.cpp by a margin of {case['top2_margins'][alike]:.3f}")
+            print(f"{path}: {prompt!r}: token {alike} is {ours['ids'][alike]} to Assay, "
+                  f"{(case['new_ids'] + ['the end'])[alike]} to llama.cpp")
             sound = False
     print(f"| {os.path.basename(model.rstrip('/'))} | {kind} | {facts['keys']['general.architecture']} | "
           f"{facts['keys']['tokenizer.ggml.pre']} | {', '.join(facts['types'])} | {facts['tensors']} | {agree} of {count} | "

@@ -118,7 +118,8 @@ def python_with(folder, packages):
 
 
 def recipe(path, format):
-    """A recipe file: every matrix in this format."""
+    """A recipe file: every matrix that fits in this format; in f32 everything."""
+    what = {"names": ["*"]} if format == "f32" else {"roles": ["linear", "ends"], "otherwise": "source"}
     with open(path, "w") as file:
-        json.dump({"name": format, "rules": [{"roles": ["linear", "ends"], "format": format}]}, file)
+        json.dump({"name": format, "rules": [{"format": format, **what}]}, file)
     return path

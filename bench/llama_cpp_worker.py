@@ -24,8 +24,7 @@ def open_model(request, positions):
 
 
 def complete(server, prompt, tokens, **more):
-    answer = server.handle_completions({"prompt": prompt, "n_predict": tokens, "temperature": 0, "ignore_eos": True,
-                                        "cache_prompt": False, **more})
+    answer = server.handle_completions({"prompt": prompt, "n_predict": tokens, "temperature": 0, "cache_prompt": False, **more})
     if "choices" not in answer:
         sys.exit(f"llama.cpp: {json.dumps(answer)}")
     return answer
@@ -46,7 +45,7 @@ def speed(server, work):
     short, long = work["tokens"]
     taken = {}
     for tokens in (short, short, long):
-        taken[tokens] = complete(server, prompt, tokens)["timings"]["predicted_ms"] / 1000
+        taken[tokens] = complete(server, prompt, tokens, ignore_eos=True)["timings"]["predicted_ms"] / 1000
     for _ in range(2):
         seconds = complete(server, prefill, 1)["timings"]["prompt_ms"] / 1000
     if taken[long] <= taken[short]:
