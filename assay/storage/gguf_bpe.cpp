@@ -29,6 +29,8 @@ OrderedJson vocabulary_json(const GgufVocabulary& vocabulary, const std::string&
     if (vocabulary.types[id] == GgufTokenType::byte)
       fail("{}: key tokenizer.ggml.token_type: token {} is a byte token, which a byte-level BPE cannot have",
            path, id);
+    // Where the tokenizer has no token at all.
+    if (vocabulary.types[id] == GgufTokenType::unused && token == gguf_filler(id)) continue;
     by_text.Container::emplace_back(std::string(token), id);
   }
   return by_text;

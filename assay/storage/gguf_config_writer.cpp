@@ -80,9 +80,15 @@ std::optional<std::vector<float>> gguf_rope_factors(const Json& config, const st
   if (!usual)
     fail("{}: RoPE scaling {} is not written as GGUF: only Llama 3's with the constants {}, {} and {} is",
          path, rope.dump(), kLlama3LowFrequencyFactor, kLlama3HighFrequencyFactor, kLlama3OriginalLength);
-  const std::vector<double> divisors =
-      llama3_divisors(json_get<double>(rope, "factor", path), json_get<double>(rope, "rope_theta", path),
-                      json_get<std::uint64_t>(config, "head_dim", path));
+  const auto factor = json_get<double>(rope, "factor", path);
+  const std::vector<double> divisors = llama3_divisors(factor, json_get<double>(rope, "rope_theta", path),
+                                                       json_get<std::uint64_t>(config, "head_dim", path));
+  // Readers find the factor there.
+  if (divisors.empty() || static_cast<double>(static_cast<float>(divisors.back())) != factor)
+    fail(
+        "{}: RoPE scaling {}: the slowest frequency is not divided by the whole factor, so GGUF cannot say "
+        "it",
+        path, rope.dump());
   return std::vector<float>(divisors.begin(), divisors.end());
 }
 

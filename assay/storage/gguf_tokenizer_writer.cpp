@@ -195,7 +195,7 @@ void GgufTokenTable::mark_special(std::string_view token) {
 
 void GgufTokenTable::fill() {
   for (std::size_t id = 0; id < tokens_.size(); ++id)
-    if (types_[id] == 0) add(fmt::format("[PAD{}]", id), id, GgufTokenType::unused);
+    if (types_[id] == 0) add(gguf_filler(id), id, GgufTokenType::unused);
 }
 
 std::optional<std::uint64_t> GgufTokenTable::find(std::string_view token) const {

@@ -30,12 +30,14 @@ class GgufModels : public testing::TestWithParam<const char*> {
                    {"num_experts_per_tok", 2},
                    {"moe_intermediate_size", 32},
                    {"norm_topk_prob", true}});
-    if (type == "llama")
+    if (type == "llama") {
+      made["rope_theta"] = 500000.0;
       made["rope_scaling"] = {{"rope_type", "llama3"},
                               {"factor", 8.0},
                               {"low_freq_factor", 1.0},
                               {"high_freq_factor", 4.0},
                               {"original_max_position_embeddings", 8192}};
+    }
     return made;
   }
   std::string source(const Json& says) const { return source(says, says); }
@@ -81,7 +83,9 @@ TEST_P(GgufModels, IsTheSameModel) {
   ASSERT_EQ(after.checkpoint->tensors.size(), stacked->tensors.size());
   for (const Tensor& tensor : stacked->tensors) {
     EXPECT_EQ(decode_all(after.checkpoint->at(tensor.name)), decode_all(tensor)) << tensor.name;
-    if (tensor.shape.size() > 1) EXPECT_EQ(after.checkpoint->at(tensor.name).format, tensor.format);
+    if (tensor.shape.size() > 1) {
+      EXPECT_EQ(after.checkpoint->at(tensor.name).format, tensor.format);
+    }
   }
   EXPECT_EQ(after.model->config().end_tokens, before.model->config().end_tokens);
   EXPECT_EQ(after.model->config().max_positions, before.model->config().max_positions);
@@ -107,7 +111,7 @@ TEST_P(GgufModels, GoesToGgufAndBack) {
   convert_model(open_model(there), Container::assay, folder_.file("back"));
   EXPECT_EQ(logits_of_some_tokens(folder_.file("back")), logits_of_some_tokens(path));
   convert_model(open_model(there), Container::gguf, folder_.file("again.gguf"));
-  EXPECT_EQ(read_bytes(folder_.file("again.gguf")), read_bytes(there + "/model.gguf"));
+  EXPECT_TRUE(read_bytes(folder_.file("again.gguf")) == read_bytes(there + "/model.gguf"));
 }
 
 INSTANTIATE_TEST_SUITE_P(Architectures, GgufModels, testing::Values("llama", "qwen2", "qwen3", "qwen3_moe"),
@@ -127,7 +131,7 @@ TEST_F(GgufModels, IsQuantisedInto) {
                     lone = quantised(path, recipe, Container::gguf, "lone.gguf"),
                     kept = quantised(path, recipe, Container::gguf, "kept");
   EXPECT_EQ(logits_of_some_tokens(lone), logits_of_some_tokens(ours));
-  EXPECT_EQ(read_bytes(lone), read_bytes(kept + "/model.gguf"));
+  EXPECT_TRUE(read_bytes(lone) == read_bytes(kept + "/model.gguf"));
   const CheckpointPtr model = open_model(kept);
   EXPECT_EQ(model->at("model.layers.0.self_attn.q_proj.weight").format->name(), "q4_1");
   EXPECT_EQ(model->at("model.layers.0.mlp.up_proj.weight").format->name(), "q8_0");

@@ -169,6 +169,8 @@ TEST_F(GgufWriting, Llama3FrequenciesComeBack) {
   const CheckpointPtr back = open_gguf(path_);
   EXPECT_EQ(back->config.at("rope_parameters"), input.config.at("rope_parameters"));
   EXPECT_EQ(back->tensors.size(), plain->tensors.size());
+  input.config["rope_parameters"]["rope_theta"] = 500.0;
+  expect_refused(input, {"the slowest frequency is not divided by the whole factor"});
   input.config["rope_parameters"]["high_freq_factor"] = 5.0;
   expect_refused(input, {"the source: RoPE scaling", "high_freq_factor", "only Llama 3's"});
   input.config["rope_parameters"] = {{"rope_type", "yarn"}, {"rope_theta", 50000.0}, {"factor", 4.0}};
@@ -234,18 +236,21 @@ TEST_F(GgufWriting, PadsEveryTensorAndTellsWhatItHolds) {
 }
 
 TEST_F(GgufWriting, FillsAVocabularyThatIsLargerThanItsTokenizer) {
-  GgufBuilder file = tiny_gguf();
-  file.tensor("token_embd.weight") = {"token_embd.weight", {32, 8}, 8, q8_0_blocks(8), {}};
-  const CheckpointPtr source = opened(file);
+  const CheckpointPtr source = opened(tiny_gguf());
   WriterInput input = input_of(*source);
   Json tokenizer = Json::parse(input.sidecars.at("tokenizer.json"));
   for (const char* token : {"ab", "abc"}) tokenizer["model"]["vocab"].erase(token);
   tokenizer["model"]["merges"] = Json::array();
   input.sidecars["tokenizer.json"] = tokenizer.dump();
-  written(*source, input);
+  const std::string bytes = written(*source, input);
+  const GgufFile file = parse_gguf_file(std::as_bytes(std::span(bytes)), "x.gguf");
+  EXPECT_EQ(std::get<GgufStrings>(file.metadata.at("tokenizer.ggml.tokens")).at(7), "[PAD7]");
+  EXPECT_EQ(load<std::int32_t>(
+                std::get<GgufNumbers>(file.metadata.at("tokenizer.ggml.token_type")).bytes.data() + 7 * 4),
+            5);
   const Json back = Json::parse(open_gguf(path_)->sidecars.at("tokenizer.json"));
-  EXPECT_EQ(back.at("model").at("vocab").at("[PAD7]"), 7);
-  EXPECT_EQ(back.at("added_tokens").size(), 3u);
+  EXPECT_EQ(back.at("model"), tokenizer.at("model"));
+  EXPECT_EQ(back.at("added_tokens"), tokenizer.at("added_tokens"));
 }
 
 TEST_F(GgufWriting, RefusesATokenizerThatGgufHasNoWordsFor) {
