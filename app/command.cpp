@@ -26,6 +26,13 @@ int& exit_code() {
   return code;
 }
 
+std::vector<std::string> offered_container_list() {
+  std::vector<std::string> names;
+  for (const ContainerRow* row : all_containers())
+    if (row->offered) names.emplace_back(row->name);
+  return names;
+}
+
 std::string offered_containers() {
   return container_names([](const ContainerRow& row) { return row.offered; });
 }

@@ -4,6 +4,7 @@
 // gate.
 #include <CLI/CLI.hpp>
 #include <string>
+#include <vector>
 
 #include "assay/kernels/context.h"
 #include "assay/storage/checkpoint.h"
@@ -21,7 +22,8 @@ void add_common(CLI::App* command, Common* common, const std::string& examples);
 
 /// --container's value, one of offered_containers().
 Container parse_writable_container(const std::string& name);
-std::string offered_containers();  // "assay, mlx or lattice"
+std::vector<std::string> offered_container_list();
+std::string offered_containers();  // "assay, mlx, lattice or gguf"
 
 /// Exit code of the command that ran; main returns it.
 int& exit_code();

@@ -16,16 +16,20 @@ void add_convert(CLI::App& app) {
   };
   auto options = std::make_shared<Options>();
   command->add_option("IN", options->in, "Model: a folder or a GGUF file")->required();
-  command->add_option("OUT", options->out, "Folder to write; must not exist")->required();
+  command
+      ->add_option("OUT", options->out,
+                   "Folder, or file of a container that is one (OUT.gguf); must not exist")
+      ->required();
   command->add_option("--container", options->container, offered_containers())
       ->required()
-      ->check(CLI::IsMember({"assay", "lattice", "mlx"}));
+      ->check(CLI::IsMember(offered_container_list()));
   command->add_option("--config-dir", options->config_directory,
                       "Where config and tokenizer lie, for old lattice folders");
   command->add_flag("--unknown", options->unknown, "Convert a model that Assay cannot run, too");
   add_common(command, options.get(),
              "  assay convert my-model-q4 my-model-lattice --container lattice\n"
              "  assay convert model.gguf my-model --container assay\n"
+             "  assay convert my-model my-model.gguf --container gguf\n"
              "A tensor that has no lossless form in the container is refused by name.");
   command->callback([options] {
     const CheckpointPtr source = open_model(options->in, options->config_directory);

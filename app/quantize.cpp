@@ -168,6 +168,8 @@ void print_result(const QuantizeOptions& options, const QuantizeResult& result, 
     say("\n");
   }
   say("wrote {}\n", options.out);
+  if (is_lone_file(parse_writable_container(options.container), options.out))
+    say("note: a lone file has no manifest: name a folder to keep what it was made of and what it lost\n");
 }
 
 void print_rotation(const RotationReport& rotation) {
@@ -263,12 +265,15 @@ void add_quantize(CLI::App& app) {
   auto options = std::make_shared<QuantizeOptions>();
   command->add_option("MODEL", options->model, "Model: a folder of any container, or a GGUF file")
       ->required();
-  command->add_option("OUT", options->out, "Folder to write; must not exist")->required();
+  command
+      ->add_option("OUT", options->out,
+                   "Folder, or file of a container that is one (OUT.gguf); must not exist")
+      ->required();
   command->add_option("--recipe", options->recipe, "Built-in recipe (`assay recipes`) or a .json file");
   add_budget_options(command, &options->budget);
   command->add_option("--embed", options->embed, "Format for embedding and head, over the recipe");
   command->add_option("--container", options->container, offered_containers())
-      ->check(CLI::IsMember({"assay", "lattice", "mlx"}))
+      ->check(CLI::IsMember(offered_container_list()))
       ->capture_default_str();
   command
       ->add_option(

@@ -1,5 +1,6 @@
 """What the benches in Python share: running the program, and the reference models and texts beside the checkout."""
 import argparse
+import json
 import lzma
 import os
 import shutil
@@ -103,3 +104,22 @@ def forget(files):
         descriptor = os.open(path, os.O_RDONLY)
         os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
         os.close(descriptor)
+
+
+def python_with(folder, packages):
+    """The Python of a virtual environment with these packages, made unless it is there."""
+    python = os.path.join(folder, "bin/python")
+    ready = os.path.join(folder, "-".join(sorted(packages)) + ".ready")
+    if not os.path.exists(ready):
+        subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+        subprocess.run([python, "-m", "pip", "install", "--quiet", *packages], check=True)
+        open(ready, "w").close()
+    return python
+
+
+def recipe(path, format):
+    """A recipe file: every matrix that fits in this format; in f32 everything."""
+    what = {"names": ["*"]} if format == "f32" else {"roles": ["linear", "ends"], "otherwise": "source"}
+    with open(path, "w") as file:
+        json.dump({"name": format, "rules": [{"format": format, **what}]}, file)
+    return path

@@ -29,10 +29,10 @@ WINDOW = 512
 TOOLS = ["llama-quantize", "llama-imatrix", "llama-perplexity"]
 
 
-def build_tools(out):
+def build_tools(out, tools=TOOLS):
     """The folder of the tools, built from the source package unless they are there."""
     folder = os.path.join(out, "build", "bin")
-    if all(os.path.exists(os.path.join(folder, tool)) for tool in TOOLS):
+    if all(os.path.exists(os.path.join(folder, tool)) for tool in tools):
         return folder
     subprocess.run([sys.executable, "-m", "pip", "download", "--no-deps", "--no-binary", "llama-cpp-python", "--dest",
                     out, "llama-cpp-python"], check=True)
@@ -44,7 +44,7 @@ def build_tools(out):
     subprocess.run(["cmake", "-S", source, "-B", build, "-DCMAKE_BUILD_TYPE=Release", "-DBUILD_SHARED_LIBS=OFF",
                     "-DLLAMA_CURL=OFF", "-DLLAMA_BUILD_SERVER=OFF", "-DLLAMA_BUILD_TESTS=OFF",
                     "-DLLAMA_BUILD_EXAMPLES=OFF"], check=True)
-    subprocess.run(["cmake", "--build", build, "--parallel", str(os.cpu_count()), "--target", *TOOLS], check=True)
+    subprocess.run(["cmake", "--build", build, "--parallel", str(os.cpu_count()), "--target", *tools], check=True)
     return folder
 
 

@@ -301,6 +301,18 @@ void AtomicDirectory::commit() {
   sync_path(parent_of(destination_));
 }
 
+void AtomicDirectory::commit_file(const std::string& name) {
+  const fs::path file = staging_ / name;
+  sync_path(file);
+  std::error_code problem;
+  if (fs::exists(fs::symlink_status(destination_, problem)))
+    fail("{}: exists already; remove it or choose another name", destination_.string());
+  fs::rename(file, destination_, problem);
+  if (problem)
+    fail("{}: cannot rename {} to it: {}", destination_.string(), file.string(), problem.message());
+  sync_path(parent_of(destination_));
+}
+
 std::string sha256_hex(Bytes bytes) {
   std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
   unsigned int length = 0;

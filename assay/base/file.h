@@ -116,7 +116,8 @@ class AtomicDirectory {
 
   const std::filesystem::path& staging() const { return staging_; }
   const std::filesystem::path& destination() const { return destination_; }
-  void commit();  // fsync everything, rename, fsync the parent
+  void commit();                              // fsync everything, rename, fsync the parent
+  void commit_file(const std::string& name);  // likewise, but only this file of it, which becomes `path`
 
  private:
   std::filesystem::path destination_;

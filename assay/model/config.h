@@ -83,4 +83,8 @@ const Json& text_config(const Json& config);
 /// (sliding windows, unknown activations, unknown rope types, unsupported model_type).
 ModelConfig parse_model_config(const Json& json, const Json* generation_config, const std::string& origin);
 
+/// The config.json that says all of it in one spelling and leaves nothing out: what containers that keep no
+/// config.json are written from. Throws Error for families whose blocks are more than Llama's with experts.
+Json config_json(const ModelConfig& config, const std::string& origin);
+
 }  // namespace assay

@@ -9,24 +9,33 @@
 #include "assay/base/json_text.h"
 #include "assay/base/memory_source.h"
 #include "assay/model/checksums.h"
+#include "assay/model/config_spellings.h"
 #include "assay/quantize/calibration_summary.h"
 #include "assay/quantize/expert_coverage.h"
 #include "assay/recipes/experts_apart.h"
 #include "assay/recipes/mlx_conventions.h"
 #include "assay/rounding/transcode.h"
 #include "assay/storage/assay_directory.h"
+#include "assay/storage/containers.h"
 #include "assay/storage/provenance.h"
 #include "assay/version.h"
 
 namespace assay {
 namespace {
 
-WriterInput writer_input(const Plan& plan) {
+WriterInput writer_input(const Plan& plan, Container container) {
   WriterInput input;
   for (const TensorPlan& tensor : plan.tensors)
     input.tensors.push_back({tensor.source->name, tensor.source->shape, tensor.format});
   input.config = plan.source->config;
+  if (container->spelled_config) {
+    const std::string origin = plan.source->path + "/config.json";
+    const auto generation = generation_config_of(*plan.source);
+    input.config = config_json(
+        parse_model_config(plan.source->config, generation ? &*generation : nullptr, origin), origin);
+  }
   input.sidecars = plan.source->sidecars;
+  input.source = plan.source->path;
   return input;
 }
 
@@ -75,10 +84,11 @@ Json finish_with_manifest(CheckpointWriter& writer, const std::filesystem::path&
   const std::string path = (directory / kManifestFile).string();
   writer.add_file(kManifestFile, json_text(manifest, 1));
   writer.finish();
-  Json complete = input.container->owns_manifest
-                      ? read_json_file(path)  // its writer has completed it
-                      : complete_manifest(Json::parse(json_text(manifest)), input.container,
-                                          writer_input(input.plan).tensors, weight_files(directory));
+  Json complete =
+      input.container->owns_manifest
+          ? read_json_file(path)  // its writer has completed it
+          : complete_manifest(Json::parse(json_text(manifest)), input.container,
+                              writer_input(input.plan, input.container).tensors, weight_files(directory));
   if (!input.container->owns_manifest) writer.add_file(kManifestFile, json_text(complete, 1));
   add_checksums(complete, directory, input.container);
   writer.add_file(kManifestFile, json_text(complete, 1));
@@ -131,7 +141,19 @@ std::vector<TensorReport> run_quantizer(const QuantizeRequest& request, const Pl
   return reports;
 }
 
+void commit(AtomicDirectory& directory, Container container) {
+  if (is_lone_file(container, directory.destination().string()))
+    directory.commit_file(std::string(container->lone_file));
+  else
+    directory.commit();
+}
+
 }  // namespace
+
+bool is_lone_file(Container container, const std::string& out) {
+  return !container->lone_file.empty() &&
+         std::filesystem::path(out).extension() == std::filesystem::path(container->lone_file).extension();
+}
 
 TextRecords texts_behind(const QuantizeRequest& request) {
   TextRecords texts = texts_of(*request.source);
@@ -152,7 +174,7 @@ QuantizeResult quantize_model(const QuantizeRequest& request, Plan plan) {
   const Container container = request.plan.container;
   result.plan = std::move(plan);
   AtomicDirectory directory(request.out);
-  const auto writer = make_writer(container, directory.staging(), writer_input(result.plan));
+  const auto writer = make_writer(container, directory.staging(), writer_input(result.plan, container));
   std::optional<ResumeStore> store;
   const std::string kept = directory.destination().string() + ".calibration";
   std::optional<InterruptionNote> note;
@@ -189,7 +211,7 @@ QuantizeResult quantize_model(const QuantizeRequest& request, Plan plan) {
     writer->add_file(kManifestFile, json_text(result.manifest, 1));
   }
   require_unchanged(*request.source);
-  directory.commit();
+  commit(directory, container);
   if (store) store->remove();
   return result;
 }
@@ -199,16 +221,22 @@ namespace {
 Plan lossless_plan(const CheckpointPtr& source, Container container) {
   Plan plan;
   plan.source = source;
+  std::size_t vectors = 0;  // that the container wants in another format: one note for all
   for (const Tensor& tensor : source->tensors) {
     TensorPlan planned{&tensor, require_role(tensor.name, source->path), nullptr};
     planned.format = lossless_format(tensor, container, source->path);
     if (planned.format->name() != tensor.format->name()) {
       planned.method = Method::transcode;
-      plan.notes.push_back(
-          fmt::format("{}: {} stored as {}", tensor.name, tensor.format->name(), planned.format->name()));
+      const bool vector = tensor.shape.size() == 1 && planned.format->name() == container->vector_format;
+      vectors += vector;
+      if (!vector)
+        plan.notes.push_back(
+            fmt::format("{}: {} stored as {}", tensor.name, tensor.format->name(), planned.format->name()));
     }
     plan.tensors.push_back(std::move(planned));
   }
+  if (vectors > 0)
+    plan.notes.push_back(fmt::format("{} vectors stored as {}", vectors, container->vector_format));
   return plan;
 }
 
@@ -230,7 +258,7 @@ void write_lossless_copy(LosslessCopy copy, const std::string& out, ProgressSink
   manifest["not_measured"] = "lossless: the source's measurements hold";
   finish_with_manifest(*writer, directory.staging(), manifest, input);
   require_unchanged(*copy.plan.source);
-  directory.commit();
+  commit(directory, copy.container);
 }
 
 }  // namespace
@@ -241,7 +269,7 @@ Plan convert_model(const CheckpointPtr& original, Container container, const std
   require_checksums(*original);
   Plan plan = lossless_plan(
       container->mlx_conventions ? with_mlx_conventions(original, true).checkpoint : original, container);
-  write_lossless_copy({plan, writer_input(plan), container, {"convert", "lossless change of container", {}}},
+  write_lossless_copy({plan, writer_input(plan, container), container, {"convert", "lossless change of container", {}}},
                       out, context.progress);
   return plan;
 }
@@ -250,7 +278,7 @@ Plan pack_experts(const CheckpointPtr& original, const std::string& out, const C
   const ThreadScope threads(context.threads);
   require_checksums(*original);
   Plan plan = lossless_plan(with_experts_apart(original), Container::assay);
-  WriterInput input = writer_input(plan);
+  WriterInput input = writer_input(plan, Container::assay);
   for (PlannedTensor& tensor : input.tensors) tensor.record = expert_record(tensor.name);
   write_lossless_copy(
       {plan, std::move(input), Container::assay, {"pack-experts", "lossless, each expert in one piece", {}}},

@@ -36,6 +36,9 @@ struct QuantizeResult {
 /// The texts that the finished model, its recipe and its ancestors were made on: none of them may measure it.
 TextRecords texts_behind(const QuantizeRequest& request);
 
+/// Is `out` the model's one file, without a folder around it? Then the manifest is returned, and not kept.
+bool is_lone_file(Container container, const std::string& out);
+
 /// Throws Error; `out` is then as it was before. `plan`: of this request, where it has been shown already.
 QuantizeResult quantize_model(const QuantizeRequest& request);
 QuantizeResult quantize_model(const QuantizeRequest& request, Plan plan);

@@ -25,8 +25,11 @@ FormatPtr kept_format(const Tensor& tensor, Container container, const std::stri
   if (!tensor.format)
     fail("{}: tensor {}: stored as {}, which no weight format reads", origin, tensor.name,
          dtype_name(tensor.dtype));
-  if (!container->float_format.empty() && !tensor.format->layout(1).has_params)
-    return find_format(container->float_format);
+  if (!tensor.format->layout(1).has_params) {
+    if (!container->vector_format.empty() && tensor.shape.size() == 1)
+      return find_format(container->vector_format);
+    if (!container->float_format.empty()) return find_format(container->float_format);
+  }
   return tensor.format;
 }
 

@@ -169,8 +169,9 @@ FormatPtr lossless_format(const Tensor& tensor, Container container, const std::
   std::string reasons;
   for (const FormatPtr& format : all_formats()) {
     if (!format->can_encode() || format->misfit(shape.rows, shape.columns)) continue;
-    // Wider would be lossless all too easily, and the model would grow without a word.
-    if (bits_per_weight(*format, shape.rows, shape.columns) > bits + 0.51) continue;
+    // Wider would be lossless all too easily, and the model would grow without a word. Vectors weigh nothing.
+    if (tensor.shape.size() > 1 && bits_per_weight(*format, shape.rows, shape.columns) > bits + 0.51)
+      continue;
     if (container_misfit(container, {tensor.name, tensor.shape, format})) continue;
     const auto problem = transcode_misfit(tensor, *format);
     if (!problem) return format;

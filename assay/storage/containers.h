@@ -29,8 +29,14 @@ struct ContainerRow {
   /// Is assay.json part of the container (its writer completes it, and no architecture is needed to read it
   /// back), or a cross-check that others lay beside it?
   bool owns_manifest = false;
-  bool mlx_conventions = false;        // names and shapes are mlx-lm's: experts stacked, norms with their one
-  std::string_view float_format = {};  // the only one for what is not quantised; "": as the source has it
+  bool mlx_conventions = false;  // names and shapes are mlx-lm's: experts stacked, norms with their one
+  bool spelled_config =
+      false;  // is written of a config that leaves nothing out (model/config.h, config_json)
+  std::string_view float_format = {};   // the only one for what is not quantised; "": as the source has it
+  std::string_view vector_format = {};  // the only one for vectors; "": as for all else
+  /// The one file that holds the whole model: an OUT with its extension is this file, without a folder and so
+  /// without a manifest. "": a model is always a folder.
+  std::string_view lone_file = {};
 };
 
 /// Every row, in the order of detection.

@@ -1,62 +1,19 @@
-#include <array>
 #include <unordered_set>
 #include <utility>
 
 #include "assay/base/error.h"
+#include "assay/storage/gguf_pre_tokenizers.h"
 #include "assay/storage/gguf_tokenizer.h"
 
 namespace assay {
 namespace {
 
-/// What a value of tokenizer.ggml.pre stands for, in the terms of tokenizer.json.
-struct PreTokenizerKind {
-  std::string_view name;
-  std::string_view split;  // a Split regex before ByteLevel; empty: ByteLevel applies GPT-2's own
-  bool single_digits;      // every digit is a word of its own before anything else
-  bool nfc;                // text is normalised to NFC first
-  bool whole_words;        // a word that is a token is that token, whatever the merges say
-  bool adds_bos;           // where the file does not say
-};
-
-constexpr std::array kPreTokenizers = {
-    PreTokenizerKind{"gpt-2", "", false, false, false, false},
-    PreTokenizerKind{"smollm", "", true, false, false, false},
-    PreTokenizerKind{
-        "qwen2",
-        R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*)"
-        R"(|\s*[\r\n]+|\s+(?!\S)|\s+)",
-        false, true, false, false},
-    PreTokenizerKind{
-        "llama-bpe",
-        R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*)"
-        R"(|\s*[\r\n]+|\s+(?!\S)|\s+)",
-        false, false, true, true},
-};
-
-const PreTokenizerKind& find_pre_tokenizer(GgufMetadata& metadata) {
+const GgufPreTokenizer& require_pre_tokenizer(GgufMetadata& metadata) {
   const std::string key = "tokenizer.ggml.pre";
   const std::string name = metadata.require(metadata.text(key), key);
-  std::string known;
-  for (const PreTokenizerKind& kind : kPreTokenizers) {
-    if (kind.name == name) return kind;
-    known += (known.empty() ? "" : ", ") + std::string(kind.name);
-  }
-  fail("{}: key {} is {}: this pre-tokenizer is not supported ({} are)", metadata.path(), key, name, known);
-}
-
-OrderedJson pre_tokenizer(const PreTokenizerKind& kind) {
-  OrderedJson steps = OrderedJson::array();
-  if (kind.single_digits) steps.push_back({{"type", "Digits"}, {"individual_digits", true}});
-  if (!kind.split.empty())
-    steps.push_back({{"type", "Split"},
-                     {"pattern", {{"Regex", kind.split}}},
-                     {"behavior", "Isolated"},
-                     {"invert", false}});
-  steps.push_back({{"type", "ByteLevel"},
-                   {"add_prefix_space", false},
-                   {"trim_offsets", true},
-                   {"use_regex", kind.split.empty()}});
-  return {{"type", "Sequence"}, {"pretokenizers", std::move(steps)}};
+  if (const GgufPreTokenizer* kind = find_gguf_pre_tokenizer(name)) return *kind;
+  fail("{}: key {} is {}: this pre-tokenizer is not supported ({} are)", metadata.path(), key, name,
+       gguf_pre_tokenizer_names());
 }
 
 /// Tokens by text, added tokens among them: their ids may lie below those of the others.
@@ -72,6 +29,8 @@ OrderedJson vocabulary_json(const GgufVocabulary& vocabulary, const std::string&
     if (vocabulary.types[id] == GgufTokenType::byte)
       fail("{}: key tokenizer.ggml.token_type: token {} is a byte token, which a byte-level BPE cannot have",
            path, id);
+    // Where the tokenizer has no token at all.
+    if (vocabulary.types[id] == GgufTokenType::unused && token == gguf_filler(id)) continue;
     by_text.Container::emplace_back(std::string(token), id);
   }
   return by_text;
@@ -113,7 +72,7 @@ OrderedJson merges_json(GgufMetadata& metadata) {
 }  // namespace
 
 std::string gguf_bpe_json(GgufMetadata& metadata, GgufVocabulary& vocabulary) {
-  const PreTokenizerKind& kind = find_pre_tokenizer(metadata);
+  const GgufPreTokenizer& kind = require_pre_tokenizer(metadata);
   if (metadata.boolean("tokenizer.ggml.add_space_prefix").value_or(false))
     fail("{}: key tokenizer.ggml.add_space_prefix is true: not supported for a byte-level BPE",
          metadata.path());
@@ -125,8 +84,8 @@ std::string gguf_bpe_json(GgufMetadata& metadata, GgufVocabulary& vocabulary) {
                             {"truncation", nullptr},
                             {"padding", nullptr},
                             {"added_tokens", added_tokens(vocabulary, metadata.path())},
-                            {"normalizer", kind.nfc ? OrderedJson{{"type", "NFC"}} : OrderedJson(nullptr)},
-                            {"pre_tokenizer", pre_tokenizer(kind)},
+                            {"normalizer", normalizer_json(kind)},
+                            {"pre_tokenizer", pre_tokenizer_json(kind)},
                             {"post_processor", nullptr},
                             {"decoder", byte_level},
                             {"model",

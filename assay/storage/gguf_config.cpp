@@ -17,19 +17,14 @@ const GgufTensor* find_tensor(const GgufFile& file, std::string_view name) {
   return found == file.tensors.end() ? nullptr : &*found;
 }
 
-/// Llama 3's frequency scaling with the constants of every released model; only the factor varies.
-struct Llama3Scaling {
-  double factor = 1, low_frequency_factor = 1, high_frequency_factor = 4, original_length = 8192;
-};
-
 /// What a frequency is divided by: the whole factor for long waves, 1 for short ones, a blend between.
-double llama3_divisor(const Llama3Scaling& scaling, double frequency) {
+double llama3_divisor(double factor, double frequency) {
   const double wavelength = 2 * std::numbers::pi / frequency;
-  if (wavelength > scaling.original_length / scaling.low_frequency_factor) return scaling.factor;
-  if (wavelength < scaling.original_length / scaling.high_frequency_factor) return 1;
-  const double blend = (scaling.original_length / wavelength - scaling.low_frequency_factor) /
-                       (scaling.high_frequency_factor - scaling.low_frequency_factor);
-  return 1 / ((1 - blend) / scaling.factor + blend);
+  if (wavelength > kLlama3OriginalLength / kLlama3LowFrequencyFactor) return factor;
+  if (wavelength < kLlama3OriginalLength / kLlama3HighFrequencyFactor) return 1;
+  const double blend = (kLlama3OriginalLength / wavelength - kLlama3LowFrequencyFactor) /
+                       (kLlama3HighFrequencyFactor - kLlama3LowFrequencyFactor);
+  return 1 / ((1 - blend) / factor + blend);
 }
 
 /// GGUF stores the divisors themselves. They are accepted when Llama 3's rule gives exactly these.
@@ -41,22 +36,20 @@ Json rope_scaling_from(const GgufTensor& factors, double theta, std::uint64_t he
          shape_text(factors.shape), head_dim / 2);
   std::vector<float> stored(static_cast<std::size_t>(head_dim / 2));
   for (std::size_t j = 0; j < stored.size(); ++j) stored[j] = load<float>(factors.data.data() + 4 * j);
-  Llama3Scaling scaling;
-  scaling.factor = static_cast<double>(stored.back());
-  if (!(scaling.factor >= 1)) fail("{}: the last factor is {}, at least 1 expected", origin, scaling.factor);
+  const double factor = static_cast<double>(stored.back());
+  if (!(factor >= 1)) fail("{}: the last factor is {}, at least 1 expected", origin, factor);
+  const std::vector<double> expected = llama3_divisors(factor, theta, head_dim);
   for (std::size_t j = 0; j < stored.size(); ++j) {
-    const double frequency = std::pow(theta, -2.0 * static_cast<double>(j) / static_cast<double>(head_dim));
-    const double expected = llama3_divisor(scaling, frequency);
     const double found = static_cast<double>(stored[j]);
-    if (!(std::abs(found - expected) <= 1e-4 * expected))
+    if (!(std::abs(found - expected[j]) <= 1e-4 * expected[j]))
       fail("{}: element {} is {}, Llama 3's scaling by {} gives {}; other RoPE scalings are not supported",
-           origin, j, found, scaling.factor, expected);
+           origin, j, found, factor, expected[j]);
   }
   return {{"rope_type", "llama3"},
-          {"factor", scaling.factor},
-          {"low_freq_factor", scaling.low_frequency_factor},
-          {"high_freq_factor", scaling.high_frequency_factor},
-          {"original_max_position_embeddings", static_cast<std::uint64_t>(scaling.original_length)}};
+          {"factor", factor},
+          {"low_freq_factor", kLlama3LowFrequencyFactor},
+          {"high_freq_factor", kLlama3HighFrequencyFactor},
+          {"original_max_position_embeddings", static_cast<std::uint64_t>(kLlama3OriginalLength)}};
 }
 
 /// Scaling that stands in the metadata alone (linear, YaRN) is refused.
@@ -106,7 +99,29 @@ std::uint64_t head_dim_of(GgufMetadata& metadata, const std::string& prefix, std
   return head_dim;
 }
 
+/// Every block has experts, and the weights of those chosen are divided by their sum.
+void add_experts(Json& config, GgufMetadata& metadata, const std::string& prefix) {
+  const auto count = [&](const char* name) {
+    return metadata.require(metadata.integer(prefix + name), prefix + name);
+  };
+  config.update({{"num_experts", count("expert_count")},
+                 {"num_experts_per_tok", count("expert_used_count")},
+                 {"moe_intermediate_size", count("expert_feed_forward_length")},
+                 {"norm_topk_prob", true},
+                 {"decoder_sparse_step", 1},
+                 {"mlp_only_layers", Json::array()}});
+  metadata.ignore(prefix + "feed_forward_length");  // of blocks without experts
+}
+
 }  // namespace
+
+std::vector<double> llama3_divisors(double factor, double theta, std::uint64_t head_dim) {
+  std::vector<double> divisors(static_cast<std::size_t>(head_dim / 2));
+  for (std::size_t j = 0; j < divisors.size(); ++j)
+    divisors[j] = llama3_divisor(
+        factor, std::pow(theta, -2.0 * static_cast<double>(j) / static_cast<double>(head_dim)));
+  return divisors;
+}
 
 const GgufArchitecture& gguf_architecture(GgufMetadata& metadata) {
   const std::string name = metadata.require(metadata.text("general.architecture"), "general.architecture");
@@ -123,13 +138,29 @@ const GgufArchitecture& gguf_architecture(GgufMetadata& metadata) {
   return *architecture;
 }
 
+std::uint64_t gguf_interleaved_heads(const GgufArchitecture& architecture, std::string_view name,
+                                     const Shape& shape, const Json& config, const std::string& origin) {
+  const bool query = name.find(".self_attn.q_proj.") != std::string_view::npos,
+             key = name.find(".self_attn.k_proj.") != std::string_view::npos;
+  if (!architecture.interleaved_rows || (!query && !key)) return 0;
+  if (!name.ends_with(".weight"))
+    fail("{}: biases of q and k are not supported in files of the architecture {}, which permutes them",
+         origin, architecture.name);
+  const auto heads =
+      json_get<std::uint64_t>(config, query ? "num_attention_heads" : "num_key_value_heads", origin);
+  const std::uint64_t rows = as_matrix(shape).rows;
+  if (heads == 0 || rows % heads != 0 || rows / heads % 2 != 0)
+    fail("{}: {} rows are not {} heads of an even dimension", origin, rows, heads);
+  return heads;
+}
+
 Json gguf_config(const GgufFile& file, GgufMetadata& metadata) {
   const GgufArchitecture& architecture = gguf_architecture(metadata);
   const std::string prefix = std::string(architecture.name) + ".";
   const auto count = [&](const char* name) {
     return metadata.require(metadata.integer(prefix + name), prefix + name);
   };
-  refuse_experts(metadata, prefix);
+  if (!architecture.experts) refuse_experts(metadata, prefix);
   refuse_metadata_scaling(metadata, prefix);
 
   const std::uint64_t hidden = count("embedding_length"), heads = count("attention.head_count");
@@ -142,22 +173,27 @@ Json gguf_config(const GgufFile& file, GgufMetadata& metadata) {
     rope = rope_scaling_from(*factors, theta, head_dim, file.path);
   rope["rope_theta"] = theta;
 
-  return {{"architectures", Json::array({architecture.model_class})},
-          {"model_type", architecture.name},
-          {"hidden_act", "silu"},
-          {"hidden_size", hidden},
-          {"intermediate_size", count("feed_forward_length")},
-          {"num_hidden_layers", count("block_count")},
-          {"num_attention_heads", heads},
-          {"num_key_value_heads", metadata.integer(prefix + "attention.head_count_kv").value_or(heads)},
-          {"head_dim", head_dim},
-          {"rms_norm_eps", metadata.require(metadata.number(epsilon_key), epsilon_key)},
-          {"rope_parameters", rope},
-          {"max_position_embeddings", count("context_length")},
-          {"vocab_size", vocabulary_of(file, metadata, prefix)},
-          {"tie_word_embeddings", find_tensor(file, "output.weight") == nullptr},
-          {"attention_bias", find_tensor(file, "blk.0.attn_q.bias") != nullptr},
-          {"mlp_bias", find_tensor(file, "blk.0.ffn_gate.bias") != nullptr}};
+  Json config = {
+      {"architectures", Json::array({architecture.model_class})},
+      {"model_type", architecture.model_type},
+      {"hidden_act", "silu"},
+      {"hidden_size", hidden},
+      {"num_hidden_layers", count("block_count")},
+      {"num_attention_heads", heads},
+      {"num_key_value_heads", metadata.integer(prefix + "attention.head_count_kv").value_or(heads)},
+      {"head_dim", head_dim},
+      {"rms_norm_eps", metadata.require(metadata.number(epsilon_key), epsilon_key)},
+      {"rope_parameters", rope},
+      {"max_position_embeddings", count("context_length")},
+      {"vocab_size", vocabulary_of(file, metadata, prefix)},
+      {"tie_word_embeddings", find_tensor(file, "output.weight") == nullptr},
+      {"attention_bias", find_tensor(file, "blk.0.attn_q.bias") != nullptr},
+      {"mlp_bias", find_tensor(file, "blk.0.ffn_gate.bias") != nullptr}};
+  if (architecture.experts)
+    add_experts(config, metadata, prefix);
+  else
+    config["intermediate_size"] = count("feed_forward_length");
+  return config;
 }
 
 }  // namespace assay

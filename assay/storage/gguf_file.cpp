@@ -17,38 +17,32 @@
 namespace assay {
 namespace {
 
-constexpr std::uint32_t kVersion = 3;
-constexpr std::uint32_t kMaximumRank = 4;
-constexpr std::uint64_t kDefaultAlignment = 32;
 constexpr std::size_t kSmallestKey = 8 + 1 + 4 + 1;  // length, one letter, type, one byte
 constexpr std::size_t kSmallestTensor =
     8 + 1 + 4 + 8 + 4 + 8;  // length, one letter, rank, one dim, type, offset
 
-enum ValueType : std::uint32_t { U8, I8, U16, I16, U32, I32, F32, BOOL, STRING, ARRAY, U64, I64, F64 };
 constexpr std::array<std::size_t, 13> kValueBytes = {1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8};
 
-struct TensorType {
-  std::uint32_t id;
-  const char* format;  // name in the format table
-};
-constexpr TensorType kTensorTypes[] = {
-    {0, "f32"},   {1, "f16"},   {2, "q4_0"},  {3, "q4_1"},    {8, "q8_0"},    {10, "q2_k"}, {11, "q3_k"},
-    {12, "q4_k"}, {13, "q5_k"}, {14, "q6_k"}, {20, "iq4_nl"}, {23, "iq4_xs"}, {30, "bf16"}};
+constexpr GgufTensorType kTensorTypes[] = {
+    {0, "f32", 0},      {1, "f16", 1},      {2, "q4_0", 2},   {3, "q4_1", 3},   {8, "q8_0", 7},
+    {10, "q2_k", 10},   {11, "q3_k", 12},   {12, "q4_k", 15}, {13, "q5_k", 17}, {14, "q6_k", 18},
+    {20, "iq4_nl", 25}, {23, "iq4_xs", 30}, {30, "bf16", 32}};
 
 GgufValue parse_array(GgufCursor& cursor, const std::string& key) {
   const auto type = cursor.number<std::uint32_t>(key);
-  if (type == STRING) {
+  if (type == static_cast<std::uint32_t>(GgufValueType::string)) {
     const std::size_t count = cursor.count(sizeof(std::uint64_t), key);
     GgufStrings strings;
     strings.reserve(count);
     for (std::size_t i = 0; i < count; ++i) strings.push_back(cursor.string(key));
     return strings;
   }
-  if (type == ARRAY) fail("{}: key {}: an array of arrays is not supported", cursor.path(), key);
+  if (type == static_cast<std::uint32_t>(GgufValueType::array))
+    fail("{}: key {}: an array of arrays is not supported", cursor.path(), key);
   if (type >= kValueBytes.size())
     fail("{}: key {}: array of value type {}, 0 to 12 expected", cursor.path(), key, type);
   const std::size_t count = cursor.count(kValueBytes[type], key);
-  return GgufNumbers{type, count, cursor.take(count * kValueBytes[type], key)};
+  return GgufNumbers{static_cast<GgufValueType>(type), count, cursor.take(count * kValueBytes[type], key)};
 }
 
 GgufValue parse_value(GgufCursor& cursor, const std::string& key) {
@@ -58,32 +52,32 @@ GgufValue parse_value(GgufCursor& cursor, const std::string& key) {
   };
   constexpr std::uint64_t kUnsigned = 0;
   constexpr std::int64_t kSigned = 0;
-  switch (type) {
-    case U8:
+  switch (static_cast<GgufValueType>(type)) {
+    case GgufValueType::u8:
       return widened(std::uint8_t{}, kUnsigned);
-    case U16:
+    case GgufValueType::u16:
       return widened(std::uint16_t{}, kUnsigned);
-    case U32:
+    case GgufValueType::u32:
       return widened(std::uint32_t{}, kUnsigned);
-    case U64:
+    case GgufValueType::u64:
       return widened(std::uint64_t{}, kUnsigned);
-    case I8:
+    case GgufValueType::i8:
       return widened(std::int8_t{}, kSigned);
-    case I16:
+    case GgufValueType::i16:
       return widened(std::int16_t{}, kSigned);
-    case I32:
+    case GgufValueType::i32:
       return widened(std::int32_t{}, kSigned);
-    case I64:
+    case GgufValueType::i64:
       return widened(std::int64_t{}, kSigned);
-    case F32:
+    case GgufValueType::f32:
       return widened(float{}, double{});
-    case F64:
+    case GgufValueType::f64:
       return widened(double{}, double{});
-    case STRING:
+    case GgufValueType::string:
       return cursor.string(key);
-    case ARRAY:
+    case GgufValueType::array:
       return parse_array(cursor, key);
-    case BOOL: {
+    case GgufValueType::boolean: {
       const auto stored = cursor.number<std::uint8_t>(key);
       if (stored > 1) fail("{}: key {}: a bool is {}, 0 or 1 expected", cursor.path(), key, stored);
       return stored == 1;
@@ -98,14 +92,15 @@ void check_magic_and_version(GgufCursor& cursor) {
   if (std::string_view(reinterpret_cast<const char*>(magic.data()), 4) != "GGUF")
     fail("{}: does not begin with GGUF: not a GGUF file", cursor.path());
   const auto version = cursor.number<std::uint32_t>("the version");
-  if (version == __builtin_bswap32(kVersion))
+  if (version == __builtin_bswap32(kGgufVersion))
     fail("{}: a big-endian GGUF file, little-endian expected", cursor.path());
-  if (version != kVersion) fail("{}: GGUF version is {}, {} expected", cursor.path(), version, kVersion);
+  if (version != kGgufVersion)
+    fail("{}: GGUF version is {}, {} expected", cursor.path(), version, kGgufVersion);
 }
 
 std::uint64_t alignment_of(const GgufFile& file) {
   const auto found = file.metadata.find("general.alignment");
-  if (found == file.metadata.end()) return kDefaultAlignment;
+  if (found == file.metadata.end()) return kGgufAlignment;
   const auto* value = std::get_if<std::uint64_t>(&found->second);
   if (value == nullptr || !std::has_single_bit(*value) || *value > std::numeric_limits<std::uint32_t>::max())
     fail("{}: key general.alignment is {}, a power of two expected", file.path,
@@ -121,16 +116,12 @@ struct TensorInfo {
 };
 
 FormatPtr format_of(std::uint32_t type, const std::string& origin) {
-  for (const TensorType& known : kTensorTypes)
-    if (known.id == type) {
-      FormatPtr format = find_format(known.format);
-      assert(format != nullptr);
-      return format;
-    }
-  std::string known;
-  for (const TensorType& other : kTensorTypes)
-    known += fmt::format("{}{} {}", known.empty() ? "" : ", ", other.format, other.id);
-  fail("{}: tensor type is {}, which is not supported ({} are)", origin, type, known);
+  const GgufTensorType* known = find_gguf_tensor_type(type);
+  if (known == nullptr)
+    fail("{}: tensor type is {}, which is not supported ({} are)", origin, type, gguf_tensor_type_names());
+  FormatPtr format = find_format(known->format);
+  assert(format != nullptr);
+  return format;
 }
 
 /// Bytes of the data: rows are whole numbers of blocks, so nothing is rounded up.
@@ -152,8 +143,8 @@ TensorInfo parse_tensor_info(GgufCursor& cursor) {
   info.tensor.name = cursor.string("a tensor's name");
   const std::string origin = cursor.path() + ": tensor " + info.tensor.name;
   const auto rank = cursor.number<std::uint32_t>("a tensor's rank");
-  if (rank < 1 || rank > kMaximumRank)
-    fail("{}: {} dimensions, 1 to {} expected", origin, rank, kMaximumRank);
+  if (rank < 1 || rank > kGgufMaximumRank)
+    fail("{}: {} dimensions, 1 to {} expected", origin, rank, kGgufMaximumRank);
   for (std::uint32_t axis = 0; axis < rank; ++axis) {
     const auto dim = cursor.number<std::uint64_t>("a tensor's shape");
     if (dim == 0) fail("{}: a dimension of 0, at least 1 expected", origin);
@@ -198,6 +189,24 @@ void place_tensors(std::vector<TensorInfo>& infos, Bytes data, std::uint64_t ali
 }
 
 }  // namespace
+
+const GgufTensorType* find_gguf_tensor_type(std::uint32_t id) {
+  const auto* found = std::ranges::find(kTensorTypes, id, &GgufTensorType::id);
+  return found == std::end(kTensorTypes) ? nullptr : found;
+}
+
+const GgufTensorType* find_gguf_tensor_type(const Format& format) {
+  const auto* found = std::ranges::find_if(
+      kTensorTypes, [&](const GgufTensorType& type) { return format.name() == type.format; });
+  return found == std::end(kTensorTypes) ? nullptr : found;
+}
+
+std::string gguf_tensor_type_names() {
+  std::string names;
+  for (const GgufTensorType& type : kTensorTypes)
+    names += fmt::format("{}{} {}", names.empty() ? "" : ", ", type.format, type.id);
+  return names;
+}
 
 GgufFile parse_gguf_file(Bytes bytes, const std::string& path) {
   GgufCursor cursor(bytes, path);

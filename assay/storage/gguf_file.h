@@ -17,9 +17,41 @@
 
 namespace assay {
 
+inline constexpr std::uint32_t kGgufVersion = 3;
+inline constexpr std::uint64_t kGgufAlignment = 32;  // where general.alignment does not say otherwise
+inline constexpr std::size_t kGgufMaximumRank = 4;
+
+/// What a value is, as the files number it.
+enum class GgufValueType : std::uint32_t {
+  u8,
+  i8,
+  u16,
+  i16,
+  u32,
+  i32,
+  f32,
+  boolean,
+  string,
+  array,
+  u64,
+  i64,
+  f64
+};
+
+/// What a tensor is, likewise.
+struct GgufTensorType {
+  std::uint32_t id;
+  const char* format;       // name in the format table
+  std::uint32_t file_type;  // general.file_type of a file that holds mostly this
+};
+/// Null: not in the table, "f32, f16, ...".
+const GgufTensorType* find_gguf_tensor_type(std::uint32_t id);
+const GgufTensorType* find_gguf_tensor_type(const Format& format);
+std::string gguf_tensor_type_names();
+
 /// Numbers of one kind, as stored.
 struct GgufNumbers {
-  std::uint32_t type = 0;  // GGUF value type of the elements
+  GgufValueType type = GgufValueType::u8;  // of the elements
   std::size_t count = 0;
   Bytes bytes;
 };

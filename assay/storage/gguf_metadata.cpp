@@ -3,12 +3,6 @@
 #include <cmath>
 
 namespace assay {
-namespace {
-
-constexpr std::uint32_t kI32 = 5, kF32 = 6;  // GGUF value types
-
-}  // namespace
-
 const GgufValue* GgufMetadata::find(const std::string& key) {
   asked_.insert(key);
   const auto found = file_.metadata.find(key);
@@ -56,7 +50,7 @@ const GgufStrings* GgufMetadata::strings(const std::string& key) {
 }
 
 template <class T>
-std::optional<std::vector<T>> GgufMetadata::find_array(const std::string& key, std::uint32_t type,
+std::optional<std::vector<T>> GgufMetadata::find_array(const std::string& key, GgufValueType type,
                                                        std::string_view expected) {
   const auto* numbers = find_as<GgufNumbers>(key, expected);
   if (numbers == nullptr) return std::nullopt;
@@ -67,11 +61,11 @@ std::optional<std::vector<T>> GgufMetadata::find_array(const std::string& key, s
 }
 
 std::optional<std::vector<std::int32_t>> GgufMetadata::integers(const std::string& key) {
-  return find_array<std::int32_t>(key, kI32, "an array of i32");
+  return find_array<std::int32_t>(key, GgufValueType::i32, "an array of i32");
 }
 
 std::optional<std::vector<float>> GgufMetadata::floats(const std::string& key) {
-  return find_array<float>(key, kF32, "an array of f32");
+  return find_array<float>(key, GgufValueType::f32, "an array of f32");
 }
 
 std::vector<std::string> GgufMetadata::check_all_understood(const std::string& architecture) const {

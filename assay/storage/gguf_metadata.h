@@ -47,7 +47,7 @@ class GgufMetadata {
   template <class T>
   const T* find_as(const std::string& key, std::string_view expected);
   template <class T>
-  std::optional<std::vector<T>> find_array(const std::string& key, std::uint32_t type,
+  std::optional<std::vector<T>> find_array(const std::string& key, GgufValueType type,
                                            std::string_view expected);
 
   const GgufFile& file_;

@@ -17,28 +17,6 @@ namespace assay {
 namespace fs = std::filesystem;
 namespace {
 
-bool has_module(std::string_view name, std::string_view module) {
-  return name.find(module) != std::string_view::npos;
-}
-
-/// llama.cpp's converter interleaves the two halves of each head's q and k rows in files of some
-/// architectures.
-StoredLayout layout_of(const Tensor& tensor, const Json& config, const GgufArchitecture& architecture) {
-  if (!architecture.interleaved_rows) return {};
-  const bool query = has_module(tensor.name, ".self_attn.q_proj."),
-             key = has_module(tensor.name, ".self_attn.k_proj.");
-  if (!query && !key) return {};
-  const std::string origin = tensor.file + ": tensor " + tensor.name;
-  if (!tensor.name.ends_with(".weight"))
-    fail("{}: biases of q and k are not supported in files of the architecture {}, which permutes them",
-         origin, architecture.name);
-  const auto heads = config.at(query ? "num_attention_heads" : "num_key_value_heads").get<std::uint64_t>();
-  const std::uint64_t rows = as_matrix(tensor.shape).rows;
-  if (heads == 0 || rows % heads != 0 || rows / heads % 2 != 0)
-    fail("{}: {} rows are not {} heads of an even dimension", origin, rows, heads);
-  return {.heads = heads, .planes = {}, .columns = nullptr};
-}
-
 void check_expected_shapes(const Checkpoint& checkpoint, const OpenOptions& options) {
   const auto expected = options.architecture ? options.architecture(checkpoint.config) : std::nullopt;
   if (!expected) return;
@@ -49,16 +27,15 @@ void check_expected_shapes(const Checkpoint& checkpoint, const OpenOptions& opti
            shape_text(tensor->shape), shape_text(wanted.shape));
 }
 
-void add_tensors(Checkpoint& checkpoint, const GgufFile& file, const std::shared_ptr<const void>& owner) {
+void add_tensors(Checkpoint& checkpoint, const GgufFile& file, const GgufArchitecture& architecture,
+                 const std::shared_ptr<const void>& owner) {
   const auto layers = checkpoint.config.at("num_hidden_layers").get<std::uint64_t>();
-  const GgufArchitecture& architecture =
-      *find_gguf_architecture(checkpoint.config.at("model_type").get_ref<const std::string&>());
   for (const GgufTensor& stored : file.tensors) {
     if (stored.name == kGgufRopeFactors) continue;  // part of the config
     const auto name = huggingface_name(stored.name, layers);
     if (!name)
-      fail("{}: tensor {}: no tensor of a {} model of {} layers", file.path, stored.name,
-           checkpoint.config.at("model_type").get<std::string>(), layers);
+      fail("{}: tensor {}: no tensor of a {} model of {} layers", file.path, stored.name, architecture.name,
+           layers);
     Tensor tensor;
     tensor.name = *name;
     tensor.shape = stored.shape;
@@ -67,7 +44,8 @@ void add_tensors(Checkpoint& checkpoint, const GgufFile& file, const std::shared
     tensor.planes = {stored.data};
     tensor.file = file.path;
     tensor.owners = {owner};
-    tensor.stored = layout_of(tensor, checkpoint.config, architecture);
+    tensor.stored.heads = gguf_interleaved_heads(architecture, tensor.name, tensor.shape, checkpoint.config,
+                                                 file.path + ": tensor " + tensor.name);
     checkpoint.tensors.push_back(std::move(tensor));
   }
   std::sort(checkpoint.tensors.begin(), checkpoint.tensors.end(),
@@ -93,23 +71,24 @@ CheckpointPtr open_gguf_path(ModelPath& path, const OpenOptions& options) {
   if (names.size() > 1)
     fail("{}: {} GGUF files ({}, {}, ...); name one of them", directory, names.size(),
          (fs::path(directory) / names[0]).string(), (fs::path(directory) / names[1]).string());
-  return open_gguf(model_file(directory, names[0]), options);
-}
-
-constexpr const char* kReadOnly = "GGUF files are read, never written";
-
-std::optional<std::string> gguf_misfit(const PlannedTensor& /*tensor*/) {
-  return kReadOnly;
-}
-
-std::unique_ptr<CheckpointWriter> refuse_gguf(const fs::path& directory, WriterInput /*input*/) {
-  fail("{}: {}", directory.string(), kReadOnly);
+  auto opened = std::make_shared<Checkpoint>(*open_gguf(model_file(directory, names[0]), options));
+  opened->path = directory;  // where its manifest would be
+  return opened;
 }
 
 }  // namespace
 
-constinit const ContainerRow kGgufContainer = {
-    .name = "gguf", .detect = is_gguf, .open = open_gguf_path, .misfit = gguf_misfit, .write = refuse_gguf};
+constinit const ContainerRow kGgufContainer = {.name = "gguf",
+                                               .detect = is_gguf,
+                                               .open = open_gguf_path,
+                                               .misfit = gguf_misfit,
+                                               .write = make_gguf_writer,
+                                               .offered = true,
+                                               .has_manifest = true,
+                                               .mlx_conventions = true,
+                                               .spelled_config = true,
+                                               .vector_format = "f32",
+                                               .lone_file = kGgufFile};
 
 CheckpointPtr read_gguf(Bytes bytes, const std::string& path, const std::shared_ptr<const void>& owner,
                         const OpenOptions& options) {
@@ -126,11 +105,11 @@ CheckpointPtr read_gguf(Bytes bytes, const std::string& path, const std::shared_
   for (const char* key : {"bos_token_id", "eos_token_id", "pad_token_id"})
     if (generation.contains(key)) checkpoint->config[key] = generation.at(key);
   checkpoint->sidecars["config.json"] = checkpoint->config.dump(2) + "\n";
-  for (const std::string& key :
-       metadata.check_all_understood(checkpoint->config.at("model_type").get<std::string>()))
+  const GgufArchitecture& architecture = gguf_architecture(metadata);
+  for (const std::string& key : metadata.check_all_understood(std::string(architecture.name)))
     checkpoint->warnings.push_back(fmt::format("{}: key {} is not known and was ignored", path, key));
   checkpoint->files = {path};
-  add_tensors(*checkpoint, file, owner);
+  add_tensors(*checkpoint, file, architecture, owner);
   check_expected_shapes(*checkpoint, options);
   return checkpoint;
 }

@@ -103,6 +103,10 @@ std::string generation_config(const GgufVocabulary& vocabulary) {
 
 }  // namespace
 
+std::string gguf_filler(std::uint64_t id) {
+  return fmt::format("[PAD{}]", id);
+}
+
 Sidecars gguf_tokenizer_files(GgufMetadata& metadata, std::uint64_t vocabulary_size) {
   const std::string key = "tokenizer.ggml.model";
   const std::string model = metadata.require(metadata.text(key), key);

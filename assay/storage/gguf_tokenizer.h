@@ -23,6 +23,9 @@ struct GgufVocabulary {
   std::optional<std::string> chat_template;
 };
 
+/// What stands for an id that the tokenizer does not have, of the type unused.
+std::string gguf_filler(std::uint64_t id);
+
 /// tokenizer.json or tokenizer.model, tokenizer_config.json and generation_config.json. `vocabulary` is the
 /// model's: the tokens must be as many. A tokenizer model or pre-tokenizer that is not known is an Error that
 /// names it.

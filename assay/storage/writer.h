@@ -26,6 +26,7 @@ struct WriterInput {
   std::vector<PlannedTensor> tensors;
   Json config;
   Sidecars sidecars;
+  std::string source = {};  // what it is written of, for messages about config and sidecars
   std::uint64_t max_shard_bytes = std::uint64_t{5} << 30;
 };
 

@@ -8,7 +8,7 @@
 #include "assay/base/quote.h"
 #include "assay/base/utf8.h"
 #include "assay/tokenizer/character_map.h"
-#include "assay/tokenizer/protobuf_walk.h"
+#include "assay/base/protobuf_walk.h"
 
 namespace assay {
 

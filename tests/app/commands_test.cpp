@@ -69,7 +69,7 @@ TEST_F(Commands, DemoReportsAndLeavesNothingElse) {
 }
 
 TEST_F(Commands, ConvertRecipesAndFormatsRefuseWhatTheyDoNotKnow) {
-  EXPECT_EQ(run("convert " + demo + " " + folder.file("o") + " --container gguf").code, 2);
+  EXPECT_EQ(run("convert " + demo + " " + folder.file("o") + " --container huggingface").code, 2);
   expect_error("convert " + folder.file("none") + " " + folder.file("o") + " --container assay", {"none"});
   expect_error("convert " + demo + " " + folder.path().string() + "/x/y --container assay",
                {"parent directory"});

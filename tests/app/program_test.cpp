@@ -102,7 +102,8 @@ TEST_F(Program, UsageErrorsExitWithTwo) {
   EXPECT_EQ(run("quantise x y").code, 2);
   EXPECT_EQ(run("quantize " + demo).code, 2);
   EXPECT_EQ(run("quantize " + demo + " " + folder.file("o") + " --recipe q4 --containre mlx").code, 2);
-  EXPECT_EQ(run("quantize " + demo + " " + folder.file("o") + " --recipe q4 --container gguf").code, 2);
+  EXPECT_EQ(run("quantize " + demo + " " + folder.file("o") + " --recipe q4 --container huggingface").code,
+            2);
   EXPECT_EQ(run("formats --threads 0").code, 2);
 }
 
@@ -269,6 +270,31 @@ TEST_F(Program, QuantiseMeasureGateConvert) {
                 b = run("logits " + folder.file("lattice") + " --ids 1,2,3 --json");
   EXPECT_EQ(a.code, 0) << a.error;
   EXPECT_EQ(a.out, b.out);
+}
+
+TEST_F(Program, AGgufFileIsOneFileOrAFolderWithItsManifest) {
+  const std::string file = folder.file("demo.gguf");
+  Outcome outcome = run("convert " + demo + " " + file + " --container gguf");
+  ASSERT_EQ(outcome.code, 0) << outcome.error;
+  EXPECT_THAT(outcome.out, HasSubstr("demo.gguf: 46 tensors"));
+  const std::string ids = " --ids 1,2,3 --json";
+  EXPECT_EQ(run("logits " + file + ids).out, run("logits " + demo + ids).out);
+  const std::string chat = " --chat --prompt 'The city of' --max-tokens 4 --temperature 0";
+  EXPECT_EQ(run("run " + file + chat).out, run("run " + demo + chat).out);
+  expect_error("convert " + demo + " " + file + " --container gguf", {"demo.gguf", "exists already"});
+
+  const std::string measured = " --recipe q8 --measure-tokens 2048 --container gguf";
+  outcome = run("quantize " + file + " " + folder.file("q8") + measured);
+  ASSERT_EQ(outcome.code, 0) << outcome.error;
+  EXPECT_EQ(run("inspect " + folder.file("q8") + " --verify").code, 0);
+  EXPECT_EQ(run("audit " + folder.file("q8") + " --against " + demo).code, 0);
+  outcome = run("quantize " + demo + " " + folder.file("q8.gguf") + measured);
+  ASSERT_EQ(outcome.code, 0) << outcome.error;
+  EXPECT_THAT(outcome.out, HasSubstr("a lone file has no manifest"));
+  EXPECT_TRUE(test::read_bytes(folder.file("q8.gguf")) ==
+              test::read_bytes(folder.file("q8") + "/model.gguf"));
+  expect_error("quantize " + demo + " " + folder.file("no.gguf") + " --recipe mlx4 --container gguf",
+               {"tensor", "GGUF has no mlx4"});
 }
 
 TEST_F(Program, RunPrintsOnlyTheText) {

@@ -79,7 +79,8 @@ TEST_F(AssayDirectory, RefusesOtherSchemasAndContainers) {
   EXPECT_ERROR(with("schema", 2), "assay.json: schema 2, this assay", "reads 1");
   EXPECT_ERROR(with("schema", "1"), "\"schema\" is \"1\"");
   EXPECT_ERROR(with("schema", absent), "\"schema\" is missing");
-  EXPECT_ERROR(with("container", "zip"), "container \"zip\"; assay, mlx, lattice or huggingface expected");
+  EXPECT_ERROR(with("container", "zip"),
+               "container \"zip\"; assay, mlx, lattice, huggingface or gguf expected");
   EXPECT_ERROR(with("container", "gguf"), "container \"gguf\"");
   EXPECT_ERROR(with("container", absent), "\"container\" is missing");
   EXPECT_ERROR(with("container", "mlx"), "container \"mlx\", but the directory is huggingface");

@@ -20,8 +20,17 @@ TEST(GgufNames, TranslatesEveryModule) {
       {"blk.7.ffn_norm.weight", "model.layers.7.post_attention_layernorm.weight"},
       {"blk.8.ffn_gate.weight", "model.layers.8.mlp.gate_proj.weight"},
       {"blk.9.ffn_up.weight", "model.layers.9.mlp.up_proj.weight"},
-      {"blk.10.ffn_down.weight", "model.layers.10.mlp.down_proj.weight"}};
-  for (const auto& [gguf, huggingface] : pairs) EXPECT_EQ(huggingface_name(gguf, 11), huggingface) << gguf;
+      {"blk.10.ffn_down.weight", "model.layers.10.mlp.down_proj.weight"},
+      {"blk.0.ffn_gate_inp.weight", "model.layers.0.mlp.gate.weight"},
+      {"blk.0.ffn_gate_exps.weight", "model.layers.0.mlp.switch_mlp.gate_proj.weight"},
+      {"blk.0.ffn_up_exps.weight", "model.layers.0.mlp.switch_mlp.up_proj.weight"},
+      {"blk.0.ffn_down_exps.weight", "model.layers.0.mlp.switch_mlp.down_proj.weight"}};
+  for (const auto& [gguf, huggingface] : pairs) {
+    EXPECT_EQ(huggingface_name(gguf, 11), huggingface) << gguf;
+    EXPECT_EQ(gguf_name(huggingface), gguf) << huggingface;
+  }
+  EXPECT_EQ(gguf_name("model.layers.0.mlp.experts.0.up_proj.weight"), std::nullopt);
+  EXPECT_EQ(gguf_name("layers.0.mlp.up_proj.weight"), std::nullopt);
 }
 
 TEST(GgufNames, KnowsNothingElse) {
@@ -41,8 +50,7 @@ TEST(GgufNames, KnowsNothingElse) {
                            "blk.0.attn_q",
                            "blk.0.attn_q.scale",
                            "blk.0.attn_qkv.weight",
-                           "blk.0.ffn_gate_inp.weight",
-                           "blk.0.ffn_gate_exps.weight",
+                           "blk.0.ffn_gate_shexp.weight",
                            "token_embd",
                            "token_embd.weights",
                            "rope_freqs.weight",

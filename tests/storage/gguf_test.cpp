@@ -102,7 +102,7 @@ TEST(Gguf, ReadsQwen2WithItsBiasesInOrder) {
   EXPECT_EQ(model->at("model.layers.0.self_attn.k_proj.bias").shape, (Shape{16}));
   for (const Tensor& tensor : model->tensors) EXPECT_EQ(tensor.stored.heads, 0u) << tensor.name;
   EXPECT_ERROR(read(tiny_gguf().set("general.architecture", string_value("gpt2"))),
-               "architecture gpt2 is not supported (llama, qwen2 and qwen3 are)");
+               "architecture gpt2 is not supported (llama, qwen2, qwen3 and qwen3moe are)");
 }
 
 // The converter of Llama files moves row [h, p, j] of q and k, p one of two halves, to [h, j, p].

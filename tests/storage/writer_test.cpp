@@ -237,7 +237,7 @@ TEST(Writer, RefusesMisfitsBeforeWriting) {
               HasSubstr("must end in .weight"));
   EXPECT_THAT(misfit(Container::huggingface, "a.weight", {4, 64}, "gf16"),
               HasSubstr("holds f32, f16 and bf16, not gf16"));
-  EXPECT_THAT(misfit(Container::gguf, "a.weight", {4, 64}, "q8_0"), HasSubstr("read, never written"));
+  EXPECT_THAT(misfit(Container::gguf, "a.weight", {4, 64}, "q8_0"), HasSubstr("GGUF has no name for it"));
   EXPECT_THAT(misfit(Container::assay, "", {4, 64}, "q8_0"), HasSubstr("not a tensor name"));
   EXPECT_THAT(misfit(Container::assay, "__metadata__", {4, 64}, "q8_0"), HasSubstr("not a tensor name"));
   EXPECT_THAT(misfit(Container::assay, "a", {4, 33}, "q8_0"), HasSubstr("33"));
@@ -252,7 +252,7 @@ TEST(Writer, RefusesMisfitsBeforeWriting) {
   tensors.push_back({"e.weight", encode_tensor(find_format("khq4"), {4, 64}, 9)});
   EXPECT_ERROR(make_writer(Container::mlx, folder.path(), test::writer_input(tensors)),
                "tensor e.weight: MLX has no khq4");
-  EXPECT_ERROR(make_writer(Container::gguf, folder.path(), {}), "read, never written");
+  EXPECT_ERROR(make_writer(Container::gguf, folder.path(), {}), "model.embed_tokens.weight is missing");
   tensors = some_tensors();
   tensors.push_back({"a.scales", encode_tensor(find_format("f32"), {4}, 9)});
   EXPECT_ERROR(make_writer(Container::assay, folder.path(), test::writer_input(tensors)),

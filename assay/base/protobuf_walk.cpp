@@ -1,4 +1,4 @@
-#include "assay/tokenizer/protobuf_walk.h"
+#include "assay/base/protobuf_walk.h"
 
 #include <cstring>
 
