@@ -36,12 +36,14 @@ struct Row {
 Row measure_row(const LoadedModel& loaded, const SpeedOptions& options) {
   Row row;
   row.facts = describe_model(loaded);
-  row.bytes_per_token = decode_bytes_per_token(loaded, options.prompt_tokens + options.second_tokens);
+  row.bytes_per_token = decode_bytes_per_token(
+      loaded, options.prompt_tokens + (options.first_tokens + options.second_tokens) / 2);
   std::vector<double> bandwidths;
   {
     ReadProbe probe(row.bytes_per_token);
-    const auto samples = sample_decode(decode_timer(*loaded.model, options),
-                                       [&] { return bandwidths.emplace_back(probe.bytes_per_second()); }, options);
+    const auto samples = sample_decode(
+        decode_timer(*loaded.model, options),
+        [&] { return bandwidths.emplace_back(probe.bytes_per_second()); }, options);
     row.decode = decode_rate(samples, options);
     row.roof_share = roof_share(samples, row.bytes_per_token, options);
   }
@@ -95,7 +97,8 @@ std::string interval_text(const std::optional<Interval>& interval, double unit =
 }
 
 void print_rows(const std::vector<Row>& rows, const SpeedOptions& options, double multiplier) {
-  say("decode by slope ({} to {} tokens behind a prompt of {}), {} repeats; prefill of {}; {} threads, {}; sgemm "
+  say("decode by slope ({} to {} tokens behind a prompt of {}), {} repeats; prefill of {}; {} threads, {}; "
+      "sgemm "
       "{:.0f} GFLOP/s; assay {} ({})\n",
       options.first_tokens, options.second_tokens, options.prompt_tokens, options.repeats,
       options.prefill_tokens, thread_count(), isa_name(isa_in_use()), multiplier / kGiga, ASSAY_VERSION,

@@ -123,6 +123,6 @@ int run_and_flush(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   assay::app::prepare_to_say();
-  assay::restart_with_better_blas(argv, assay::app::wanted_isa(argc, argv));
+  assay::restart_in_better_environment(argv, assay::app::wanted_isa(argc, argv));
   return assay::app::run_and_flush(argc, argv);
 }

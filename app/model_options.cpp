@@ -35,17 +35,19 @@ std::string kernel_names() {
 }  // namespace
 
 void add_model_options(CLI::App* command, ModelOptions* options) {
-  auto* residency = command->add_option("--residency", options->residency,
-                                        "Matrices in memory: packed, decoded to f32, stored (read where they lie in "
-                                        "the file), or auto: packed where a kernel multiplies packed weights");
+  auto* residency =
+      command->add_option("--residency", options->residency,
+                          "Matrices in memory: packed, decoded to f32, stored (read where they lie in "
+                          "the file), or auto: packed where a kernel multiplies packed weights");
   residency->check(CLI::IsMember({"auto", "decoded", "packed", "stored"}))->capture_default_str();
   auto* kernel = command->add_option("--kernel", options->kernel,
                                      "The kernel that multiplies by every matrix: " + kernel_names());
   kernel->excludes(residency);
   command
-      ->add_option("--activations", options->activations,
-                   "What one to four tokens at a time meet packed weights as: f32, or int16 (steps of 2^-15 of the "
-                   "largest of 32 neighbours)")
+      ->add_option(
+          "--activations", options->activations,
+          "What one to four tokens at a time meet packed weights as: f32, or int16 (steps of 2^-15 of the "
+          "largest of 32 neighbours)")
       ->check(CLI::IsMember({"f32", "int16"}))
       ->capture_default_str();
   command->add_option("--isa", options->isa,

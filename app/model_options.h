@@ -1,6 +1,6 @@
 #pragma once
-// How commands that run a model open it: --residency, --kernel, --activations, --isa, --config-dir, and where its experts
-// are, the same everywhere.
+// How commands that run a model open it: --residency, --kernel, --activations, --isa, --config-dir, and where
+// its experts are, the same everywhere.
 #include <string>
 
 #include "app/command.h"

@@ -4,7 +4,7 @@
 #include "assay/kernels/blas_core.h"
 
 int main(int argc, char** argv) {
-  assay::restart_with_better_blas(argv, assay::isas_of_machine().back());
+  assay::restart_in_better_environment(argv, assay::isas_of_machine().back());
   testing::InitGoogleTest(&argc, argv);
   return RUN_ALL_TESTS();
 }

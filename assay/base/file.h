@@ -47,8 +47,8 @@ class MappedFile {
 /// The mapped file that `bytes` lie in, as long as it is open; null for other memory.
 const MappedFile* mapped_file_of(Bytes bytes);
 
-/// Pages of a mapped file that lie wholly within `bytes` leave the process's memory until they are read again;
-/// other memory is left alone.
+/// Pages of a mapped file that lie wholly within `bytes` leave the process's memory until they are read
+/// again; other memory is left alone.
 void leave_mapped_pages(Bytes bytes);
 
 /// A regular file for reads at explicit offsets.

@@ -97,7 +97,8 @@ void leave_mapped_pages(Bytes bytes) {
   const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
   const auto begin = (reinterpret_cast<std::uintptr_t>(bytes.data()) + page - 1) / page * page;
   const auto end = reinterpret_cast<std::uintptr_t>(bytes.data() + bytes.size()) / page * page;
-  // The mapping is private, read-only and of a file: what is read again comes from there. Advice may be refused.
+  // The mapping is private, read-only and of a file: what is read again comes from there. Advice may be
+  // refused.
   if (begin < end) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
 }
 

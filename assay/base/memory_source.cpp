@@ -18,14 +18,25 @@ namespace assay {
 namespace {
 
 constexpr std::align_val_t kBlockAlignment{64};
+// From here on a block lies on huge pages where the system has them: weights are read from end to end for
+// every token, and looking up small pages costs a fifth of that.
+constexpr std::size_t kHugeBlock = std::size_t{4} << 20;
+constexpr std::align_val_t kHugePage{std::size_t{2} << 20};
 
 class HeapMemory final : public MemorySource {
  public:
   std::byte* allocate(std::size_t bytes) override {
     if (bytes > std::numeric_limits<std::size_t>::max() / 2) throw std::bad_alloc();
-    return static_cast<std::byte*>(::operator new(bytes, kBlockAlignment));
+    auto* block = static_cast<std::byte*>(::operator new(bytes, alignment(bytes)));
+    if (bytes >= kHugeBlock) ::madvise(block, bytes, MADV_HUGEPAGE);  // advice, which may be refused
+    return block;
   }
-  void release(std::byte* block, std::size_t) override { ::operator delete(block, kBlockAlignment); }
+  void release(std::byte* block, std::size_t bytes) override { ::operator delete(block, alignment(bytes)); }
+
+ private:
+  static std::align_val_t alignment(std::size_t bytes) {
+    return bytes >= kHugeBlock ? kHugePage : kBlockAlignment;
+  }
 };
 
 }  // namespace

@@ -89,11 +89,11 @@ struct AffineView {
       0.0f;  // free_bias == false: the bias is this multiple of the scale (-8 for khq4-sym)
 };
 
-/// weight = (code - zero) * scale + bias for every legal code of a unit, whatever else the format can do: what
-/// kernels multiply with. `scale` is the unit's Params::scale; Params::bias is the bias or the zero.
+/// weight = (code - zero) * scale + bias for every legal code of a unit, whatever else the format can do:
+/// what kernels multiply with. `scale` is the unit's Params::scale; Params::bias is the bias or the zero.
 struct CodeLine {
   enum class Offset : std::uint8_t { fixed_zero, bias, zero };  // zero: Params::bias is the unit's zero
-  Code first = 0, codes = 0;  // legal: first .. first + codes - 1
+  Code first = 0, codes = 0;                                    // legal: first .. first + codes - 1
   Offset offset = Offset::fixed_zero;
   Code zero = 0;  // of every unit, where it is fixed; 0 beside a bias
 };

@@ -12,7 +12,12 @@
 namespace assay {
 namespace {
 
-constexpr const char* kVariable = "OPENBLAS_CORETYPE";
+constexpr const char* kCore = "OPENBLAS_CORETYPE";
+// How long a thread of OpenMP that has nothing to do looks for work before it sleeps. libgomp's own count is
+// several milliseconds of a core that others could use; this is about a tenth of one, longer than the gaps in
+// a token.
+constexpr const char* kSpin = "GOMP_SPINCOUNT";
+constexpr const char* kSpinCount = "4000";
 constexpr std::array<std::string_view, 6> kSseCores = {"Prescott",   "Core2",   "Penryn",
                                                        "Dunnington", "Nehalem", "Northwood"};
 constexpr std::array<std::string_view, 3> kAvx512Cores = {"SkylakeX", "Cooperlake", "Sapphirerapids"};
@@ -48,10 +53,14 @@ std::optional<std::string> better_blas_core(Isa highest) {
 #endif
 }
 
-void restart_with_better_blas(char** argv, Isa highest) {
-  if (std::getenv(kVariable) != nullptr) return;
-  const auto core = better_blas_core(highest);
-  if (!core || ::setenv(kVariable, core->c_str(), 0) != 0) return;
+void restart_in_better_environment(char** argv, Isa highest) {
+  bool better = false;
+  const auto set = [&](const char* variable, const char* value) {
+    better = (std::getenv(variable) == nullptr && ::setenv(variable, value, 0) == 0) || better;
+  };
+  if (const auto core = better_blas_core(highest)) set(kCore, core->c_str());
+  if (std::getenv("OMP_WAIT_POLICY") == nullptr) set(kSpin, kSpinCount);
+  if (!better) return;
   std::error_code problem;  // by its own path: /proc/self/exe would leave "exe" as the process's name
   const std::filesystem::path program = std::filesystem::read_symlink("/proc/self/exe", problem);
   if (!problem) ::execv(program.c_str(), argv);

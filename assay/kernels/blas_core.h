@@ -19,9 +19,10 @@ std::optional<std::string> better_blas_core(std::string_view core, Isa machine, 
 /// Of this process.
 std::optional<std::string> better_blas_core(Isa highest);
 
-/// For the first line of main: starts the program again with OPENBLAS_CORETYPE set where better_blas_core()
-/// has an answer. A variable that the user has set is left alone; returns when there is nothing to do or it
-/// cannot be done.
-void restart_with_better_blas(char** argv, Isa highest);
+/// For the first line of main: starts the program again where its libraries read from the environment what
+/// they should know: OPENBLAS_CORETYPE as better_blas_core() says, and how long idle threads of OpenMP look
+/// for work before they sleep. Variables that the user has set are left alone; returns when there is nothing
+/// to do or it cannot be done.
+void restart_in_better_environment(char** argv, Isa highest);
 
 }  // namespace assay

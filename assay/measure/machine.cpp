@@ -62,15 +62,16 @@ double measure_sgemm_gflops() {
 ReadProbe::ReadProbe(std::uint64_t bytes)
     : chunks_(std::max<std::size_t>(1, static_cast<std::size_t>(bytes) / kChunkBytes)),
       sums_(chunks_),
-      words_(new std::uint64_t[chunks_ * kChunkWords]) {
+      block_(heap_memory(), chunks_ * kChunkBytes),
+      words_(reinterpret_cast<std::uint64_t*>(block_.data())) {
   parallel_for(chunks_, [&](std::size_t i) {
-    std::fill_n(words_.get() + i * kChunkWords, kChunkWords, std::uint64_t{1} + i);
+    std::fill_n(words_ + i * kChunkWords, kChunkWords, std::uint64_t{1} + i);
   });
 }
 
 double ReadProbe::bytes_per_second() {
   const auto start = Clock::now();
-  parallel_for(chunks_, [&](std::size_t i) { sums_[i] += sum_words(words_.get() + i * kChunkWords, kChunkWords); });
+  parallel_for(chunks_, [&](std::size_t i) { sums_[i] += sum_words(words_ + i * kChunkWords, kChunkWords); });
   const double seconds = seconds_since(start);
   // The sums are read so that the loop cannot be dropped.
   std::uint64_t total = 0;

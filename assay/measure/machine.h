@@ -2,8 +2,9 @@
 // What this machine can do, measured in the same run as the numbers it is compared with.
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <vector>
+
+#include "assay/base/memory_source.h"
 
 namespace assay {
 
@@ -24,7 +25,8 @@ class ReadProbe {
                                kChunkWords = kChunkBytes / sizeof(std::uint64_t);
   std::size_t chunks_;
   std::vector<std::uint64_t> sums_;
-  std::unique_ptr<std::uint64_t[]> words_;
+  MemoryBlock block_;
+  std::uint64_t* words_;
 };
 
 }  // namespace assay

@@ -104,14 +104,14 @@ std::vector<DecodeSample> sample_decode(const DecodeTimer& timer, const std::fun
 }
 
 Measured decode_rate(std::span<const DecodeSample> samples, const SpeedOptions& options) {
-  return {rate_of(samples, options), interval_of(samples, [&](std::span<const DecodeSample> drawn) {
-            return rate_of(drawn, options);
-          })};
+  return {rate_of(samples, options),
+          interval_of(samples, [&](std::span<const DecodeSample> drawn) { return rate_of(drawn, options); })};
 }
 
 Measured roof_share(std::span<const DecodeSample> samples, std::uint64_t bytes, const SpeedOptions& options) {
   const auto share = [&](std::span<const DecodeSample> drawn) {
-    return rate_of(drawn, options) * static_cast<double>(bytes) / median(column(drawn, &DecodeSample::bandwidth));
+    return rate_of(drawn, options) * static_cast<double>(bytes) /
+           median(column(drawn, &DecodeSample::bandwidth));
   };
   return {share(samples), interval_of(samples, share)};
 }

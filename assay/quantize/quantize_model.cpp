@@ -269,8 +269,9 @@ Plan convert_model(const CheckpointPtr& original, Container container, const std
   require_checksums(*original);
   Plan plan = lossless_plan(
       container->mlx_conventions ? with_mlx_conventions(original, true).checkpoint : original, container);
-  write_lossless_copy({plan, writer_input(plan, container), container, {"convert", "lossless change of container", {}}},
-                      out, context.progress);
+  write_lossless_copy(
+      {plan, writer_input(plan, container), container, {"convert", "lossless change of container", {}}}, out,
+      context.progress);
   return plan;
 }
 

@@ -5,10 +5,10 @@
 #include <cmath>
 
 #include "assay/base/error.h"
+#include "assay/base/protobuf_walk.h"
 #include "assay/base/quote.h"
 #include "assay/base/utf8.h"
 #include "assay/tokenizer/character_map.h"
-#include "assay/base/protobuf_walk.h"
 
 namespace assay {
 

@@ -25,7 +25,7 @@ struct AblationRunTest : testing::Test {
   void SetUp() override {
     write_model(folder.file("model"), llama_config(64, 128, 8192), llama_tensors(64, 128, 8192));
     model.checkpoint = open_model(folder.file("model"));
-    model.model = Model::load(model.checkpoint);
+    model.model = Model::load(model.checkpoint, {.linear = {Residency::decoded}});
     model.tokenizer = load_tokenizer(open_model(demo_model())->sidecars, demo_model());
     write_bytes(folder.file("calibration.txt"), made_up_text(1, 300));
     write_bytes(folder.file("test.txt"), made_up_text(2, 15));
@@ -134,7 +134,7 @@ TEST_F(AblationRunTest, TakesAMixtureWhoseExpertsSeeAFewTokensOrNone) {
   for (const ExpectedTensor& tensor : expected) tensors.push_back({tensor.name, tensor.shape});
   write_model(folder.file("mixture"), config, tensors);
   model.checkpoint = open_model(folder.file("mixture"));
-  model.model = Model::load(model.checkpoint);
+  model.model = Model::load(model.checkpoint, {.linear = {Residency::decoded}});
   options.batches = {0, 1, 4};
   const std::vector<Cell> cells = run();
   EXPECT_EQ(cells.size(), 2u * 3 * 2);
@@ -220,7 +220,7 @@ TEST_F(AblationRunTest, TheConfigurationIsPartOfTheModel) {
   config["rms_norm_eps"] = 2e-5;
   write_bytes(path, config.dump());
   model.checkpoint = open_model(folder.file("model"));
-  model.model = Model::load(model.checkpoint);
+  model.model = Model::load(model.checkpoint, {.linear = {Residency::decoded}});
   EXPECT_THAT(error(), HasSubstr("made with another setting"));
   rows = folder.file("other.jsonl");
   EXPECT_NE(run().front().setting.checkpoint_sha256, before);

@@ -162,7 +162,8 @@ TEST(Linear, SaysWhichKernelRuns) {
   for (const Residency residency : {Residency::decoded, Residency::packed, Residency::stored})
     EXPECT_EQ(make_linear(source, {residency})->kernel(), kernel_summary(traits, {residency}));
   EXPECT_EQ(kernel_summary(traits, {Residency::decoded}), "decoded to f32, OpenBLAS (" + blas_core() + ")");
-  EXPECT_EQ(kernel_summary(traits, {Residency::stored}), "decoded at every call, OpenBLAS (" + blas_core() + ")");
+  EXPECT_EQ(kernel_summary(traits, {Residency::stored}),
+            "decoded at every call, OpenBLAS (" + blas_core() + ")");
   EXPECT_EQ(make_linear(source, {Residency::decoded, "stored"})->kernel(),
             kernel_summary(traits, {Residency::stored}));
   // Too few rows for a panel: stored where packed was asked for, decoded where anything would do.
@@ -182,8 +183,8 @@ void for_each_kernel(const Visit& visit) {
   limit_isa(isas_of_machine().back());
 }
 
-/// Sums of codes cancel against the zero or the bias only at the end of a group, and are about twice as large as
-/// those of weights.
+/// Sums of codes cancel against the zero or the bias only at the end of a group, and are about twice as large
+/// as those of weights.
 double bound_of(const LinearKernel& kernel) {
   return kernel.residency == Residency::packed ? 4e-6 : 1e-6;
 }
@@ -206,8 +207,8 @@ TEST(KernelTable, EveryRowEqualsUnpackThenMultiplyInFloat64) {
   });
 }
 
-// Rows that fill no panel, columns that fill no block or tile, every number of tokens at which a kernel changes its
-// way.
+// Rows that fill no panel, columns that fill no block or tile, every number of tokens at which a kernel
+// changes its way.
 TEST(KernelTable, EveryRowHoldsForOddSizes) {
   for_each_kernel([](const LinearKernel& kernel, Isa isa) {
     for (const char* name : {"int3-row", "int6-row", "int7-row-f32", "int8-row", "bf16", "khq4"})
@@ -222,8 +223,8 @@ TEST(KernelTable, EveryRowHoldsForOddSizes) {
             const auto x = normal_values(tokens * columns, 6);
             EXPECT_LT(worst_error(weights, rows, columns, x, tokens, run(*linear, x, tokens)),
                       bound_of(kernel))
-                << kernel.name << " " << name << " " << isa_name(isa) << " " << rows << "x" << columns << " of "
-                << tokens;
+                << kernel.name << " " << name << " " << isa_name(isa) << " " << rows << "x" << columns
+                << " of " << tokens;
           }
         }
   });
@@ -249,7 +250,8 @@ TEST(KernelTable, StepsOfActivationsAreTheOnlyRounding) {
   });
 }
 
-// The largest codes with the largest steps, all of one sign: nothing overflows. Steps of equal magnitudes are exact.
+// The largest codes with the largest steps, all of one sign: nothing overflows. Steps of equal magnitudes are
+// exact.
 TEST(KernelTable, SumsOfStepsHoldTheLargestCodes) {
   for_each_kernel([](const LinearKernel& kernel, Isa) {
     if (kernel.residency != Residency::packed) return;
@@ -264,11 +266,13 @@ TEST(KernelTable, SumsOfStepsHoldTheLargestCodes) {
       const auto planes = std::make_shared<std::vector<std::vector<std::byte>>>();
       for (const Plane& plane : layout.planes) planes->emplace_back(layout.bytes(plane, params.size()));
       format->pack(params, codes, std::vector<MutableBytes>(planes->begin(), planes->end()));
-      const PackedMatrix matrix(format, columns, {{rows, {planes->begin(), planes->end()}, {"here", "w"}}}, {planes});
+      const PackedMatrix matrix(format, columns, {{rows, {planes->begin(), planes->end()}, {"here", "w"}}},
+                                {planes});
       const auto largest = static_cast<float>(line.first + line.codes - 1 - line.zero);
       for (const float sign : {1.0f, -1.0f}) {
         const std::vector<float> x(columns, 32767.0f * sign);
-        const auto y = run(*make_linear(matrix, {Residency::packed, std::string(kernel.name), Activations::int16}), x, 1);
+        const auto y = run(
+            *make_linear(matrix, {Residency::packed, std::string(kernel.name), Activations::int16}), x, 1);
         for (const float value : y)
           EXPECT_NEAR(value / (sign * 32767.0f * largest * static_cast<float>(columns)), 1, 1e-6) << name;
       }

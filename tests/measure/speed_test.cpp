@@ -25,7 +25,9 @@ TEST(Speed, SlopeRecoversTheRateBehindAStartUpCost) {
 }
 
 TEST(Speed, WhatIsNotMeasurableIsAnError) {
-  const auto rate = [](const DecodeTimer& timer) { return decode_rate(sample_decode(timer, no_memory, {}), {}); };
+  const auto rate = [](const DecodeTimer& timer) {
+    return decode_rate(sample_decode(timer, no_memory, {}), {});
+  };
   EXPECT_ERROR(rate([](std::size_t) { return 1.0; }), "not measurable", "--tokens");
   EXPECT_ERROR(rate([](std::size_t tokens) { return 1.0 / static_cast<double>(tokens); }), "not measurable");
 }
@@ -46,7 +48,8 @@ TEST(Speed, IntervalsHoldTheSpreadOfRepeats) {
   for (int i = 0; i < 101; ++i) values.push_back(i);
   const Measured measured = median_of(values);
   EXPECT_EQ(measured.value, 50);
-  // The median of n values: sqrt(pi / 2) / sqrt(n) of a normal's deviation is a rough guide; exact for nobody.
+  // The median of n values: sqrt(pi / 2) / sqrt(n) of a normal's deviation is a rough guide; exact for
+  // nobody.
   EXPECT_GT(measured.interval->low, 30);
   EXPECT_LT(measured.interval->low, 45);
   EXPECT_GT(measured.interval->high, 55);

@@ -231,7 +231,8 @@ TEST_P(Forward, ResidencyAndThreadsDoNotChangeABit) {
   set_thread_count(0);
 }
 
-// Quantised weights are computed with as what they decode to: KHQ4 blocks straddle the rows of these matrices.
+// Quantised weights are computed with as what they decode to: KHQ4 blocks straddle the rows of these
+// matrices.
 TEST_P(Forward, QuantisedWeightsAreThoseTheyDecodeTo) {
   const auto tokens = some_tokens(40);
   for (const char* format : {"khq4", "khw3", "bf16", "gf16", "int6-row"}) {

@@ -11,9 +11,8 @@
 namespace assay::test {
 namespace {
 
-constexpr std::uint64_t kHidden = 64, kIntermediate = 128, kVocabulary = 96;
-
 struct QuantizingContext : testing::Test {
+  static constexpr std::uint64_t kHidden = 64, kIntermediate = 128, kVocabulary = 96;
   TemporaryFolder folder;
   std::string source = folder.file("source");
 

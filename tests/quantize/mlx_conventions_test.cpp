@@ -181,8 +181,7 @@ TEST(CalibratedExperts, ThoseThatHardlyATokenVisitsAreRoundedByTheirWeights) {
         round_by_weights(*format, std::span(weights).subspan(part * 64 * 64, 64 * 64), 64, 64);
     Planes planes;
     const Layout layout = format->layout(64);
-    for (const Plane& plane : layout.planes)
-      planes.emplace_back(layout.bytes(plane, expected.params.size()));
+    for (const Plane& plane : layout.planes) planes.emplace_back(layout.bytes(plane, expected.params.size()));
     format->pack(expected.params, expected.codes, std::vector<MutableBytes>(planes.begin(), planes.end()));
     EXPECT_EQ(made.planes.at({fused.name, part * 64}), planes) << part;
   }

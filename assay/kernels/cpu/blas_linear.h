@@ -1,5 +1,6 @@
 #pragma once
-// Kernels for any format: weights become float32, and OpenBLAS multiplies; activations are f32 whatever was asked.
+// Kernels for any format: weights become float32, and OpenBLAS multiplies; activations are f32 whatever was
+// asked.
 #include <memory>
 #include <string>
 

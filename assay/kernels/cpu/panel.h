@@ -1,23 +1,24 @@
 #pragma once
 // How packed kernels hold a matrix: panels of 16 rows, which lie one after the other and are read from end to
-// end. Rows are interleaved, so that a vector register holds the same column of all of them: one activation is
-// broadcast to it, and nothing is ever summed across a register. The bytes a panel takes are those of the
+// end. Rows are interleaved, so that a vector register holds the same column of all of them: one activation
+// is broadcast to it, and nothing is ever summed across a register. The bytes a panel takes are those of the
 // stored format, for no format more than the padding of a last panel and a last block.
 //
 // A panel is a sequence of groups (columns that share parameters), a group is
 //   scales    16 x 2 or 4 bytes, one a row
 //   offsets   as many, where there are any: a bias, or the code that stands for zero
 //   blocks    of 32 columns: `bits` words of 32 bits a row, word by word, 16 rows each
-// A word of a row is two halves of 16 bits, the even columns' and the odd columns'. A half holds as many whole codes
-// as fit it, lowest bits first, columns in order. What is left at its top (1 bit beside codes of 3 or 5 bits, 4
-// beside 6, 2 beside 7) is a digit of the block's last codes: the digits of the words (of the first three and of
-// the last three with 6 bits) put together, the first word's lowest, are halves of codes as well.
+// A word of a row is two halves of 16 bits, the even columns' and the odd columns'. A half holds as many
+// whole codes as fit it, lowest bits first, columns in order. What is left at its top (1 bit beside codes of
+// 3 or 5 bits, 4 beside 6, 2 beside 7) is a digit of the block's last codes: the digits of the words (of the
+// first three and of the last three with 6 bits) put together, the first word's lowest, are halves of codes
+// as well.
 //
-// So two ways of multiplying see the same bytes. With f32 activations a code is masked where it stands, converted as
-// it is, and meets an activation that carries the power of two that takes the shift back, exactly. With activations
-// of 16 bits (steps of a size of each block) a mask leaves a code in each half, and one instruction multiplies both
-// with their columns' steps and adds them: integers, exact but for the rounding to steps, 2^-16 of the block's
-// largest.
+// So two ways of multiplying see the same bytes. With f32 activations a code is masked where it stands,
+// converted as it is, and meets an activation that carries the power of two that takes the shift back,
+// exactly. With activations of 16 bits (steps of a size of each block) a mask leaves a code in each half, and
+// one instruction multiplies both with their columns' steps and adds them: integers, exact but for the
+// rounding to steps, 2^-16 of the block's largest.
 //
 // Halves (f16, bf16) have no parameters: a block is 32 columns x 16 rows x 2 bytes.
 //
@@ -30,7 +31,7 @@ namespace assay::cpu {
 
 constexpr std::size_t kPanelRows = 16;
 constexpr std::size_t kBlockColumns = 32;
-constexpr std::size_t kFewTokens = 4;   // up to here codes are multiplied as they are unpacked
+constexpr std::size_t kFewTokens = 4;     // up to here codes are multiplied as they are unpacked
 constexpr std::size_t kTokensAtOnce = 6;  // of a tile of the product with unpacked weights
 
 /// What a weight is stored as: codes of 1 to 8 bits, or halves.
@@ -74,7 +75,7 @@ struct PanelKernels {
   PanelKernel of_code[kPanelCodes];  // by PanelCode
   /// y[t][row] (+)= weights [columns][16] . x[t], t + 1 tokens; strides in floats.
   void (*tile[kTokensAtOnce])(const float* weights, std::size_t columns, const float* x, std::size_t x_stride,
-                            float* y, std::size_t y_stride, bool add);
+                              float* y, std::size_t y_stride, bool add);
 };
 
 /// Null where this build has none.

@@ -1,4 +1,5 @@
-// Compiled for AVX2, FMA and F16C (CMakeLists.txt): entered through the table alone, on machines that have them.
+// Compiled for AVX2, FMA and F16C (CMakeLists.txt): entered through the table alone, on machines that have
+// them.
 #include "assay/kernels/cpu/panel.h"
 
 #if defined(__AVX2__) && defined(__FMA__) && defined(__F16C__)
@@ -46,7 +47,9 @@ struct Lanes {
     const __m256i all = _mm256_set1_epi32(static_cast<int>(mask));
     return {_mm256_and_si256(a.low, all), _mm256_and_si256(a.high, all)};
   }
-  INLINE static I down(I a, int bits) { return {_mm256_srli_epi32(a.low, bits), _mm256_srli_epi32(a.high, bits)}; }
+  INLINE static I down(I a, int bits) {
+    return {_mm256_srli_epi32(a.low, bits), _mm256_srli_epi32(a.high, bits)};
+  }
   INLINE static I no_words() { return {_mm256_setzero_si256(), _mm256_setzero_si256()}; }
   INLINE static I halves_down(I a, int bits) {
     return {_mm256_srli_epi16(a.low, bits), _mm256_srli_epi16(a.high, bits)};
@@ -64,7 +67,9 @@ struct Lanes {
     return {_mm256_add_epi32(sums.low, _mm256_madd_epi16(codes.low, steps.low)),
             _mm256_add_epi32(sums.high, _mm256_madd_epi16(codes.high, steps.high))};
   }
-  INLINE static I either(I a, I b) { return {_mm256_or_si256(a.low, b.low), _mm256_or_si256(a.high, b.high)}; }
+  INLINE static I either(I a, I b) {
+    return {_mm256_or_si256(a.low, b.low), _mm256_or_si256(a.high, b.high)};
+  }
   INLINE static F converted(I a) { return {_mm256_cvtepi32_ps(a.low), _mm256_cvtepi32_ps(a.high)}; }
   INLINE static F parameters(const std::byte* at, PanelFloat type) {
     if (type == PanelFloat::f32) return load(reinterpret_cast<const float*>(at));

@@ -18,11 +18,12 @@
 namespace assay::cpu {
 namespace {
 
-// Bytes of panels that a thread claims at once: a few microseconds, so that a thread that is interrupted keeps
-// others waiting for no more.
+// Bytes of panels that a thread claims at once: a few microseconds, so that a thread that is interrupted
+// keeps others waiting for no more.
 constexpr std::size_t kClaimedBytes = std::size_t{1} << 16;
-// Columns of a tile of unpacked weights, 16 KiB: it stays in the first cache while tokens pass by.
+// Of a tile of unpacked weights: 16 KiB a panel.
 constexpr std::size_t kTileBlocks = 8;
+constexpr std::size_t kTilePanels = 8;
 constexpr std::size_t kTileColumns = kTileBlocks * kBlockColumns;
 
 class PanelLinear final : public Linear {
@@ -32,7 +33,9 @@ class PanelLinear final : public Linear {
 
   std::uint64_t rows() const override { return panels_.rows(); }
   std::uint64_t columns() const override { return panels_.columns(); }
-  std::string kernel() const override { return avx2_panel_summary({*source_.format(), rows(), columns()}, activations_); }
+  std::string kernel() const override {
+    return avx2_panel_summary({*source_.format(), rows(), columns()}, activations_);
+  }
   void row(std::uint64_t index, const Rows& out) const override {
     source_.decode(index, 1, host_values<float>(out));
   }
@@ -43,14 +46,16 @@ class PanelLinear final : public Linear {
 
   const PanelMatrix& panels() const { return panels_; }
   const PanelKernels& kernels() const { return kernels_; }
-  const PanelKernel& kernel_of_code() const { return kernels_.of_code[static_cast<std::size_t>(panels_.code())]; }
+  const PanelKernel& kernel_of_code() const {
+    return kernels_.of_code[static_cast<std::size_t>(panels_.code())];
+  }
   bool takes_steps() const {
     return activations_ == Activations::int16 && kernel_of_code().few_steps[0] != nullptr;
   }
-  std::size_t panels_per_task() const {
-    return std::max<std::size_t>(1, kClaimedBytes / panels_.panel_bytes());
+  std::size_t panels_per_task(bool few) const {
+    return few ? std::max<std::size_t>(1, kClaimedBytes / panels_.panel_bytes()) : kTilePanels;
   }
-  std::size_t tasks() const { return ceil_divide(panels_.panels(), panels_per_task()); }
+  std::size_t tasks(bool few) const { return ceil_divide(panels_.panels(), panels_per_task(few)); }
 
  private:
   PanelMatrix panels_;
@@ -137,10 +142,9 @@ class ActivationsOfPanels {
   }
   void round_token(std::size_t token) {
     for (std::size_t block = 0; block < blocks_; ++block)
-      sums_[token * groups_ + block / (blocks_ / groups_)] +=
-          round_to_steps(padded_.data() + block * kBlockColumns,
-                         steps_.data() + (token * blocks_ + block) * kBlockColumns,
-                         sizes_.data() + token * blocks_ + block);
+      sums_[token * groups_ + block / (blocks_ / groups_)] += round_to_steps(
+          padded_.data() + block * kBlockColumns, steps_.data() + (token * blocks_ + block) * kBlockColumns,
+          sizes_.data() + token * blocks_ + block);
   }
 
   PanelCode code_{};
@@ -169,34 +173,40 @@ void few_tokens(const Product& product, std::size_t panel, std::size_t tokens) {
   const PanelMatrix& panels = product.matrix->panels();
   alignas(64) std::array<float, kFewTokens * kPanelRows> y;
   const PanelKernel& kernel = product.matrix->kernel_of_code();
-  (product.matrix->takes_steps() ? kernel.few_steps : kernel.few)[tokens - 1](panels.panel(panel), product.few,
-                                                                             y.data());
+  (product.matrix->takes_steps() ? kernel.few_steps : kernel.few)[tokens - 1](panels.panel(panel),
+                                                                              product.few, y.data());
   copy_out(y.data(), tokens, panel * kPanelRows, panels.rows(), product.y);
 }
 
-/// One panel with all tokens: a tile of columns after the other is unpacked and met by every token.
-void many_tokens(const Product& product, std::size_t panel, const Rows& x) {
+/// Panels [first, end) with all tokens. A tile of columns of all of them is unpacked and stays in the second
+/// cache while tokens pass by, a few at a time; these stay in the first while the tiles pass.
+void many_tokens(const Product& product, std::size_t first, std::size_t end, const Rows& x) {
   const PanelMatrix& panels = product.matrix->panels();
-  const PanelView view = panels.panel(panel);
-  const std::size_t rows = panels.rows(), columns = panels.columns(), first_row = panel * kPanelRows;
-  const bool whole = first_row + kPanelRows <= rows;
-  alignas(64) thread_local std::array<float, kTileColumns * kPanelRows> weights;
-  thread_local std::vector<float> partial;  // of a panel with fewer rows
+  const std::size_t rows = panels.rows(), columns = panels.columns(), count = end - first;
+  const bool whole = end * kPanelRows <= rows;  // else the last panel's rows go through `partial`
+  thread_local std::vector<float> weights, partial;
+  weights.resize(count * kTileColumns * kPanelRows);
   if (!whole) partial.resize(x.count() * kPanelRows);
-  float* y = whole ? product.y + first_row : partial.data();
-  const std::size_t y_stride = whole ? rows : kPanelRows;
   const float* inputs = host_values<float>(x).data();
   for (std::size_t block = 0; block < panels.blocks(); block += kTileBlocks) {
-    const std::size_t blocks = std::min(kTileBlocks, panels.blocks() - block), column = block * kBlockColumns;
-    product.matrix->kernel_of_code().unpack(view, block, blocks, weights.data());
-    const std::size_t count = std::min(blocks * kBlockColumns, columns - column);
+    const std::size_t blocks = std::min(kTileBlocks, panels.blocks() - block), column = block * kBlockColumns,
+                      width = std::min(blocks * kBlockColumns, columns - column);
+    for (std::size_t i = 0; i < count; ++i)
+      product.matrix->kernel_of_code().unpack(panels.panel(first + i), block, blocks,
+                                              weights.data() + i * kTileColumns * kPanelRows);
     for (std::size_t token = 0; token < x.count(); token += kTokensAtOnce) {
       const std::size_t tokens = std::min(kTokensAtOnce, x.count() - token);
-      product.matrix->kernels().tile[tokens - 1](weights.data(), count, inputs + token * columns + column, columns,
-                                                 y + token * y_stride, y_stride, block > 0);
+      for (std::size_t i = 0; i < count; ++i) {
+        const bool to_partial = !whole && first + i + 1 == panels.panels();
+        float* y = to_partial ? partial.data() + token * kPanelRows
+                              : product.y + token * rows + (first + i) * kPanelRows;
+        product.matrix->kernels().tile[tokens - 1](weights.data() + i * kTileColumns * kPanelRows, width,
+                                                   inputs + token * columns + column, columns, y,
+                                                   to_partial ? kPanelRows : rows, block > 0);
+      }
     }
   }
-  if (!whole) copy_out(partial.data(), x.count(), first_row, rows, product.y);
+  if (!whole) copy_out(partial.data(), x.count(), (panels.panels() - 1) * kPanelRows, rows, product.y);
 }
 
 }  // namespace
@@ -205,18 +215,19 @@ bool multiply_panels(std::span<const Linear* const> matrices, const Rows& x, std
   thread_local std::vector<Product> products;  // kept between calls
   thread_local std::vector<ActivationsOfPanels> activations;
   products.clear();
+  const bool few = x.count() <= kFewTokens;
   std::size_t tasks = 0, prepared = 0;
   std::uint64_t multiplications = 0;
   for (std::size_t i = 0; i < matrices.size(); ++i) {
     const auto* matrix = dynamic_cast<const PanelLinear*>(matrices[i]);
     if (matrix == nullptr) return false;
-    assert(x.width() == matrix->columns() && outs[i].width() == matrix->rows() && x.count() == outs[i].count());
+    assert(x.width() == matrix->columns() && outs[i].width() == matrix->rows() &&
+           x.count() == outs[i].count());
     products.push_back({matrix, tasks, {}, host_values<float>(outs[i]).data()});
-    tasks += matrix->tasks();
+    tasks += matrix->tasks(few);
     multiplications += x.count() * matrix->rows() * matrix->columns();
   }
   if (x.count() == 0) return true;
-  const bool few = x.count() <= kFewTokens;
   if (few) {
     if (activations.size() < products.size()) activations.resize(products.size());
     for (Product& product : products) {
@@ -235,14 +246,12 @@ bool multiply_panels(std::span<const Linear* const> matrices, const Rows& x, std
   for_each_task(tasks, multiplications, [&](std::size_t task) {
     const auto next = std::ranges::upper_bound(all, task, {}, &Product::first_task);
     const Product& product = *std::prev(next);
-    const std::size_t step = product.matrix->panels_per_task(), first = (task - product.first_task) * step,
+    const std::size_t step = product.matrix->panels_per_task(few), first = (task - product.first_task) * step,
                       end = std::min(first + step, product.matrix->panels().panels());
-    for (std::size_t panel = first; panel < end; ++panel) {
-      if (few)
-        few_tokens(product, panel, x.count());
-      else
-        many_tokens(product, panel, x);
-    }
+    if (few)
+      for (std::size_t panel = first; panel < end; ++panel) few_tokens(product, panel, x.count());
+    else
+      many_tokens(product, first, end, x);
   });
   return true;
 }

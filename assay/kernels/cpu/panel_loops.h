@@ -1,14 +1,14 @@
 // The loops of panel kernels, written once over the lanes of an instruction set: included by one source per
-// instruction set, which has defined `Lanes` in an anonymous namespace. No include guard on purpose, no includes:
-// everything here must be that source's own.
+// instruction set, which has defined `Lanes` in an anonymous namespace. No include guard on purpose, no
+// includes: everything here must be that source's own.
 //
 // Lanes: F (16 floats), I (16 words of 32 bits), and
 //   F zero(); F all(float); F load(const float*); void store(float*, F); F broadcast(const float*);
 //   F add(F, F); F multiply(F, F); F fma(F a, F b, F c) = a b + c; F negated_fma(F a, F b, F c) = c - a b;
 //   I words(const std::byte*); I no_words(); I masked(I, std::uint32_t); I down(I, int); I either(I, I);
 //   I halves_down(I, int), halves_up(I, int): of 16 bits each
-//   I steps(const std::int16_t*): two, to all lanes;  I add_products(I sums, I codes, I steps): of both halves
-//   F converted(I): of signed words;  F parameters(const std::byte*, PanelFloat): 16 of 2 or 4 bytes
+//   I steps(const std::int16_t*): two, to all lanes;  I add_products(I sums, I codes, I steps): of both
+//   halves F converted(I): of signed words;  F parameters(const std::byte*, PanelFloat): 16 of 2 or 4 bytes
 //   void prefetch(const std::byte*)
 
 constexpr std::size_t kPrefetch = 2048;  // bytes ahead, within what the hardware does not fetch by itself
@@ -37,7 +37,8 @@ INLINE Lanes::I leftover_digits(Lanes::I word) {
 template <int Bits, class Visit>
 INLINE void visit_block(const std::byte* block, const Visit& visit) {
   constexpr int kPairs = pairs_in_word(Bits);
-  for (std::size_t line = 0; line < Bits * kPanelRows * 4; line += kLine) Lanes::prefetch(block + kPrefetch + line);
+  for (std::size_t line = 0; line < Bits * kPanelRows * 4; line += kLine)
+    Lanes::prefetch(block + kPrefetch + line);
   Lanes::I leftovers = Lanes::no_words();
   for_constants<Bits>([&]<int Word>() VISIT {
     const Lanes::I word = Lanes::words(block + Word * kPanelRows * 4);
@@ -93,8 +94,8 @@ struct Sums {
 
 /// totals += scale (sum - zero sum of x), or scale sum + bias sum of x: what a group adds.
 template <int Tokens>
-INLINE void add_group(const PanelView& panel, const std::byte* scales, const float* sums_of_x, std::size_t groups,
-                      const Lanes::F (&sums)[Tokens], Lanes::F (&totals)[Tokens]) {
+INLINE void add_group(const PanelView& panel, const std::byte* scales, const float* sums_of_x,
+                      std::size_t groups, const Lanes::F (&sums)[Tokens], Lanes::F (&totals)[Tokens]) {
   const Lanes::F scale = Lanes::parameters(scales, panel.params);
   const std::byte* offsets = scales + kPanelRows * float_bytes(panel.params);
   for (int token = 0; token < Tokens; ++token) {
@@ -138,9 +139,9 @@ void few_of_codes(const PanelView& panel, const FewTokens& x, float* y) {
   for (int token = 0; token < Tokens; ++token) Lanes::store(y + token * kPanelRows, totals[token]);
 }
 
-// Codes that are multiplied where they stand in a half, one above the other: their sums are kept apart. More would
-// take registers, and products of what stands higher would not fit the 31 bits of a block's sums: now they are below
-// 2^30.
+// Codes that are multiplied where they stand in a half, one above the other: their sums are kept apart. More
+// would take registers, and products of what stands higher would not fit the 31 bits of a block's sums: now
+// they are below 2^30.
 constexpr int standing_codes(int bits) {
   return bits <= 5 ? 2 : 1;
 }
@@ -156,8 +157,8 @@ INLINE void add_register(Lanes::I reg, const std::int16_t* steps, std::size_t st
     Lanes::I codes = kShift == 0 ? reg : Lanes::halves_down(reg, kShift);
     if constexpr (kShift + Bits < 16) codes = Lanes::masked(codes, (kMask | kMask << 16) << (kPlace * Bits));
     for (int token = 0; token < Tokens; ++token)
-      sums[token][kPlace] =
-          Lanes::add_products(sums[token][kPlace], codes, Lanes::steps(steps + token * stride + 2 * (First + Pair)));
+      sums[token][kPlace] = Lanes::add_products(sums[token][kPlace], codes,
+                                                Lanes::steps(steps + token * stride + 2 * (First + Pair)));
   });
 }
 
@@ -212,8 +213,10 @@ void unpack_codes(const PanelView& panel, std::size_t first, std::size_t count, 
     const std::byte* codes = group + parameter_bytes(panel) + block % panel.blocks_in_group * block_bytes;
     visit_codes<Bits>(codes, [&]<int Column>(Lanes::F code) VISIT {
       constexpr CodePlace kPlace = place_of(Bits, Column);
-      constexpr float kUnshift = is_shifted_down(Bits, kPlace) ? 1.0f : 1.0f / (std::uint32_t{1} << kPlace.shift);
-      const Lanes::F steps = Lanes::negated_fma(Lanes::all(1.0f), zero, Lanes::multiply(code, Lanes::all(kUnshift)));
+      constexpr float kUnshift =
+          is_shifted_down(Bits, kPlace) ? 1.0f : 1.0f / (std::uint32_t{1} << kPlace.shift);
+      const Lanes::F steps =
+          Lanes::negated_fma(Lanes::all(1.0f), zero, Lanes::multiply(code, Lanes::all(kUnshift)));
       Lanes::store(out + Column * kPanelRows, Lanes::fma(steps, scale, bias));
     });
   }
@@ -277,9 +280,16 @@ constexpr PanelKernel halves_kernel() {
           unpack_halves<Type>};
 }
 
-constexpr PanelKernels kKernels = {
-    {{}, codes_kernel<1>(), codes_kernel<2>(), codes_kernel<3>(), codes_kernel<4>(), codes_kernel<5>(),
-     codes_kernel<6>(), codes_kernel<7>(), codes_kernel<8>(), halves_kernel<PanelFloat::f16>(),
-     halves_kernel<PanelFloat::bf16>()},
-    {multiply_tile<1>, multiply_tile<2>, multiply_tile<3>, multiply_tile<4>, multiply_tile<5>,
-     multiply_tile<6>}};
+constexpr PanelKernels kKernels = {{{},
+                                    codes_kernel<1>(),
+                                    codes_kernel<2>(),
+                                    codes_kernel<3>(),
+                                    codes_kernel<4>(),
+                                    codes_kernel<5>(),
+                                    codes_kernel<6>(),
+                                    codes_kernel<7>(),
+                                    codes_kernel<8>(),
+                                    halves_kernel<PanelFloat::f16>(),
+                                    halves_kernel<PanelFloat::bf16>()},
+                                   {multiply_tile<1>, multiply_tile<2>, multiply_tile<3>, multiply_tile<4>,
+                                    multiply_tile<5>, multiply_tile<6>}};

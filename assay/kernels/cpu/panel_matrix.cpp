@@ -8,11 +8,11 @@
 #include <cmath>
 #include <cstring>
 #include <optional>
+#include <utility>
 
 #include "assay/base/bytes.h"
 #include "assay/base/checked.h"
 #include "assay/base/half.h"
-#include "assay/formats/multiversion.h"
 #include "assay/parallel/threads.h"
 
 namespace assay::cpu {
@@ -56,15 +56,23 @@ bool write_parameter(PanelFloat type, float value, std::byte* at) {
   return false;
 }
 
+template <int Bits, int Column>
+void place_code(std::uint32_t code, std::uint32_t* registers) {
+  constexpr CodePlace kPlace = place_of(Bits, Column);
+  registers[kPlace.reg] |= code << kPlace.shift;
+}
+
+template <int Bits, std::size_t... Columns>
+void place_codes(const std::uint32_t* codes, std::uint32_t* registers, std::index_sequence<Columns...>) {
+  (place_code<Bits, Columns>(codes[Columns], registers), ...);
+}
+
 /// One row's block of 32 codes as words, those of a panel's rows interleaved.
 template <int Bits>
-ASSAY_LOOP void pack_block_loop(const std::uint32_t* codes, std::uint32_t* words) {
-  constexpr int kRegisters = Bits + leftover_registers(Bits), kDigit = digit_bits(Bits);
-  std::uint32_t registers[kRegisters] = {};
-  for (int column = 0; column < static_cast<int>(kBlockColumns); ++column) {
-    const CodePlace place = place_of(Bits, column);
-    registers[place.reg] |= codes[column] << place.shift;
-  }
+void pack_block(const std::uint32_t* codes, std::uint32_t* words) {
+  constexpr int kDigit = digit_bits(Bits);
+  std::uint32_t registers[Bits + leftover_registers(Bits)] = {};
+  place_codes<Bits>(codes, registers, std::make_index_sequence<kBlockColumns>());
   for (int word = 0; word < Bits; ++word) {
     if constexpr (kDigit > 0) {  // of each half, to the top of that half
       constexpr std::uint32_t kMask = (std::uint32_t{1} << kDigit) - 1;
@@ -77,13 +85,9 @@ ASSAY_LOOP void pack_block_loop(const std::uint32_t* codes, std::uint32_t* words
 }
 
 using PackBlock = void (*)(const std::uint32_t*, std::uint32_t*);
-template <int Bits>
-constexpr PackBlock kPackBlock = [](const std::uint32_t* codes, std::uint32_t* words) {
-  pack_block_loop<Bits>(codes, words);
-};
-constexpr std::array<PackBlock, kMostBits + 1> kPackBlocks = {
-    nullptr,       kPackBlock<1>, kPackBlock<2>, kPackBlock<3>, kPackBlock<4>,
-    kPackBlock<5>, kPackBlock<6>, kPackBlock<7>, kPackBlock<8>};
+constexpr std::array<PackBlock, kMostBits + 1> kPackBlocks = {nullptr,       pack_block<1>, pack_block<2>,
+                                                              pack_block<3>, pack_block<4>, pack_block<5>,
+                                                              pack_block<6>, pack_block<7>, pack_block<8>};
 
 }  // namespace
 
@@ -153,8 +157,8 @@ class PanelMatrix::Packer {
       for (std::size_t block = 0; block < shape.blocks_in_group; ++block, out += block_bytes) {
         const std::size_t column = (group * shape.blocks_in_group + block) * kBlockColumns;
         for (std::size_t row = 0; row < count; ++row)
-          pack_block(codes.subspan(row * target_.columns_, target_.columns_), column,
-                     reinterpret_cast<std::uint32_t*>(out) + row);
+          pack_row(codes.subspan(row * target_.columns_, target_.columns_), column,
+                   reinterpret_cast<std::uint32_t*>(out) + row);
       }
     }
     return true;
@@ -164,7 +168,7 @@ class PanelMatrix::Packer {
     return line_->offset == CodeLine::Offset::zero ? unit.bias - static_cast<float>(line_->first) : unit.bias;
   }
 
-  void pack_block(std::span<const Code> row, std::size_t column, std::uint32_t* words) const {
+  void pack_row(std::span<const Code> row, std::size_t column, std::uint32_t* words) const {
     std::array<std::uint32_t, kBlockColumns> block{};
     const std::size_t count = std::min(kBlockColumns, row.size() - column);
     for (std::size_t i = 0; i < count; ++i)
@@ -202,8 +206,9 @@ PanelMatrix::PanelMatrix(const PackedMatrix& matrix)
     shape_.params = type;
     if (layout.has_params) {
       const std::size_t parameters = shape_.offset == PanelOffset::fixed_zero ? 1 : 2;
-      panel_bytes_ = shape_.groups * kPanelRows *
-                     (parameters * bytes_of(type) + shape_.blocks_in_group * static_cast<std::size_t>(code_) * 4);
+      panel_bytes_ =
+          shape_.groups * kPanelRows *
+          (parameters * bytes_of(type) + shape_.blocks_in_group * static_cast<std::size_t>(code_) * 4);
     }
     bytes_ = MemoryBlock(heap_memory(), panels_ * panel_bytes_);
     std::atomic<bool> exact{true};

@@ -1,6 +1,6 @@
 #pragma once
-// A packed matrix as panels (panel.h): the stored codes and parameters in another order, nothing rounded, no code
-// decoded.
+// A packed matrix as panels (panel.h): the stored codes and parameters in another order, nothing rounded, no
+// code decoded.
 #include <cstdint>
 #include <vector>
 
@@ -13,7 +13,8 @@ namespace assay::cpu {
 
 class PanelMatrix {
  public:
-  /// Codes of at most 8 bits on a line, or halves; units that lie within rows, runs of whole blocks or whole rows.
+  /// Codes of at most 8 bits on a line, or halves; units that lie within rows, runs of whole blocks or whole
+  /// rows.
   static bool holds(const MatrixTraits& matrix);
   /// Of such a matrix, on all threads. Throws Error for a unit that is not legal.
   explicit PanelMatrix(const PackedMatrix& matrix);

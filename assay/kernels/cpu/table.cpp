@@ -17,13 +17,12 @@ bool any_matrix(const MatrixTraits&) {
   return true;
 }
 
-constexpr std::array kKernels = {
-    LinearKernel{"avx2", Residency::packed, Isa::avx2, cpu::avx2_panels_hold, cpu::avx2_panel_linear,
-                 cpu::avx2_panel_summary},
-    LinearKernel{"decoded", Residency::decoded, Isa::baseline, any_matrix, cpu::decoded_linear,
-                 cpu::decoded_summary},
-    LinearKernel{"stored", Residency::stored, Isa::baseline, any_matrix, cpu::stored_linear,
-                 cpu::stored_summary}};
+constexpr std::array kKernels = {LinearKernel{"avx2", Residency::packed, Isa::avx2, cpu::avx2_panels_hold,
+                                              cpu::avx2_panel_linear, cpu::avx2_panel_summary},
+                                 LinearKernel{"decoded", Residency::decoded, Isa::baseline, any_matrix,
+                                              cpu::decoded_linear, cpu::decoded_summary},
+                                 LinearKernel{"stored", Residency::stored, Isa::baseline, any_matrix,
+                                              cpu::stored_linear, cpu::stored_summary}};
 
 /// May a kernel of this residency serve who asked for `wanted`?
 bool serves(Residency residency, Residency wanted) {
