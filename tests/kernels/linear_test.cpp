@@ -8,10 +8,13 @@
 #include <random>
 #include <vector>
 
+#include "assay/base/bytes.h"
 #include "assay/base/error.h"
+#include "assay/base/half.h"
 #include "assay/formats/table.h"
 #include "assay/kernels/blas_core.h"
 #include "assay/kernels/host_rows.h"
+#include "assay/kernels/ops.h"
 #include "assay/kernels/table.h"
 #include "assay/parallel/threads.h"
 #include "tests/support.h"
@@ -305,6 +308,74 @@ TEST(KernelTable, TheFirstRowThatRunsIsTakenAndANamedOneOrNone) {
   limit_isa(isas_of_machine().back());
   if (isas_of_machine().back() >= Isa::avx2) {
     EXPECT_EQ(chosen({Residency::packed}), "fast");
+  }
+}
+
+/// A matrix of random codes and random parameters near one, for formats that nothing is rounded to.
+PackedMatrix random_planes(const FormatPtr& format, std::size_t rows, std::size_t columns) {
+  std::mt19937 random(7);
+  const Layout layout = format->layout(columns);
+  const std::uint64_t units = unit_count(layout, rows, columns);
+  const auto planes = std::make_shared<std::vector<std::vector<std::byte>>>();
+  for (const Plane& plane : layout.planes) {
+    std::vector<std::byte>& bytes = planes->emplace_back(layout.bytes(plane, units));
+    for (std::byte& byte : bytes) byte = static_cast<std::byte>(random());
+    const std::size_t size = dtype_size(plane.dtype);
+    const float near_one = std::uniform_real_distribution<float>(0.5f, 1.5f)(random);
+    for (std::size_t at = 0; at + size <= bytes.size(); at += size)
+      if (plane.dtype == DType::F16)
+        store(bytes.data() + at, f32_to_f16(near_one + static_cast<float>(at % 7) / 16));
+      else if (plane.dtype == DType::BF16)
+        store(bytes.data() + at, f32_to_bf16(near_one + static_cast<float>(at % 7) / 16));
+  }
+  return {format, columns, {{rows, {planes->begin(), planes->end()}, {"here", "w"}}}, {planes}};
+}
+
+TEST(Linear, FormatsThatAreReadOnlyEqualUnpackThenMultiply) {
+  std::size_t held = 0;
+  for (const FormatPtr& format : all_formats()) {
+    const std::size_t rows = 40, columns = 256, tokens = 2;
+    if (format->can_encode() || !format->code_line() || format->misfit(rows, columns)) continue;
+    if (format->layout(columns).planes.size() < 2) continue;  // parameters among the codes' bytes
+    const PackedMatrix source = random_planes(format, rows, columns);
+    const auto x = normal_values(tokens * columns, 5);
+    for (const Activations activations : {Activations::f32, Activations::int16}) {
+      const auto linear = make_linear(source, {Residency::packed, "", activations});
+      held += linear->kernel().find("interleaved") != std::string::npos ? 1 : 0;
+      EXPECT_LT(worst_error(all_rows(source), rows, columns, x, tokens, run(*linear, x, tokens)),
+                activations == Activations::f32 ? 4e-6 : 2e-5)
+          << format->name();
+    }
+  }
+  if (isas_of_machine().back() >= Isa::avx2) {
+    EXPECT_GT(held, 20u);
+  }
+}
+
+// Matrices that share their input in one call: widths and groups of their own, some held otherwise.
+TEST(Linear, AGroupOfOtherWidthsIsEachProductAlone) {
+  const std::size_t columns = 256;
+  std::vector<std::shared_ptr<const Linear>> made;
+  for (const Activations activations : {Activations::f32, Activations::int16})
+    for (const char* name : {"q4_0", "khw3", "khq4", "mlx2-g64-f16", "q8_0", "int4-row", "bf16"})
+      made.push_back(
+          make_linear(packed_values(find_format(name), 70, columns), {Residency::packed, "", activations}));
+  for (const bool stored : {false, true}) {
+    if (stored)
+      made.push_back(make_linear(packed_values(find_format("q4_0"), 70, columns), {Residency::stored}));
+    for (const std::size_t tokens : {1u, 3u, 9u}) {
+      auto x = normal_values(tokens * columns, 5);
+      std::vector<const Linear*> group;
+      std::vector<std::vector<float>> results(made.size(), std::vector<float>(tokens * 70));
+      std::vector<Rows> outs;
+      for (std::size_t i = 0; i < made.size(); ++i) {
+        group.push_back(made[i].get());
+        outs.push_back(rows_over(results[i], 70));
+      }
+      cpu_ops().linear_group(group, rows_over(x, columns), outs);
+      for (std::size_t i = 0; i < made.size(); ++i)
+        EXPECT_EQ(results[i], run(*made[i], x, tokens)) << i << " of " << tokens;
+    }
   }
 }
 

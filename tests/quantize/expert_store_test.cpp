@@ -433,7 +433,7 @@ TEST(ActiveExperts, AreRenormalised) {
 
 TEST_F(Stores, AnotherNumberOfActiveExperts) {
   const CheckpointPtr checkpoint = open_model(huggingface("qwen3_moe"));
-  LoadOptions options;
+  LoadOptions options{.linear = kStored};
   options.active_experts = 2;
   const Output own = output_of(*load_in_memory(checkpoint));
   EXPECT_EQ(output_of(*Model::load(checkpoint, options)), own);
