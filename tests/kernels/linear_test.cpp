@@ -323,7 +323,9 @@ PackedMatrix random_planes(const FormatPtr& format, std::size_t rows, std::size_
     const std::size_t size = dtype_size(plane.dtype);
     const float near_one = std::uniform_real_distribution<float>(0.5f, 1.5f)(random);
     for (std::size_t at = 0; at + size <= bytes.size(); at += size)
-      if (plane.dtype == DType::F16)
+      if (plane.dtype == DType::F32)
+        store(bytes.data() + at, near_one + static_cast<float>(at % 7) / 16);
+      else if (plane.dtype == DType::F16)
         store(bytes.data() + at, f32_to_f16(near_one + static_cast<float>(at % 7) / 16));
       else if (plane.dtype == DType::BF16)
         store(bytes.data() + at, f32_to_bf16(near_one + static_cast<float>(at % 7) / 16));
