@@ -94,12 +94,13 @@ const MappedFile* mapped_file_of(Bytes bytes) {
 
 void leave_mapped_pages(Bytes bytes) {
   if (bytes.empty() || mapped_file_of(bytes) == nullptr) return;
-  const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
-  const auto begin = (reinterpret_cast<std::uintptr_t>(bytes.data()) + page - 1) / page * page;
-  const auto end = reinterpret_cast<std::uintptr_t>(bytes.data() + bytes.size()) / page * page;
-  // The mapping is private, read-only and of a file: what is read again comes from there. Advice may be
-  // refused.
-  if (begin < end) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
+  const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+  // Whole pages: the first begins at or behind the first byte.
+  const std::size_t skipped = (page - reinterpret_cast<std::uintptr_t>(bytes.data()) % page) % page;
+  if (skipped >= bytes.size()) return;
+  const std::size_t length = (bytes.size() - skipped) / page * page;
+  // The mapping is private, read-only and of a file: what is read again comes from there. Advice may be refused.
+  if (length > 0) ::madvise(const_cast<std::byte*>(bytes.data() + skipped), length, MADV_DONTNEED);
 }
 
 }  // namespace assay
