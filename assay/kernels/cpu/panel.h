@@ -31,8 +31,7 @@ namespace assay::cpu {
 
 constexpr std::size_t kPanelRows = 16;
 constexpr std::size_t kBlockColumns = 32;
-constexpr std::size_t kFewTokens = 4;     // up to here codes are multiplied as they are unpacked
-constexpr std::size_t kTokensAtOnce = 6;  // of a tile of the product with unpacked weights
+constexpr std::size_t kFewTokens = 4;  // up to here codes are multiplied as they are unpacked
 
 /// What a weight is stored as: codes of 1 to 8 bits, or halves.
 enum class PanelCode : std::uint8_t { bits1 = 1, bits2, bits3, bits4, bits5, bits6, bits7, bits8, f16, bf16 };
@@ -67,15 +66,12 @@ struct PanelKernel {
   void (*few[kFewTokens])(const PanelView& panel, const FewTokens& x, float* y);
   /// The same with steps of 16 bits; null where activations stay f32.
   void (*few_steps[kFewTokens])(const PanelView& panel, const FewTokens& x, float* y);
-  /// Blocks [first, first + count) as weights: out [count x 32][16].
-  void (*unpack)(const PanelView& panel, std::size_t first, std::size_t count, float* out);
+  /// All blocks as weights, transposed: 16 floats a column, `stride` floats from column to column.
+  void (*unpack)(const PanelView& panel, std::size_t blocks, float* out, std::size_t stride);
 };
 
 struct PanelKernels {
   PanelKernel of_code[kPanelCodes];  // by PanelCode
-  /// y[t][row] (+)= weights [columns][16] . x[t], t + 1 tokens; strides in floats.
-  void (*tile[kTokensAtOnce])(const float* weights, std::size_t columns, const float* x, std::size_t x_stride,
-                              float* y, std::size_t y_stride, bool add);
 };
 
 /// Null where this build has none.

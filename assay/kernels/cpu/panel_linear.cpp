@@ -1,5 +1,7 @@
 #include "assay/kernels/cpu/panel_linear.h"
 
+#include <cblas.h>
+
 #include <algorithm>
 #include <array>
 #include <cassert>
@@ -21,10 +23,8 @@ namespace {
 // Bytes of panels that a thread claims at once: a few microseconds, so that a thread that is interrupted
 // keeps others waiting for no more.
 constexpr std::size_t kClaimedBytes = std::size_t{1} << 16;
-// Of a tile of unpacked weights: 16 KiB a panel.
-constexpr std::size_t kTileBlocks = 8;
-constexpr std::size_t kTilePanels = 8;
-constexpr std::size_t kTileColumns = kTileBlocks * kBlockColumns;
+// Unpacked at once for many tokens: 256 rows.
+constexpr std::size_t kUnpackedPanels = 16;
 
 class PanelLinear final : public Linear {
  public:
@@ -53,7 +53,7 @@ class PanelLinear final : public Linear {
     return activations_ == Activations::int16 && kernel_of_code().few_steps[0] != nullptr;
   }
   std::size_t panels_per_task(bool few) const {
-    return few ? std::max<std::size_t>(1, kClaimedBytes / panels_.panel_bytes()) : kTilePanels;
+    return few ? std::max<std::size_t>(1, kClaimedBytes / panels_.panel_bytes()) : kUnpackedPanels;
   }
   std::size_t tasks(bool few) const { return ceil_divide(panels_.panels(), panels_per_task(few)); }
 
@@ -178,35 +178,22 @@ void few_tokens(const Product& product, std::size_t panel, std::size_t tokens) {
   copy_out(y.data(), tokens, panel * kPanelRows, panels.rows(), product.y);
 }
 
-/// Panels [first, end) with all tokens. A tile of columns of all of them is unpacked and stays in the second
-/// cache while tokens pass by, a few at a time; these stay in the first while the tiles pass.
+/// Panels [first, end) with all tokens: unpacked side by side, [columns][rows of these panels], and
+/// multiplied by OpenBLAS on the calling thread.
 void many_tokens(const Product& product, std::size_t first, std::size_t end, const Rows& x) {
   const PanelMatrix& panels = product.matrix->panels();
-  const std::size_t rows = panels.rows(), columns = panels.columns(), count = end - first;
-  const bool whole = end * kPanelRows <= rows;  // else the last panel's rows go through `partial`
-  thread_local std::vector<float> weights, partial;
-  weights.resize(count * kTileColumns * kPanelRows);
-  if (!whole) partial.resize(x.count() * kPanelRows);
-  const float* inputs = host_values<float>(x).data();
-  for (std::size_t block = 0; block < panels.blocks(); block += kTileBlocks) {
-    const std::size_t blocks = std::min(kTileBlocks, panels.blocks() - block), column = block * kBlockColumns,
-                      width = std::min(blocks * kBlockColumns, columns - column);
-    for (std::size_t i = 0; i < count; ++i)
-      product.matrix->kernel_of_code().unpack(panels.panel(first + i), block, blocks,
-                                              weights.data() + i * kTileColumns * kPanelRows);
-    for (std::size_t token = 0; token < x.count(); token += kTokensAtOnce) {
-      const std::size_t tokens = std::min(kTokensAtOnce, x.count() - token);
-      for (std::size_t i = 0; i < count; ++i) {
-        const bool to_partial = !whole && first + i + 1 == panels.panels();
-        float* y = to_partial ? partial.data() + token * kPanelRows
-                              : product.y + token * rows + (first + i) * kPanelRows;
-        product.matrix->kernels().tile[tokens - 1](weights.data() + i * kTileColumns * kPanelRows, width,
-                                                   inputs + token * columns + column, columns, y,
-                                                   to_partial ? kPanelRows : rows, block > 0);
-      }
-    }
-  }
-  if (!whole) copy_out(partial.data(), x.count(), (panels.panels() - 1) * kPanelRows, rows, product.y);
+  const std::size_t stride = (end - first) * kPanelRows, first_row = first * kPanelRows;
+  thread_local std::vector<float> weights;  // kept between calls
+  weights.resize(panels.blocks() * kBlockColumns * stride);
+  for (std::size_t i = first; i < end; ++i)
+    product.matrix->kernel_of_code().unpack(panels.panel(i), panels.blocks(),
+                                            weights.data() + (i - first) * kPanelRows, stride);
+  const int m = static_cast<int>(x.count()),
+            n = static_cast<int>(std::min(stride, panels.rows() - first_row)),
+            k = static_cast<int>(panels.columns());
+  cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, m, n, k, 1.0f, host_values<float>(x).data(), k,
+              weights.data(), static_cast<int>(stride), 0.0f, product.y + first_row,
+              static_cast<int>(panels.rows()));
 }
 
 }  // namespace

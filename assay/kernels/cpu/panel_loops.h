@@ -199,10 +199,10 @@ void few_steps_of_codes(const PanelView& panel, const FewTokens& x, float* y) {
 }
 
 template <int Bits>
-void unpack_codes(const PanelView& panel, std::size_t first, std::size_t count, float* out) {
+void unpack_codes(const PanelView& panel, std::size_t blocks, float* out, std::size_t stride) {
   const std::size_t block_bytes = Bits * kPanelRows * 4;
   const std::size_t group_bytes = parameter_bytes(panel) + panel.blocks_in_group * block_bytes;
-  for (std::size_t block = first; block < first + count; ++block, out += kBlockColumns * kPanelRows) {
+  for (std::size_t block = 0; block < blocks; ++block, out += kBlockColumns * stride) {
     const std::byte* group = panel.data + block / panel.blocks_in_group * group_bytes;
     const std::byte* offsets = group + kPanelRows * float_bytes(panel.params);
     const Lanes::F scale = Lanes::parameters(group, panel.params);
@@ -217,7 +217,7 @@ void unpack_codes(const PanelView& panel, std::size_t first, std::size_t count, 
           is_shifted_down(Bits, kPlace) ? 1.0f : 1.0f / (std::uint32_t{1} << kPlace.shift);
       const Lanes::F steps =
           Lanes::negated_fma(Lanes::all(1.0f), zero, Lanes::multiply(code, Lanes::all(kUnshift)));
-      Lanes::store(out + Column * kPanelRows, Lanes::fma(steps, scale, bias));
+      Lanes::store(out + Column * stride, Lanes::fma(steps, scale, bias));
     });
   }
 }
@@ -246,24 +246,10 @@ void few_of_halves(const PanelView& panel, const FewTokens& x, float* y) {
 }
 
 template <PanelFloat Type>
-void unpack_halves(const PanelView& panel, std::size_t first, std::size_t count, float* out) {
-  const std::byte* at = panel.data + first * kBlockColumns * kPanelRows * 2;
-  for (std::size_t i = 0; i < count * kBlockColumns; ++i, at += 2 * kPanelRows, out += kPanelRows)
+void unpack_halves(const PanelView& panel, std::size_t blocks, float* out, std::size_t stride) {
+  const std::byte* at = panel.data;
+  for (std::size_t i = 0; i < blocks * kBlockColumns; ++i, at += 2 * kPanelRows, out += stride)
     Lanes::store(out, Lanes::parameters(at, Type));
-}
-
-template <int Tokens>
-void multiply_tile(const float* weights, std::size_t columns, const float* x, std::size_t x_stride, float* y,
-                   std::size_t y_stride, bool add) {
-  Lanes::F sums[Tokens];
-  for (int token = 0; token < Tokens; ++token)
-    sums[token] = add ? Lanes::load(y + token * y_stride) : Lanes::zero();
-  for (std::size_t column = 0; column < columns; ++column, weights += kPanelRows) {
-    const Lanes::F weight = Lanes::load(weights);
-    for (int token = 0; token < Tokens; ++token)
-      sums[token] = Lanes::fma(weight, Lanes::broadcast(x + token * x_stride + column), sums[token]);
-  }
-  for (int token = 0; token < Tokens; ++token) Lanes::store(y + token * y_stride, sums[token]);
 }
 
 template <int Bits>
@@ -290,6 +276,4 @@ constexpr PanelKernels kKernels = {{{},
                                     codes_kernel<7>(),
                                     codes_kernel<8>(),
                                     halves_kernel<PanelFloat::f16>(),
-                                    halves_kernel<PanelFloat::bf16>()},
-                                   {multiply_tile<1>, multiply_tile<2>, multiply_tile<3>, multiply_tile<4>,
-                                    multiply_tile<5>, multiply_tile<6>}};
+                                    halves_kernel<PanelFloat::bf16>()}};
