@@ -99,7 +99,8 @@ void leave_mapped_pages(Bytes bytes) {
   const std::size_t skipped = (page - reinterpret_cast<std::uintptr_t>(bytes.data()) % page) % page;
   if (skipped >= bytes.size()) return;
   const std::size_t length = (bytes.size() - skipped) / page * page;
-  // The mapping is private, read-only and of a file: what is read again comes from there. Advice may be refused.
+  // The mapping is private, read-only and of a file: what is read again comes from there. Advice may be
+  // refused.
   if (length > 0) ::madvise(const_cast<std::byte*>(bytes.data() + skipped), length, MADV_DONTNEED);
 }
 
