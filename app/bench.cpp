@@ -156,7 +156,6 @@ void add_bench(CLI::App& app) {
   add_number(command, "--repeats", &options->speed.repeats, "Repeats of the slope, and quads of a ratio",
              std::size_t{1}, std::size_t{10000})
       ->capture_default_str();
-  options->loading.activations = "int16";
   add_model_options(command, &options->loading);
   add_common(command, options.get(),
              "  assay bench models/demo\n"

@@ -10,7 +10,7 @@ namespace assay::app {
 
 struct ModelOptions {
   std::string residency = "auto", kernel, isa;
-  std::string activations = "f32";  // the default of commands that measure
+  std::string activations = "f32";
   std::string config_directory;
   ExpertStoreOptions experts;  // budget 0: in memory
   int active_experts = 0;      // 0: as the model says
