@@ -22,14 +22,14 @@ TEST(RefineTest, NoStepRaisesTheLossOfARow) {
           {"gf16", 4u, 70u}}) {
       Layer layer = plainly_rounded(name, rows, columns, 18);
       const Hessian hessian = random_hessian(kind, columns, 19);
-      Eigen::VectorXd before = losses(*layer.format, layer.stored, layer.weights, hessian);
+      Eigen::VectorXd before = row_losses(errors(layer), to_matrix(hessian));
       for (int round = 0; round < 3; ++round)
         for (const bool parameters : {true, false}) {
           if (parameters)
             refit_parameters(layer.panel(), hessian);
           else
             descend_coordinates(layer.panel(), hessian);
-          const Eigen::VectorXd after = losses(*layer.format, layer.stored, layer.weights, hessian);
+          const Eigen::VectorXd after = row_losses(errors(layer), to_matrix(hessian));
           for (Eigen::Index r = 0; r < after.size(); ++r)
             EXPECT_LE(after(r), before(r) * (1 + 1e-10))
                 << name << ", " << input_name(kind) << (parameters ? ", refit" : ", descent") << " " << round;
