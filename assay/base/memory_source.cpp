@@ -7,6 +7,7 @@
 #include <cassert>
 #include <cerrno>
 #include <cstring>
+#include <iterator>
 #include <limits>
 #include <new>
 #include <utility>
@@ -18,8 +19,7 @@ namespace assay {
 namespace {
 
 constexpr std::align_val_t kBlockAlignment{64};
-// From here on a block lies on huge pages where the system has them: weights are read from end to end for
-// every token, and looking up small pages costs a fifth of that.
+// From here on a block lies on huge pages where the system has them.
 constexpr std::size_t kHugeBlock = std::size_t{4} << 20;
 constexpr std::align_val_t kHugePage{std::size_t{2} << 20};
 
@@ -39,11 +39,54 @@ class HeapMemory final : public MemorySource {
   }
 };
 
+constexpr std::size_t kSlab = std::size_t{32} << 20;
+constexpr std::size_t kLargestInSlab = kSlab / 4;  // larger blocks are slabs enough themselves
+
+std::size_t room_of(std::size_t bytes) {
+  constexpr auto kAlignment = static_cast<std::size_t>(kBlockAlignment);
+  return (bytes + kAlignment - 1) / kAlignment * kAlignment;
+}
+
 }  // namespace
 
 MemorySource& heap_memory() {
   static HeapMemory heap;
   return heap;
+}
+
+MemorySource& slab_memory() {
+  static SlabMemory slabs(heap_memory());
+  return slabs;
+}
+
+std::byte* SlabMemory::allocate(std::size_t bytes) {
+  if (bytes > kLargestInSlab) return source_.allocate(bytes);
+  const std::lock_guard lock(mutex_);
+  if (newest_ == nullptr || kSlab - slabs_.at(newest_).used < room_of(bytes)) {
+    newest_ = source_.allocate(kSlab);
+    slabs_[newest_] = {};
+  }
+  Slab& slab = slabs_.at(newest_);
+  std::byte* block = newest_ + slab.used;
+  slab.used += room_of(bytes);
+  ++slab.blocks;
+  return block;
+}
+
+void SlabMemory::release(std::byte* block, std::size_t bytes) {
+  if (bytes > kLargestInSlab) {
+    source_.release(block, bytes);
+    return;
+  }
+  const std::lock_guard lock(mutex_);
+  const auto found = std::prev(slabs_.upper_bound(block));
+  Slab& slab = found->second;
+  // The latest block makes room for the next: who packs a matrix may have to try twice.
+  if (block + room_of(bytes) == found->first + slab.used) slab.used -= room_of(bytes);
+  if (--slab.blocks > 0) return;
+  if (found->first == newest_) newest_ = nullptr;
+  source_.release(found->first, kSlab);
+  slabs_.erase(found);
 }
 
 SpillingMemory::SpillingMemory(std::string folder, std::uint64_t budget)

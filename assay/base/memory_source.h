@@ -22,6 +22,30 @@ class MemorySource {
 /// The process's memory.
 MemorySource& heap_memory();
 
+/// Blocks that stay and are read from end to end again and again, weights above all: side by side in slabs,
+/// which lie on huge pages, for looking up small ones costs a fifth of reading. A slab goes back to its
+/// source with the last of its blocks.
+class SlabMemory final : public MemorySource {
+ public:
+  explicit SlabMemory(MemorySource& source) : source_(source) {}
+
+  std::byte* allocate(std::size_t bytes) override;
+  void release(std::byte* block, std::size_t bytes) override;
+
+ private:
+  struct Slab {
+    std::size_t used = 0, blocks = 0;
+  };
+
+  MemorySource& source_;
+  std::mutex mutex_;
+  std::map<std::byte*, Slab> slabs_;  // by their first byte
+  std::byte* newest_ = nullptr;       // the slab that blocks are taken from
+};
+
+/// Slabs of the process's memory.
+MemorySource& slab_memory();
+
 /// The process's memory up to `budget` bytes alive; blocks beyond are pages of unnamed files in `folder`,
 /// which the system writes out and reads back as it must.
 class SpillingMemory final : public MemorySource {

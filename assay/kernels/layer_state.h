@@ -7,8 +7,8 @@
 namespace assay {
 
 struct LayerStateShape {
-  std::size_t kv_width = 0;  // kv_heads * head_dim; 0: no attention
-  std::size_t carried = 0;   // values that a delta net carries; 0: none
+  std::size_t kv_heads = 0, head_dim = 0;  // 0: no attention
+  std::size_t carried = 0;                 // values that a delta net carries; 0: none
 };
 
 /// What a delta net carried at some point, to come back to.

@@ -351,8 +351,8 @@ DeltaShape ModelConfig::delta_shape() const {
 
 LayerStateShape ModelConfig::layer_state(int layer) const {
   if (blocks[static_cast<std::size_t>(layer)].mixer == MixerKind::delta_net)
-    return {0, delta_shape().carried()};
-  return {static_cast<std::size_t>(kv_heads) * static_cast<std::size_t>(head_dim), 0};
+    return {0, 0, delta_shape().carried()};
+  return {static_cast<std::size_t>(kv_heads), static_cast<std::size_t>(head_dim), 0};
 }
 
 }  // namespace assay

@@ -57,7 +57,8 @@ class Session::Generation final : public SequenceClient {
     ended_ = true;
     const auto wanted = static_cast<std::size_t>(options_.max_tokens);
     if (generated_.size() == wanted) return;
-    generated_.push_back({sampler_.pick(logits), top_two(logits).margin});
+    const Pick pick = sampler_.pick(logits);
+    generated_.push_back({pick.id, pick.margin});
     const GeneratedToken& token = generated_.back();
     if (on_token_ && !on_token_(token)) return;
     if (options_.stop_at_end_token && is_end_token(session_.model_.config(), token.id)) return;

@@ -6,8 +6,41 @@
 #include <limits>
 
 #include "assay/base/error.h"
+#include "assay/formats/multiversion.h"
 
 namespace assay {
+namespace {
+
+// Vocabularies are long: several running values at once, which compilers make vectors of.
+constexpr std::size_t kLanes = 16;
+
+/// -infinity of none.
+ASSAY_LOOP float largest_of_loop(std::span<const float> values) {
+  float lanes[kLanes];
+  std::fill_n(lanes, kLanes, -std::numeric_limits<float>::infinity());
+  std::size_t i = 0;
+  for (; i + kLanes <= values.size(); i += kLanes)
+    for (std::size_t j = 0; j < kLanes; ++j) lanes[j] = lanes[j] < values[i + j] ? values[i + j] : lanes[j];
+  float largest = -std::numeric_limits<float>::infinity();
+  for (; i < values.size(); ++i) largest = std::max(largest, values[i]);
+  for (const float lane : lanes) largest = std::max(largest, lane);
+  return largest;
+}
+constexpr Multiversion<largest_of_loop> largest_of;
+
+ASSAY_LOOP bool all_finite_loop(std::span<const float> values) {
+  float lanes[kLanes] = {};  // 0 x is NaN for what is not finite, and stays
+  std::size_t i = 0;
+  for (; i + kLanes <= values.size(); i += kLanes)
+    for (std::size_t j = 0; j < kLanes; ++j) lanes[j] += 0.0f * values[i + j];
+  float total = 0;
+  for (; i < values.size(); ++i) total += 0.0f * values[i];
+  for (const float lane : lanes) total += lane;
+  return total == 0.0f;
+}
+constexpr Multiversion<all_finite_loop> all_finite;
+
+}  // namespace
 
 Sampler::Sampler(const SamplingOptions& options) : options_(options), state_(options.seed) {
   if (!(options.temperature >= 0) || !std::isfinite(options.temperature))
@@ -27,9 +60,9 @@ double Sampler::uniform() {
   return static_cast<double>(z >> 11) * 0x1p-53;
 }
 
-std::int32_t Sampler::pick(std::span<const float> logits) {
+Pick Sampler::pick(std::span<const float> logits) {
   const TopTwo top = top_two(logits);  // refuses what is not finite
-  if (options_.temperature == 0) return top.best;
+  if (options_.temperature == 0) return {top.best, top.margin};
 
   candidates_.clear();
   for (std::size_t id = 0; id < logits.size(); ++id)
@@ -61,28 +94,22 @@ std::int32_t Sampler::pick(std::span<const float> logits) {
   double left = uniform() * total;
   for (const auto& candidate : candidates_) {
     left -= weight(candidate);
-    if (left < 0) return candidate.second;
+    if (left < 0) return {candidate.second, top.margin};
   }
-  return candidates_.back().second;  // rounding ate the last share
+  return {candidates_.back().second, top.margin};  // rounding ate the last share
 }
 
 TopTwo top_two(std::span<const float> logits) {
   assert(!logits.empty());
-  std::size_t best = 0;
-  float second = -std::numeric_limits<float>::infinity();
-  for (std::size_t id = 0; id < logits.size(); ++id) {
-    if (!std::isfinite(logits[id]))
-      fail("the logit of token {} is {}, a finite number expected: the weights are damaged or overflow", id,
-           logits[id]);
-    if (id == 0) continue;
-    if (logits[id] > logits[best]) {
-      second = logits[best];
-      best = id;
-    } else {
-      second = std::max(second, logits[id]);
-    }
+  if (!all_finite(logits)) {
+    const auto bad = std::ranges::find_if(logits, [](float logit) { return !std::isfinite(logit); });
+    fail("the logit of token {} is {}, a finite number expected: the weights are damaged or overflow",
+         bad - logits.begin(), *bad);
   }
-  return {static_cast<std::int32_t>(best), logits[best] - second};
+  const float largest = largest_of(logits);
+  const auto best = static_cast<std::size_t>(std::ranges::find(logits, largest) - logits.begin());
+  const float second = std::max(largest_of(logits.first(best)), largest_of(logits.subspan(best + 1)));
+  return {static_cast<std::int32_t>(best), largest - second};
 }
 
 }  // namespace assay

@@ -14,13 +14,27 @@ struct SamplingOptions {
   std::uint64_t seed = 0;
 };
 
+/// Largest logit (ties to the lowest id) and its distance to the second largest. Throws Error when a logit is
+/// not finite.
+struct TopTwo {
+  std::int32_t best;
+  float margin;
+};
+TopTwo top_two(std::span<const float> logits);
+
+/// A token that was drawn.
+struct Pick {
+  std::int32_t id;
+  float margin;  // between the two likeliest, whichever was drawn
+};
+
 class Sampler {
  public:
   /// Throws Error for a negative temperature or top_k, or a top_p outside (0, 1].
   explicit Sampler(const SamplingOptions& options);
 
-  /// The id drawn. Deterministic in seed and the calls before. Throws Error when a logit is NaN.
-  std::int32_t pick(std::span<const float> logits);
+  /// Deterministic in seed and the calls before. Throws Error when a logit is not finite.
+  Pick pick(std::span<const float> logits);
 
  private:
   double uniform();  // [0, 1)
@@ -29,13 +43,5 @@ class Sampler {
   std::uint64_t state_;
   std::vector<std::pair<float, std::int32_t>> candidates_;  // logit, id
 };
-
-/// Largest logit (ties to the lowest id) and its distance to the second largest. Throws Error when a logit is
-/// NaN.
-struct TopTwo {
-  std::int32_t best;
-  float margin;
-};
-TopTwo top_two(std::span<const float> logits);
 
 }  // namespace assay

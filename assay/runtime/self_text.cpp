@@ -26,7 +26,7 @@ class Writer final : public SequenceClient {
     return {{&latest_, 1}, true};
   }
   void take_logits(std::span<const float> logits) override {
-    latest_ = sampler_.pick(logits);
+    latest_ = sampler_.pick(logits).id;
     text_.push_back(latest_);
     progress_.advance(1);
   }

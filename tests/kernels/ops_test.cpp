@@ -192,32 +192,35 @@ TEST(ObservedOps, ShowsWhatEachTokenOfALayerChose) {
 
 // Two sequences, prefill in two parts and a token, heads that share keys.
 TEST(Ops, AttentionOverAGrowingCache) {
-  const AttentionShape shape{6, 2, 12};
-  const auto q = noise(300 * 72, 9), k = noise(300 * 24, 10), v = noise(300 * 24, 11);
-  expect_same([&](Side& side) {
-    const auto first = side.ops.layer_state({24, 0}), second = side.ops.layer_state({24, 0});
-    std::vector<float> all;
-    const auto run = [&](std::size_t from, std::vector<LayerChunk> chunks) {
-      std::size_t rows = 0;
-      for (const LayerChunk& chunk : chunks) {
-        chunk.state->reserve(chunk.start + chunk.count);
-        rows += chunk.count;
-      }
-      const auto part = [&](const std::vector<float>& values, std::size_t width) {
-        const auto begin = values.begin() + static_cast<std::ptrdiff_t>(from * width);
-        return side.rows({begin, begin + static_cast<std::ptrdiff_t>(rows * width)}, width);
+  for (const AttentionShape shape : {AttentionShape{6, 2, 12}, {2, 2, 83}}) {
+    const std::size_t wide = shape.heads * shape.head_dim, narrow = shape.kv_heads * shape.head_dim;
+    const auto q = noise(300 * wide, 9), k = noise(300 * narrow, 10), v = noise(300 * narrow, 11);
+    const LayerStateShape kept{shape.kv_heads, shape.head_dim, 0};
+    expect_same([&](Side& side) {
+      const auto first = side.ops.layer_state(kept), second = side.ops.layer_state(kept);
+      std::vector<float> all;
+      const auto run = [&](std::size_t from, std::vector<LayerChunk> chunks) {
+        std::size_t rows = 0;
+        for (const LayerChunk& chunk : chunks) {
+          chunk.state->reserve(chunk.start + chunk.count);
+          rows += chunk.count;
+        }
+        const auto part = [&](const std::vector<float>& values, std::size_t width) {
+          const auto begin = values.begin() + static_cast<std::ptrdiff_t>(from * width);
+          return side.rows({begin, begin + static_cast<std::ptrdiff_t>(rows * width)}, width);
+        };
+        side.ops.append(chunks, part(k, narrow), part(v, narrow));
+        const Rows out = side.empty(rows, wide);
+        side.ops.attention(chunks, shape, part(q, wide), out);
+        const auto found = side.values(out);
+        all.insert(all.end(), found.begin(), found.end());
       };
-      side.ops.append(chunks, part(k, 24), part(v, 24));
-      const Rows out = side.empty(rows, 72);
-      side.ops.attention(chunks, shape, part(q, 72), out);
-      const auto found = side.values(out);
-      all.insert(all.end(), found.begin(), found.end());
-    };
-    run(0, {{first.get(), 0, 140, 0}});
-    run(140, {{first.get(), 140, 1, 0}, {second.get(), 0, 9, 1}});
-    run(150, {{second.get(), 9, 3, 0}, {first.get(), 141, 5, 3}});
-    return all;
-  });
+      run(0, {{first.get(), 0, 140, 0}});
+      run(140, {{first.get(), 140, 1, 0}, {second.get(), 0, 9, 1}});
+      run(150, {{second.get(), 9, 3, 0}, {first.get(), 141, 5, 3}});
+      return all;
+    });
+  }
 }
 
 // A chunk of many tokens, then single ones, of two sequences; only what was committed is carried on.
@@ -228,8 +231,8 @@ TEST(Ops, DeltaNetsCarryTheirState) {
   const auto taps = noise(4 * channels, 15, 0.5f), rate = noise(4, 16), bias = noise(4, 17);
   expect_same(
       [&](Side& side) {
-        const auto first = side.ops.layer_state({0, shape.carried()}),
-                   second = side.ops.layer_state({0, shape.carried()});
+        const auto first = side.ops.layer_state({0, 0, shape.carried()}),
+                   second = side.ops.layer_state({0, 0, shape.carried()});
         std::vector<float> all;
         std::size_t at = 0;
         const auto run = [&](std::vector<LayerChunk> chunks, bool commit) {

@@ -20,7 +20,7 @@ TEST(Sampling, TheMarginIsTakenToTheBestBeforeToo) {
 TEST(Sampling, TopPIsAShareOfWhatTopKLeaves) {
   const std::vector<float> logits = {std::log(4.0f), std::log(3.0f), std::log(2.0f), std::log(1.0f)};
   Sampler sampler({.temperature = 1, .top_k = 2, .top_p = 0.5, .seed = 3});  // 4/7 is enough, 4/10 were not
-  for (int i = 0; i < 200; ++i) ASSERT_EQ(sampler.pick(logits), 0);
+  for (int i = 0; i < 200; ++i) ASSERT_EQ(sampler.pick(logits).id, 0);
 }
 
 TEST(Prompt, BeginningOfTextGoesInFrontWhereTheModelDemandsIt) {

@@ -31,9 +31,9 @@ std::vector<TokenId> ids_of(const std::vector<GeneratedToken>& tokens) {
 
 TEST(Sampling, GreedyTakesTheLargestAndTheLowestIdOfEquals) {
   Sampler greedy({});
-  EXPECT_EQ(greedy.pick(std::vector<float>{1, 3, 2}), 1);
-  EXPECT_EQ(greedy.pick(std::vector<float>{1, 3, 3, 3}), 1);
-  EXPECT_EQ(greedy.pick(std::vector<float>{-5}), 0);
+  EXPECT_EQ(greedy.pick(std::vector<float>{1, 3, 2}).id, 1);
+  EXPECT_EQ(greedy.pick(std::vector<float>{1, 3, 3, 3}).id, 1);
+  EXPECT_EQ(greedy.pick(std::vector<float>{-5}).id, 0);
 }
 
 TEST(Sampling, TopTwoGivesTheMargin) {
@@ -47,8 +47,8 @@ TEST(Sampling, RefusesLogitsThatAreNotFinite) {
   constexpr float kInfinity = std::numeric_limits<float>::infinity();
   for (const float bad : {std::numeric_limits<float>::quiet_NaN(), kInfinity, -kInfinity}) {
     const std::vector<float> logits = {1, bad, 2};
-    EXPECT_ERROR(Sampler({}).pick(logits), "token 1", "finite");
-    EXPECT_ERROR(Sampler({.temperature = 1}).pick(logits), "token 1");
+    EXPECT_ERROR(Sampler({}).pick(logits).id, "token 1", "finite");
+    EXPECT_ERROR(Sampler({.temperature = 1}).pick(logits).id, "token 1");
   }
 }
 
@@ -65,7 +65,7 @@ std::map<std::int32_t, double> frequencies(const SamplingOptions& options, const
   constexpr int kDraws = 20000;
   Sampler sampler(options);
   std::map<std::int32_t, double> share;
-  for (int i = 0; i < kDraws; ++i) share[sampler.pick(logits)] += 1.0 / kDraws;
+  for (int i = 0; i < kDraws; ++i) share[sampler.pick(logits).id] += 1.0 / kDraws;
   return share;
 }
 
@@ -104,7 +104,7 @@ TEST(Sampling, IsDeterministicInTheSeed) {
   const auto draw = [&](std::uint64_t seed) {
     Sampler sampler({.temperature = 1, .seed = seed});
     std::vector<std::int32_t> ids;
-    for (int i = 0; i < 20; ++i) ids.push_back(sampler.pick(logits));
+    for (int i = 0; i < 20; ++i) ids.push_back(sampler.pick(logits).id);
     return ids;
   };
   EXPECT_EQ(draw(1), draw(1));
@@ -128,8 +128,8 @@ TEST(SequenceMemory, GrowsInStepsAndKeepsItsContent) {
   EXPECT_EQ(state->length(), 0);
   state->reserve(3);
   ASSERT_GE(layer_of(*state, 1).positions(), 3u);
-  layer_of(*state, 1).keys()[5] = 42;
-  layer_of(*state, 0).values()[6] = 43;
+  layer_of(*state, 1).keys(1)[5] = 42;
+  layer_of(*state, 0).values(0)[6] = 43;
   EXPECT_EQ(state->length(), 0);  // nothing is held before commit
   state->commit(3);
   EXPECT_EQ(state->length(), 3);
@@ -139,8 +139,8 @@ TEST(SequenceMemory, GrowsInStepsAndKeepsItsContent) {
   }
   EXPECT_EQ(state->length(), 1000);
   EXPECT_EQ(layer_of(*state, 0).positions(), 1000u);  // never beyond the limit
-  EXPECT_EQ(layer_of(*state, 1).keys()[5], 42);
-  EXPECT_EQ(layer_of(*state, 0).values()[6], 43);
+  EXPECT_EQ(layer_of(*state, 1).keys(1)[5], 42);
+  EXPECT_EQ(layer_of(*state, 0).values(0)[6], 43);
   EXPECT_ERROR(state->reserve(1), "1001", "1000", "max_position_embeddings");
   EXPECT_ERROR(state->reserve(std::numeric_limits<int>::max()), "1000");
   EXPECT_EQ(state->length(), 1000);

@@ -210,7 +210,8 @@ PanelMatrix::PanelMatrix(const PackedMatrix& matrix)
           shape_.groups * kPanelRows *
           (parameters * bytes_of(type) + shape_.blocks_in_group * static_cast<std::size_t>(code_) * 4);
     }
-    bytes_ = MemoryBlock(heap_memory(), panels_ * panel_bytes_);
+    bytes_.release();
+    bytes_ = MemoryBlock(slab_memory(), panels_ * panel_bytes_);
     std::atomic<bool> exact{true};
     const Packer packer(matrix, *this);
     parallel_for(panels_, [&](std::size_t panel) {

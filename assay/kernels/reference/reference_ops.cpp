@@ -167,25 +167,24 @@ class ReferenceOps final : public Ops {
   void append(std::span<const LayerChunk> chunks, const Rows& keys, const Rows& values) const override {
     for (const LayerChunk& chunk : chunks) {
       auto& state = host_state<double>(chunk);
-      std::ranges::copy(all(keys.range(chunk.first_row, chunk.count)),
-                        state.keys() + chunk.start * keys.width());
-      std::ranges::copy(all(values.range(chunk.first_row, chunk.count)),
-                        state.values() + chunk.start * values.width());
+      for (std::size_t t = 0; t < chunk.count; ++t)
+        state.put(chunk.start + t, row_of(keys, chunk.first_row + t).data(),
+                  row_of(values, chunk.first_row + t).data());
     }
   }
   void attention(std::span<const LayerChunk> chunks, const AttentionShape& shape, const Rows& queries,
                  const Rows& out) const override {
-    const std::size_t dim = shape.head_dim, kv_width = shape.kv_heads * dim;
+    const std::size_t dim = shape.head_dim;
     for (const LayerChunk& chunk : chunks)
       for (std::size_t t = 0; t < chunk.count; ++t)
         for (std::size_t h = 0; h < shape.heads; ++h) {
-          const std::size_t kv = h / (shape.heads / shape.kv_heads) * dim;
+          const std::size_t kv = h / (shape.heads / shape.kv_heads);
+          auto& state = host_state<double>(chunk);
           const auto query = row_of(queries, chunk.first_row + t).subspan(h * dim, dim);
           const auto mixed = row_of(out, chunk.first_row + t).subspan(h * dim, dim);
           std::vector<double> shares(chunk.start + t + 1);
           for (std::size_t u = 0; u < shares.size(); ++u)
-            shares[u] = std::inner_product(query.begin(), query.end(),
-                                           host_state<double>(chunk).keys() + u * kv_width + kv, 0.0) /
+            shares[u] = std::inner_product(query.begin(), query.end(), state.keys(kv) + u * dim, 0.0) /
                         std::sqrt(static_cast<double>(dim));
           const double highest = *std::ranges::max_element(shares);
           for (double& share : shares) share = std::exp(share - highest);
@@ -193,7 +192,7 @@ class ReferenceOps final : public Ops {
           std::ranges::fill(mixed, 0.0);
           for (std::size_t u = 0; u < shares.size(); ++u)
             for (std::size_t i = 0; i < dim; ++i)
-              mixed[i] += shares[u] / total * host_state<double>(chunk).values()[u * kv_width + kv + i];
+              mixed[i] += shares[u] / total * state.values(kv)[u * dim + i];
         }
   }
 
