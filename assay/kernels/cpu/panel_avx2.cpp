@@ -64,8 +64,12 @@ struct Lanes {
     return {all, all};
   }
   INLINE static I add_products(I sums, I codes, I steps) {
-    return {_mm256_add_epi32(sums.low, _mm256_madd_epi16(codes.low, steps.low)),
+    I added{_mm256_add_epi32(sums.low, _mm256_madd_epi16(codes.low, steps.low)),
             _mm256_add_epi32(sums.high, _mm256_madd_epi16(codes.high, steps.high))};
+    // Sums stay in this order. g++ would put a block's products first and its sums last, twice what registers
+    // hold: a third slower.
+    asm("" : "+x"(added.low), "+x"(added.high));
+    return added;
   }
   INLINE static I either(I a, I b) {
     return {_mm256_or_si256(a.low, b.low), _mm256_or_si256(a.high, b.high)};
