@@ -12,7 +12,7 @@ namespace assay::app {
 namespace {
 
 struct EvalOptions : Common {
-  std::string model, reference;
+  std::string model, reference, reference_activations;
   ModelOptions loading;
   MeasureOptions measure;
   bool events = false, record = false;
@@ -53,7 +53,11 @@ void print_results(const Measurement& measurement, const Corpus& corpus) {
 void evaluate_model(const EvalOptions& options) {
   const LoadedModel model = load(options.loading, options.model, options.context);
   std::optional<LoadedModel> reference;
-  if (!options.reference.empty()) reference = load(options.loading, options.reference, options.context);
+  if (!options.reference.empty()) {
+    ModelOptions loading = options.loading;
+    if (!options.reference_activations.empty()) loading.activations = options.reference_activations;
+    reference = load(loading, options.reference, options.context);
+  }
   if (options.record && !model.checkpoint->manifest)
     fail("{}: --record keeps the measurement in assay.json, and there is none: not an Assay directory",
          options.model);
@@ -98,6 +102,11 @@ void add_eval(CLI::App& app) {
       ->required();
   command->add_option("--reference", options->reference,
                       "Full-precision model to measure the divergence from");
+  command
+      ->add_option("--reference-activations", options->reference_activations,
+                   "--activations of the reference, where they are others: what 16 bits cost a model")
+      ->check(CLI::IsMember({"f32", "int16"}))
+      ->needs("--reference");
   add_measure_options(command, &options->measure);
   add_model_options(command, &options->loading);
   command->add_flag("--events", options->events, "Print @@lattice event lines too");

@@ -96,6 +96,8 @@ struct CodeLine {
   Code first = 0, codes = 0;                                    // legal: first .. first + codes - 1
   Offset offset = Offset::fixed_zero;
   Code zero = 0;  // of every unit, where it is fixed; 0 beside a bias
+  /// > 0: scale and bias are made of Params::sub, whose two numbers so many consecutive weights share.
+  std::size_t superblock = 0;
 };
 
 struct StoredScheme;  // formats/stored_scheme.h

@@ -169,7 +169,9 @@ class SuperblockFormat final : public AffineFormat {
     return traits_.non_linear ? std::nullopt : AffineFormat::affine();
   }
   std::optional<CodeLine> code_line() const override {
-    return traits_.non_linear ? std::nullopt : AffineFormat::code_line();
+    std::optional<CodeLine> line = traits_.non_linear ? std::nullopt : AffineFormat::code_line();
+    if (line) line->superblock = traits_.weights();
+    return line;
   }
 
   bool valid(const Params& params, std::span<const Code> codes, std::string* why) const override;

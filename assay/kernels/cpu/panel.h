@@ -20,6 +20,13 @@
 // one instruction multiplies both with their columns' steps and adds them: integers, exact but for the
 // rounding to steps, 2^-16 of the block's largest.
 //
+// Formats of superblocks (Params::sub) keep their parameters as they are: 256 columns are
+//   units     16 x 2 bytes, f16: what a scale of 1 is worth
+//   minima    as many, where there are any
+//   blocks    8, each: 16 x 1 byte, the scales of its 32 columns, or of the first 16, then of the last 16; as
+//   many
+//             bytes of minima where there are any; words as above
+//
 // Halves (f16, bf16) have no parameters: a block is 32 columns x 16 rows x 2 bytes.
 //
 // This header is included by sources compiled for one instruction set: plain structs, no inline functions of
@@ -31,6 +38,7 @@ namespace assay::cpu {
 
 constexpr std::size_t kPanelRows = 16;
 constexpr std::size_t kBlockColumns = 32;
+constexpr std::size_t kBlocksInSuperblock = 8;
 constexpr std::size_t kFewTokens = 4;  // up to here codes are multiplied as they are unpacked
 
 /// What a weight is stored as: codes of 1 to 8 bits, or halves.
@@ -48,7 +56,8 @@ struct PanelView {
   std::size_t blocks_in_group;
   PanelFloat params;
   PanelOffset offset;
-  float zero;  // fixed_zero
+  float zero;      // fixed_zero
+  bool subscaled;  // superblocks, whose groups are of 32 / groups_in_block() columns
 };
 
 /// A few tokens as a panel kernel takes them, padded with zeros to whole blocks.
@@ -56,7 +65,7 @@ struct FewTokens {
   const float* x;             // [tokens][blocks x 32], each times activation_factor()
   const std::int16_t* steps;  // [tokens][blocks x 32] of the sizes
   const float* sizes;         // [tokens][blocks]
-  const float* sums;          // [tokens][groups], plain sums of what is multiplied
+  const float* sums;          // [tokens][groups], plain sums of what is multiplied; of 16 columns or more
   std::size_t blocks, groups;
 };
 
@@ -71,8 +80,14 @@ struct PanelKernel {
 };
 
 struct PanelKernels {
-  PanelKernel of_code[kPanelCodes];  // by PanelCode
+  PanelKernel of_code[kPanelCodes];       // by PanelCode
+  PanelKernel of_subscaled[kPanelCodes];  // the same of superblocks; empty for codes that no format has there
 };
+
+/// Groups of a block in superblocks with codes of so many bits; 0: there are none.
+constexpr int groups_in_block(int bits) {
+  return bits == 4 || bits == 5 ? 1 : bits == 2 || bits == 3 || bits == 6 ? 2 : 0;
+}
 
 /// Null where this build has none.
 const PanelKernels* avx2_panel_kernels();

@@ -83,12 +83,21 @@ struct Lanes {
     return {_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(low), 16)),
             _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(high), 16))};
   }
+  INLINE static F signed_bytes(const std::byte* at) {
+    const __m128i all = _mm_loadu_si128(reinterpret_cast<const __m128i*>(at));
+    return converted({_mm256_cvtepi8_epi32(all), _mm256_cvtepi8_epi32(_mm_srli_si128(all, 8))});
+  }
+  INLINE static F unsigned_bytes(const std::byte* at) {
+    const __m128i all = _mm_loadu_si128(reinterpret_cast<const __m128i*>(at));
+    return converted({_mm256_cvtepu8_epi32(all), _mm256_cvtepu8_epi32(_mm_srli_si128(all, 8))});
+  }
   INLINE static void prefetch(const std::byte* at) {
     _mm_prefetch(reinterpret_cast<const char*>(at), _MM_HINT_T0);
   }
 };
 
 #include "assay/kernels/cpu/panel_loops.h"
+#include "assay/kernels/cpu/panel_superblock_loops.h"
 
 }  // namespace
 

@@ -25,6 +25,8 @@ namespace {
 constexpr std::size_t kClaimedBytes = std::size_t{1} << 16;
 // Unpacked at once for many tokens: 256 rows.
 constexpr std::size_t kUnpackedPanels = 16;
+// Half a block: no group is smaller.
+constexpr std::size_t kSummedColumns = kBlockColumns / 2;
 
 class PanelLinear final : public Linear {
  public:
@@ -47,7 +49,8 @@ class PanelLinear final : public Linear {
   const PanelMatrix& panels() const { return panels_; }
   const PanelKernels& kernels() const { return kernels_; }
   const PanelKernel& kernel_of_code() const {
-    return kernels_.of_code[static_cast<std::size_t>(panels_.code())];
+    const auto code = static_cast<std::size_t>(panels_.code());
+    return panels_.has_superblocks() ? kernels_.of_subscaled[code] : kernels_.of_code[code];
   }
   bool takes_steps() const {
     return activations_ == Activations::int16 && kernel_of_code().few_steps[0] != nullptr;
@@ -72,10 +75,10 @@ ASSAY_LOOP void scale_activations_loop(const float* x, const float* factors, std
 constexpr Multiversion<scale_activations_loop> scale_activations;
 
 ASSAY_LOOP float sum_of_loop(const float* x, std::size_t count) {
-  float lanes[kBlockColumns] = {};
-  for (std::size_t i = 0; i < count; i += kBlockColumns)
-    for (std::size_t j = 0; j < kBlockColumns; ++j) lanes[j] += x[i + j];
-  for (std::size_t half = kBlockColumns / 2; half > 0; half /= 2)
+  float lanes[kSummedColumns] = {};
+  for (std::size_t i = 0; i < count; i += kSummedColumns)
+    for (std::size_t j = 0; j < kSummedColumns; ++j) lanes[j] += x[i + j];
+  for (std::size_t half = kSummedColumns / 2; half > 0; half /= 2)
     for (std::size_t j = 0; j < half; ++j) lanes[j] += lanes[j + half];
   return lanes[0];
 }
@@ -83,19 +86,21 @@ constexpr Multiversion<sum_of_loop> sum_of;
 
 constexpr float kLargestStep = 32767.0f;
 
-/// A block as steps of 2^-15 of its largest magnitude; their sum, times the size of a step.
-ASSAY_LOOP float round_to_steps_loop(const float* x, std::int16_t* steps, float* size) {
+/// A block as steps of 2^-15 of its largest magnitude; the sums of its halves, times the size of a step.
+ASSAY_LOOP void round_to_steps_loop(const float* x, std::int16_t* steps, float* size, float* sums) {
   float largest = 0;
   for (std::size_t i = 0; i < kBlockColumns; ++i) largest = std::max(largest, std::fabs(x[i]));
   *size = largest / kLargestStep;
   const float reciprocal = largest > 0 ? kLargestStep / largest : 0.0f;
-  std::int32_t sum = 0;
-  for (std::size_t i = 0; i < kBlockColumns; ++i) {
-    const auto step = static_cast<std::int32_t>(std::nearbyint(x[i] * reciprocal));
-    steps[i] = static_cast<std::int16_t>(step);
-    sum += step;
+  for (std::size_t part = 0; part < kBlockColumns; part += kSummedColumns) {
+    std::int32_t sum = 0;
+    for (std::size_t i = part; i < part + kSummedColumns; ++i) {
+      const auto step = static_cast<std::int32_t>(std::nearbyint(x[i] * reciprocal));
+      steps[i] = static_cast<std::int16_t>(step);
+      sum += step;
+    }
+    *sums++ = *size * static_cast<float>(sum);
   }
-  return *size * static_cast<float>(sum);
 }
 constexpr Multiversion<round_to_steps_loop> round_to_steps;
 
@@ -141,10 +146,16 @@ class ActivationsOfPanels {
       sums_[token * groups_ + g] = sum_of(padded_.data() + g * group, group);
   }
   void round_token(std::size_t token) {
-    for (std::size_t block = 0; block < blocks_; ++block)
-      sums_[token * groups_ + block / (blocks_ / groups_)] += round_to_steps(
-          padded_.data() + block * kBlockColumns, steps_.data() + (token * blocks_ + block) * kBlockColumns,
-          sizes_.data() + token * blocks_ + block);
+    constexpr std::size_t kParts = kBlockColumns / kSummedColumns;
+    const std::size_t parts_in_group = blocks_ * kParts / groups_;
+    for (std::size_t block = 0; block < blocks_; ++block) {
+      std::array<float, kParts> sums{};
+      round_to_steps(padded_.data() + block * kBlockColumns,
+                     steps_.data() + (token * blocks_ + block) * kBlockColumns,
+                     sizes_.data() + token * blocks_ + block, sums.data());
+      for (std::size_t part = 0; part < kParts; ++part)
+        sums_[token * groups_ + (block * kParts + part) / parts_in_group] += sums[part];
+    }
   }
 
   PanelCode code_{};

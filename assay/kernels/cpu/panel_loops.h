@@ -9,10 +9,11 @@
 //   I halves_down(I, int), halves_up(I, int): of 16 bits each
 //   I steps(const std::int16_t*): two, to all lanes;  I add_products(I sums, I codes, I steps): of both
 //   halves F converted(I): of signed words;  F parameters(const std::byte*, PanelFloat): 16 of 2 or 4 bytes
-//   void prefetch(const std::byte*)
+//   F signed_bytes(const std::byte*), unsigned_bytes(const std::byte*): 16;  void prefetch(const std::byte*)
 
 constexpr std::size_t kPrefetch = 2048;  // bytes ahead, within what the hardware does not fetch by itself
 constexpr std::size_t kLine = 64;
+constexpr int kPairsInBlock = kBlockColumns / 2;
 
 /// visit.operator()<0>(), <1>, ... <Count - 1>.
 template <int Count, int Index = 0, class Visit>
@@ -146,25 +147,48 @@ constexpr int standing_codes(int bits) {
   return bits <= 5 ? 2 : 1;
 }
 
-/// sums[token][i] += codes standing at i x Bits times their steps, of one register.
-template <int Bits, int First, int Pairs, int Tokens>
+/// sums[token][part][i] += codes standing at i x Bits times their steps, of one register; the parts are equal
+/// runs of a block's columns.
+template <int Bits, int First, int Pairs, int Tokens, int Parts>
 INLINE void add_register(Lanes::I reg, const std::int16_t* steps, std::size_t stride,
-                         Lanes::I (&sums)[Tokens][standing_codes(Bits)]) {
+                         Lanes::I (&sums)[Tokens][Parts][standing_codes(Bits)]) {
   constexpr int kStanding = standing_codes(Bits);
   constexpr std::uint32_t kMask = (std::uint32_t{1} << Bits) - 1;
   for_constants<Pairs>([&]<int Pair>() VISIT {
     constexpr int kPlace = Pair % kStanding, kShift = (Pair - kPlace) * Bits;
+    constexpr int kPart = (First + Pair) * Parts / kPairsInBlock;
     Lanes::I codes = kShift == 0 ? reg : Lanes::halves_down(reg, kShift);
     if constexpr (kShift + Bits < 16) codes = Lanes::masked(codes, (kMask | kMask << 16) << (kPlace * Bits));
-    for (int token = 0; token < Tokens; ++token)
-      sums[token][kPlace] = Lanes::add_products(sums[token][kPlace], codes,
-                                                Lanes::steps(steps + token * stride + 2 * (First + Pair)));
+    for (int token = 0; token < Tokens; ++token) {
+      Lanes::I& sum = sums[token][kPart][kPlace];
+      sum = Lanes::add_products(sum, codes, Lanes::steps(steps + token * stride + 2 * (First + Pair)));
+    }
   });
+}
+
+/// of_part[token][part] = codes times steps, of one block.
+template <int Bits, int Tokens, int Parts>
+INLINE void multiply_steps(const std::byte* block, const std::int16_t* steps, std::size_t stride,
+                           Lanes::F (&of_part)[Tokens][Parts]) {
+  constexpr int kStanding = standing_codes(Bits);
+  Lanes::I sums[Tokens][Parts][kStanding];
+  for (auto& token : sums)
+    for (auto& part : token)
+      for (Lanes::I& sum : part) sum = Lanes::no_words();
+  visit_block<Bits>(block, [&]<int First, int Pairs>(Lanes::I reg) VISIT {
+    add_register<Bits, First, Pairs, Tokens, Parts>(reg, steps, stride, sums);
+  });
+  for (int token = 0; token < Tokens; ++token)
+    for (int part = 0; part < Parts; ++part) {
+      Lanes::F& sum = of_part[token][part];
+      sum = Lanes::converted(sums[token][part][0]);
+      if constexpr (kStanding == 2)
+        sum = Lanes::fma(Lanes::converted(sums[token][part][1]), Lanes::all(1.0f / (1 << Bits)), sum);
+    }
 }
 
 template <int Bits, int Tokens>
 void few_steps_of_codes(const PanelView& panel, const FewTokens& x, float* y) {
-  constexpr int kStanding = standing_codes(Bits);
   const std::byte* at = panel.data;
   Lanes::F totals[Tokens];
   for (Lanes::F& total : totals) total = Lanes::zero();
@@ -177,18 +201,11 @@ void few_steps_of_codes(const PanelView& panel, const FewTokens& x, float* y) {
     Lanes::F of_group[Tokens];
     for (Lanes::F& sum : of_group) sum = Lanes::zero();
     for (std::size_t block = 0; block < panel.blocks_in_group; ++block) {
-      Lanes::I sums[Tokens][kStanding];
-      for (auto& token : sums)
-        for (Lanes::I& sum : token) sum = Lanes::no_words();
-      visit_block<Bits>(at, [&]<int First, int Pairs>(Lanes::I reg) VISIT {
-        add_register<Bits, First, Pairs, Tokens>(reg, steps, stride, sums);
-      });
-      for (int token = 0; token < Tokens; ++token) {
-        Lanes::F sum = Lanes::converted(sums[token][0]);
-        if constexpr (kStanding == 2)
-          sum = Lanes::fma(Lanes::converted(sums[token][1]), Lanes::all(1.0f / (1 << Bits)), sum);
-        of_group[token] = Lanes::fma(sum, Lanes::broadcast(sizes + token * x.blocks), of_group[token]);
-      }
+      Lanes::F of_block[Tokens][1];
+      multiply_steps<Bits>(at, steps, stride, of_block);
+      for (int token = 0; token < Tokens; ++token)
+        of_group[token] =
+            Lanes::fma(of_block[token][0], Lanes::broadcast(sizes + token * x.blocks), of_group[token]);
       at += Bits * kPanelRows * 4;
       steps += kBlockColumns;
       ++sizes;
@@ -265,15 +282,3 @@ constexpr PanelKernel halves_kernel() {
           {},
           unpack_halves<Type>};
 }
-
-constexpr PanelKernels kKernels = {{{},
-                                    codes_kernel<1>(),
-                                    codes_kernel<2>(),
-                                    codes_kernel<3>(),
-                                    codes_kernel<4>(),
-                                    codes_kernel<5>(),
-                                    codes_kernel<6>(),
-                                    codes_kernel<7>(),
-                                    codes_kernel<8>(),
-                                    halves_kernel<PanelFloat::f16>(),
-                                    halves_kernel<PanelFloat::bf16>()}};

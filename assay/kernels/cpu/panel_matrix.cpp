@@ -106,6 +106,10 @@ bool PanelMatrix::holds(const MatrixTraits& matrix) {
   const std::optional<CodeLine> line = matrix.format.code_line();
   if (!line || !layout.has_params || line->codes < 2 || bits_of(*line) > kMostBits) return false;
   if (layout.share == Share::block) return false;
+  if (line->superblock > 0)
+    return line->superblock == kBlocksInSuperblock * kBlockColumns &&
+           line->offset != CodeLine::Offset::zero &&
+           layout.run * static_cast<std::size_t>(groups_in_block(bits_of(*line))) == kBlockColumns;
   return layout.run == matrix.columns || layout.run % kBlockColumns == 0;
 }
 
@@ -126,6 +130,10 @@ class PanelMatrix::Packer {
     source_.unpack(first, count, params, codes);
     std::memset(out, 0, target_.panel_bytes_);
     if (!layout.has_params) return pack_halves(codes, count, out);
+    if (target_.shape_.subscaled) {
+      pack_superblocks(params, codes, count, out);
+      return true;
+    }
     return pack_codes(params, codes, count, out);
   }
 
@@ -154,14 +162,44 @@ class PanelMatrix::Packer {
       }
       if (!exact) return false;
       out += (has_offsets ? 2 : 1) * kPanelRows * width;
-      for (std::size_t block = 0; block < shape.blocks_in_group; ++block, out += block_bytes) {
-        const std::size_t column = (group * shape.blocks_in_group + block) * kBlockColumns;
-        for (std::size_t row = 0; row < count; ++row)
-          pack_row(codes.subspan(row * target_.columns_, target_.columns_), column,
-                   reinterpret_cast<std::uint32_t*>(out) + row);
-      }
+      for (std::size_t block = 0; block < shape.blocks_in_group; ++block, out += block_bytes)
+        pack_rows(codes, count, group * shape.blocks_in_group + block, out);
     }
     return true;
+  }
+
+  void pack_superblocks(std::span<const Params> params, std::span<const Code> codes, std::size_t count,
+                        std::byte* out) const {
+    const std::size_t bits = static_cast<std::size_t>(target_.code_), groups = target_.shape_.groups,
+                      parts = groups / target_.blocks_;
+    const bool has_minima = target_.shape_.offset == PanelOffset::bias;
+    for (std::size_t block = 0; block < target_.blocks_; ++block) {
+      const auto unit = [&](std::size_t row, std::size_t part) -> const SubScale& {
+        return params[row * groups + block * parts + part].sub;
+      };
+      if (block % kBlocksInSuperblock == 0) {
+        for (std::size_t row = 0; row < count; ++row) {
+          store(out + row * 2, unit(row, 0).scale_unit);
+          if (has_minima) store(out + (kPanelRows + row) * 2, unit(row, 0).minimum_unit);
+        }
+        out += (has_minima ? 2 : 1) * kPanelRows * 2;
+      }
+      for (std::size_t part = 0; part < parts; ++part)
+        for (std::size_t row = 0; row < count; ++row) {
+          out[part * kPanelRows + row] = static_cast<std::byte>(unit(row, part).scale);
+          if (has_minima)
+            out[(parts + part) * kPanelRows + row] = static_cast<std::byte>(unit(row, part).minimum);
+        }
+      out += (has_minima ? 2 : 1) * parts * kPanelRows;
+      pack_rows(codes, count, block, out);
+      out += bits * kPanelRows * 4;
+    }
+  }
+
+  void pack_rows(std::span<const Code> codes, std::size_t count, std::size_t block, std::byte* out) const {
+    for (std::size_t row = 0; row < count; ++row)
+      pack_row(codes.subspan(row * target_.columns_, target_.columns_), block * kBlockColumns,
+               reinterpret_cast<std::uint32_t*>(out) + row);
   }
 
   float offset_of(const Params& unit) const {
@@ -189,12 +227,13 @@ PanelMatrix::PanelMatrix(const PackedMatrix& matrix)
   const Layout& layout = matrix.layout();
   if (const std::optional<PanelCode> halves = halves_code(layout)) {
     code_ = *halves;
-    shape_ = {nullptr, blocks_, 1, PanelFloat::f16, PanelOffset::fixed_zero, 0.0f};
+    shape_ = {nullptr, blocks_, 1, PanelFloat::f16, PanelOffset::fixed_zero, 0.0f, false};
     panel_bytes_ = blocks_ * kBlockColumns * kPanelRows * 2;
   } else {
     const CodeLine line = *matrix.format()->code_line();
     code_ = static_cast<PanelCode>(bits_of(line));
     shape_.groups = columns_ / layout.run;
+    shape_.subscaled = line.superblock > 0;
     shape_.blocks_in_group = blocks_ / shape_.groups;
     shape_.zero = static_cast<float>(line.zero - line.first);
     shape_.offset = line.offset == CodeLine::Offset::fixed_zero ? PanelOffset::fixed_zero
@@ -204,7 +243,12 @@ PanelMatrix::PanelMatrix(const PackedMatrix& matrix)
   // Most parameters are f16 or bf16 and stay so; which of them only the parameters themselves can tell.
   for (const PanelFloat type : {PanelFloat::f16, PanelFloat::bf16, PanelFloat::f32}) {
     shape_.params = type;
-    if (layout.has_params) {
+    if (shape_.subscaled) {
+      const std::size_t parameters = shape_.offset == PanelOffset::bias ? 2 : 1;
+      panel_bytes_ = blocks_ / kBlocksInSuperblock * parameters * kPanelRows * 2 +
+                     shape_.groups * parameters * kPanelRows +
+                     blocks_ * static_cast<std::size_t>(code_) * kPanelRows * 4;
+    } else if (layout.has_params) {
       const std::size_t parameters = shape_.offset == PanelOffset::fixed_zero ? 1 : 2;
       panel_bytes_ =
           shape_.groups * kPanelRows *

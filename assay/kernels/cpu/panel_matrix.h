@@ -14,7 +14,7 @@ namespace assay::cpu {
 class PanelMatrix {
  public:
   /// Codes of at most 8 bits on a line, or halves; units that lie within rows, runs of whole blocks or whole
-  /// rows.
+  /// rows; superblocks of 256 weights.
   static bool holds(const MatrixTraits& matrix);
   /// Of such a matrix, on all threads. Throws Error for a unit that is not legal.
   explicit PanelMatrix(const PackedMatrix& matrix);
@@ -24,6 +24,7 @@ class PanelMatrix {
   std::size_t blocks() const { return blocks_; }  // of 32 columns, the last one padded
   std::size_t groups() const { return shape_.groups; }
   PanelCode code() const { return code_; }
+  bool has_superblocks() const { return shape_.subscaled; }
   std::size_t panels() const { return panels_; }
   std::size_t panel_bytes() const { return panel_bytes_; }
   PanelView panel(std::size_t index) const {

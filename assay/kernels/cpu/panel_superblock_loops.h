@@ -1,0 +1,154 @@
+// The loops of panel kernels over superblocks (panel.h). Included behind panel_loops.h, by the same sources
+// and for the same reason without a guard.
+
+/// of_part[token][part] = codes times activations, of one block.
+template <int Bits, int Tokens, int Parts>
+INLINE void multiply_floats(const std::byte* block, const float* columns, std::size_t stride,
+                            Lanes::F (&of_part)[Tokens][Parts]) {
+  constexpr int kColumnsInPart = static_cast<int>(kBlockColumns) / Parts;
+  for (auto& token : of_part)
+    for (Lanes::F& sum : token) sum = Lanes::zero();
+  visit_codes<Bits>(block, [&]<int Column>(Lanes::F code) VISIT {
+    for (int token = 0; token < Tokens; ++token) {
+      Lanes::F& sum = of_part[token][Column / kColumnsInPart];
+      sum = Lanes::fma(code, Lanes::broadcast(columns + token * stride + Column), sum);
+    }
+  });
+}
+
+/// What a superblock adds, in units of its two numbers.
+template <int Tokens>
+struct InUnits {
+  Lanes::F scaled[Tokens], minima[Tokens];
+
+  INLINE InUnits() {
+    for (int token = 0; token < Tokens; ++token) scaled[token] = minima[token] = Lanes::zero();
+  }
+};
+
+/// of_block[token][part] are the products of a block's groups, whose scales lie at `scales`.
+template <int Tokens, int Parts>
+INLINE void add_block(const PanelView& panel, const std::byte* scales, const float* sums_of_x,
+                      std::size_t groups, const Lanes::F (&of_block)[Tokens][Parts], InUnits<Tokens>& units) {
+  for (int part = 0; part < Parts; ++part) {
+    const Lanes::F scale = Lanes::signed_bytes(scales + part * kPanelRows);
+    for (int token = 0; token < Tokens; ++token) {
+      const Lanes::F sum_of_x = Lanes::broadcast(sums_of_x + token * groups + part);
+      const Lanes::F sum = Lanes::negated_fma(Lanes::broadcast(&panel.zero), sum_of_x, of_block[token][part]);
+      units.scaled[token] = Lanes::fma(scale, sum, units.scaled[token]);
+      if (panel.offset == PanelOffset::bias)
+        units.minima[token] = Lanes::fma(Lanes::unsigned_bytes(scales + (Parts + part) * kPanelRows),
+                                         sum_of_x, units.minima[token]);
+    }
+  }
+}
+
+template <int Bits, int Tokens, bool Steps>
+INLINE void few_of_superblocks(const PanelView& panel, const FewTokens& x, float* y) {
+  constexpr int kParts = groups_in_block(Bits);
+  const bool has_minima = panel.offset == PanelOffset::bias;
+  const std::size_t columns = has_minima ? 2 : 1;  // of parameters
+  const std::byte* at = panel.data;
+  Lanes::F totals[Tokens];
+  for (Lanes::F& total : totals) total = Lanes::zero();
+  const std::size_t stride = x.blocks * kBlockColumns;
+  for (std::size_t block = 0; block < x.blocks;) {
+    const std::byte* const worth = at;
+    at += columns * kPanelRows * 2;
+    InUnits<Tokens> units;
+    for (const std::size_t end = block + kBlocksInSuperblock; block < end; ++block) {
+      const std::byte* const scales = at;
+      at += columns * kParts * kPanelRows;
+      Lanes::F of_block[Tokens][kParts];
+      if constexpr (Steps) {
+        multiply_steps<Bits>(at, x.steps + block * kBlockColumns, stride, of_block);
+        for (int token = 0; token < Tokens; ++token)
+          for (Lanes::F& sum : of_block[token])
+            sum = Lanes::multiply(sum, Lanes::broadcast(x.sizes + token * x.blocks + block));
+      } else {
+        multiply_floats<Bits>(at, x.x + block * kBlockColumns, stride, of_block);
+      }
+      add_block<Tokens>(panel, scales, x.sums + block * kParts, x.groups, of_block, units);
+      at += Bits * kPanelRows * 4;
+    }
+    const Lanes::F scale = Lanes::parameters(worth, PanelFloat::f16);
+    for (int token = 0; token < Tokens; ++token)
+      totals[token] = Lanes::fma(scale, units.scaled[token], totals[token]);
+    if (!has_minima) continue;
+    const Lanes::F minimum = Lanes::parameters(worth + kPanelRows * 2, PanelFloat::f16);
+    for (int token = 0; token < Tokens; ++token)
+      totals[token] = Lanes::negated_fma(minimum, units.minima[token], totals[token]);
+  }
+  for (int token = 0; token < Tokens; ++token) Lanes::store(y + token * kPanelRows, totals[token]);
+}
+template <int Bits, int Tokens>
+void few_floats_of_superblocks(const PanelView& panel, const FewTokens& x, float* y) {
+  few_of_superblocks<Bits, Tokens, false>(panel, x, y);
+}
+template <int Bits, int Tokens>
+void few_steps_of_superblocks(const PanelView& panel, const FewTokens& x, float* y) {
+  few_of_superblocks<Bits, Tokens, true>(panel, x, y);
+}
+
+template <int Bits>
+void unpack_superblocks(const PanelView& panel, std::size_t blocks, float* out, std::size_t stride) {
+  constexpr int kParts = groups_in_block(Bits), kColumnsInPart = static_cast<int>(kBlockColumns) / kParts;
+  const bool has_minima = panel.offset == PanelOffset::bias;
+  const std::size_t columns = has_minima ? 2 : 1;
+  const std::byte* at = panel.data;
+  Lanes::F worth = Lanes::zero(), minimum = Lanes::zero();
+  for (std::size_t block = 0; block < blocks; ++block, out += kBlockColumns * stride) {
+    if (block % kBlocksInSuperblock == 0) {
+      worth = Lanes::parameters(at, PanelFloat::f16);
+      if (has_minima) minimum = Lanes::parameters(at + kPanelRows * 2, PanelFloat::f16);
+      at += columns * kPanelRows * 2;
+    }
+    Lanes::F scale[kParts], bias[kParts];
+    for (int part = 0; part < kParts; ++part) {
+      scale[part] = Lanes::multiply(worth, Lanes::signed_bytes(at + part * kPanelRows));
+      bias[part] = Lanes::zero();
+      if (has_minima)
+        bias[part] =
+            Lanes::negated_fma(minimum, Lanes::unsigned_bytes(at + (kParts + part) * kPanelRows), bias[part]);
+    }
+    at += columns * kParts * kPanelRows;
+    visit_codes<Bits>(at, [&]<int Column>(Lanes::F code) VISIT {
+      constexpr CodePlace kPlace = place_of(Bits, Column);
+      constexpr float kUnshift =
+          is_shifted_down(Bits, kPlace) ? 1.0f : 1.0f / (std::uint32_t{1} << kPlace.shift);
+      const Lanes::F steps = Lanes::negated_fma(Lanes::all(1.0f), Lanes::broadcast(&panel.zero),
+                                                Lanes::multiply(code, Lanes::all(kUnshift)));
+      Lanes::store(out + Column * stride,
+                   Lanes::fma(steps, scale[Column / kColumnsInPart], bias[Column / kColumnsInPart]));
+    });
+    at += Bits * kPanelRows * 4;
+  }
+}
+
+template <int Bits>
+constexpr PanelKernel superblocks_kernel() {
+  return {{few_floats_of_superblocks<Bits, 1>, few_floats_of_superblocks<Bits, 2>,
+           few_floats_of_superblocks<Bits, 3>, few_floats_of_superblocks<Bits, 4>},
+          {few_steps_of_superblocks<Bits, 1>, few_steps_of_superblocks<Bits, 2>,
+           few_steps_of_superblocks<Bits, 3>, few_steps_of_superblocks<Bits, 4>},
+          unpack_superblocks<Bits>};
+}
+
+constexpr PanelKernels kKernels = {{{},
+                                    codes_kernel<1>(),
+                                    codes_kernel<2>(),
+                                    codes_kernel<3>(),
+                                    codes_kernel<4>(),
+                                    codes_kernel<5>(),
+                                    codes_kernel<6>(),
+                                    codes_kernel<7>(),
+                                    codes_kernel<8>(),
+                                    halves_kernel<PanelFloat::f16>(),
+                                    halves_kernel<PanelFloat::bf16>()},
+                                   {{},
+                                    {},
+                                    superblocks_kernel<2>(),
+                                    superblocks_kernel<3>(),
+                                    superblocks_kernel<4>(),
+                                    superblocks_kernel<5>(),
+                                    superblocks_kernel<6>()}};
