@@ -19,8 +19,8 @@ BARS = {
 ONE_THREAD = .70
 
 
-def prepared(options, name):
-    """The model in this format, quantised once."""
+def prepared(options, name, named=False):
+    """The model under the recipe of this name, or with every matrix in the format of this name; quantised once."""
     source = os.path.join(options.out, "source")
     if not os.path.exists(source):
         harness.run([os.path.join(harness.ROOT, "build/make_checkpoint"), source, "qwen3-0.6b", options.tokenizer])
@@ -28,9 +28,11 @@ def prepared(options, name):
         return source
     model = os.path.join(options.out, name)
     if not os.path.exists(model):
-        recipe = os.path.join(options.out, name + ".json")
-        with open(recipe, "w") as file:
-            json.dump({"name": name, "rules": [{"roles": ["matrices"], "format": name, "method": "rtn"}]}, file)
+        recipe = name
+        if not named:
+            recipe = os.path.join(options.out, name + ".json")
+            with open(recipe, "w") as file:
+                json.dump({"name": name, "rules": [{"roles": ["matrices"], "format": name, "method": "rtn"}]}, file)
         harness.run([options.assay, "quantize", source, model, "--recipe", recipe, "--measure", "none"])
     return model
 

@@ -29,14 +29,13 @@ from compare import T95
 def random_model(options):
     """A checkpoint in the shape of Qwen3-0.6B under the bundled model's tokenizer."""
     folder = os.path.join(options.out, "qwen3-0.6b")
-    if os.path.exists(folder):
-        return folder
-    maker = os.path.join(harness.ROOT, "build/bench/make_checkpoint")
-    if not os.path.exists(maker):
-        quiet = {"stdout": subprocess.DEVNULL, "cwd": harness.ROOT, "check": True}
-        subprocess.run(["cmake", "--preset", "bench"], **quiet)
-        subprocess.run(["cmake", "--build", "build", "--target", "make_checkpoint"], **quiet)
-    harness.run([maker, folder, "qwen3-0.6b", os.path.join(harness.ROOT, "models/demo")])
+    if not os.path.exists(folder):
+        maker = os.path.join(harness.ROOT, "build/make_checkpoint")
+        if not os.path.exists(maker):
+            quiet = {"stdout": subprocess.DEVNULL, "cwd": harness.ROOT, "check": True}
+            subprocess.run(["cmake", "--preset", "bench"], **quiet)
+            subprocess.run(["cmake", "--build", "build", "--target", "make_checkpoint"], **quiet)
+        harness.run([maker, folder, "qwen3-0.6b", os.path.join(harness.ROOT, "models/demo")])
     return folder
 
 
@@ -44,8 +43,8 @@ def measure_ours(options, path):
     row = json.loads(harness.run([options.assay, "bench", path, "--tokens", str(options.tokens), "--prompt-tokens",
                                   str(options.prompt), "--prefill-tokens", str(options.prefill), "--repeats", "1",
                                   "--threads", str(options.threads), "--json"]))["models"][0]
-    return {"decode": row["decode_tokens_per_second"], "prefill": row["prefill_tokens_per_second"],
-            "bytes": row["bytes_per_token"], "bandwidth": 1e9 * row["read_gb_per_second"]}
+    return {"decode": row["decode_tokens_per_second"]["value"], "prefill": row["prefill_tokens_per_second"]["value"],
+            "bytes": row["bytes_per_token"], "bandwidth": row["read_bandwidth"]["value"]}
 
 
 def measure_wheel(options, python, path):
