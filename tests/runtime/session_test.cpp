@@ -47,8 +47,8 @@ TEST(Sampling, RefusesLogitsThatAreNotFinite) {
   constexpr float kInfinity = std::numeric_limits<float>::infinity();
   for (const float bad : {std::numeric_limits<float>::quiet_NaN(), kInfinity, -kInfinity}) {
     const std::vector<float> logits = {1, bad, 2};
-    EXPECT_ERROR(Sampler({}).pick(logits).id, "token 1", "finite");
-    EXPECT_ERROR(Sampler({.temperature = 1}).pick(logits).id, "token 1");
+    EXPECT_ERROR(Sampler({}).pick(logits), "token 1", "finite");
+    EXPECT_ERROR(Sampler({.temperature = 1}).pick(logits), "token 1");
   }
 }
 
