@@ -11,10 +11,10 @@
 
 namespace assay {
 
-/// Element is an empty struct with: Bits (the stored unsigned type), kDType, kLargest (largest finite value),
-/// and static conversions Bits encode(float) (nearest, ties to even; infinite on overflow) and float
-/// decode(Bits), each also for runs: encode_run(const float*, size_t n, Code*), decode_run(const Code*,
-/// size_t n, float*).
+/// Element is an empty struct with: Bits (the stored unsigned type), kDType, kHalf (of halves), kLargest
+/// (largest finite value), and static conversions Bits encode(float) (nearest, ties to even; infinite on
+/// overflow) and float decode(Bits), each also for runs: encode_run(const float*, size_t n, Code*),
+/// decode_run(const Code*, size_t n, float*).
 template <class Element>
 class FloatFormat final : public Format {
  public:
@@ -77,6 +77,11 @@ class FloatFormat final : public Format {
     const std::byte* at = planes[0].data();
     for (std::size_t i = 0; i < codes.size(); ++i)
       codes[i] = static_cast<Code>(load<Bits>(at + i * sizeof(Bits)));
+  }
+
+  std::optional<HalfFloat> half_float() const override {
+    if constexpr (requires { Element::kHalf; }) return Element::kHalf;
+    return std::nullopt;
   }
 
   std::pair<float, float> range(const Params& /*params*/) const override {

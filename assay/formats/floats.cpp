@@ -47,6 +47,7 @@ struct F32 {
 struct F16 {
   using Bits = std::uint16_t;
   static constexpr DType kDType = DType::F16;
+  static constexpr HalfFloat kHalf = HalfFloat::f16;
   static constexpr float kLargest = 65504.0f;
   static Bits encode(float value) { return f32_to_f16(value); }
   static float decode(Bits bits) { return f16_to_f32(bits); }
@@ -57,6 +58,7 @@ struct F16 {
 struct BF16 {
   using Bits = std::uint16_t;
   static constexpr DType kDType = DType::BF16;
+  static constexpr HalfFloat kHalf = HalfFloat::bf16;
   static constexpr float kLargest = 0x1.FEp127f;
   static Bits encode(float value) { return f32_to_bf16(value); }
   static float decode(Bits bits) { return bf16_to_f32(bits); }

@@ -98,7 +98,15 @@ struct CodeLine {
   Code zero = 0;  // of every unit, where it is fixed; 0 beside a bias
   /// > 0: scale and bias are made of Params::sub, whose two numbers so many consecutive weights share.
   std::size_t superblock = 0;
+  /// Not empty: (level - zero) * step takes the place of (code - zero). One level a code, or, where codes are
+  /// levels themselves, the legal ones, ascending. At most 16, each of 8 bits.
+  std::span<const Code> levels = {};
+  bool codes_are_levels = false;
+  float step = 1.0f;
 };
+
+/// Floats of 16 bits that a code may be.
+enum class HalfFloat : std::uint8_t { f16, bf16, gf16 };
 
 struct StoredScheme;  // formats/stored_scheme.h
 
@@ -148,6 +156,8 @@ class Format {
   virtual std::optional<AffineView> affine() const { return std::nullopt; }
   /// Also of formats that can only be read.
   virtual std::optional<CodeLine> code_line() const { return std::nullopt; }
+  /// What a code is, in formats that store a float of 16 bits for every weight.
+  virtual std::optional<HalfFloat> half_float() const { return std::nullopt; }
   /// How others store it in Hugging Face folders; null for a format that only its own containers hold.
   virtual const StoredScheme* scheme() const { return nullptr; }
   /// Nearest legal stored parameters to (scale, bias), or nothing when there are none (zero, non-finite,

@@ -18,6 +18,7 @@ constexpr Multiversion<decode_gf16_loop> decode_gf16;
 struct Gf16 {
   using Bits = std::uint16_t;
   static constexpr DType kDType = DType::U16;
+  static constexpr HalfFloat kHalf = HalfFloat::gf16;
   static constexpr float kLargest = kGf16Largest;
   static Bits encode(float value) { return weight_to_gf16(value); }
   static float decode(Bits bits) { return gf16_to_f32(bits); }

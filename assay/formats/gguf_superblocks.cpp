@@ -169,8 +169,13 @@ class SuperblockFormat final : public AffineFormat {
     return traits_.non_linear ? std::nullopt : AffineFormat::affine();
   }
   std::optional<CodeLine> code_line() const override {
-    std::optional<CodeLine> line = traits_.non_linear ? std::nullopt : AffineFormat::code_line();
-    if (line) line->superblock = traits_.weights();
+    std::optional<CodeLine> line = AffineFormat::code_line();
+    if (!line) return line;
+    if (traits_.scale != nullptr) line->superblock = traits_.weights();
+    if (traits_.non_linear) {
+      line->levels = kNonLinear;
+      line->codes_are_levels = true;
+    }
     return line;
   }
 

@@ -16,6 +16,13 @@ namespace {
 constexpr std::array<float, 16> kE2M1 = {0.0f,  0.5f,  1.0f,  1.5f,  2.0f,  3.0f,  4.0f,  6.0f,
                                          -0.0f, -0.5f, -1.0f, -1.5f, -2.0f, -3.0f, -4.0f, -6.0f};
 
+constexpr float kE2M1Step = 0.5f;
+constexpr auto kE2M1Levels = [] {
+  std::array<Code, 16> levels{};
+  for (std::size_t i = 0; i < levels.size(); ++i) levels[i] = static_cast<Code>(kE2M1[i] / kE2M1Step);
+  return levels;
+}();
+
 // 2^(byte - 127); 255 is NaN.
 float e8m0_to_f32(unsigned byte) {
   return byte == 255u ? std::numeric_limits<float>::quiet_NaN()
@@ -41,6 +48,8 @@ struct Traits {
   std::span<const float> elements;  // value of every code
   std::span<const float> scales;    // value of every scale byte
   float largest_element;
+  std::span<const Code> levels = {};  // of every code, where they are multiples of a step
+  float step = 1.0f;
   float factor = 1.0f;  // of the whole tensor
 };
 
@@ -51,6 +60,13 @@ class MlxFloatFormat final : public Format {
   std::string name() const override { return traits_.name; }
   std::string summary() const override { return traits_.summary; }
   bool can_encode() const override { return false; }
+
+  std::optional<CodeLine> code_line() const override {
+    if (traits_.levels.empty()) return std::nullopt;
+    return CodeLine{.codes = static_cast<Code>(traits_.levels.size()),
+                    .levels = traits_.levels,
+                    .step = traits_.step * traits_.factor};
+  }
 
   Layout layout(std::uint64_t /*columns*/) const override {
     return {Share::run_in_row,
@@ -116,7 +132,7 @@ Traits nvfp4_traits() {
 FormatPtr mxfp4_format() {
   return std::make_shared<MlxFloatFormat>(
       Traits{"mxfp4", "E2M1 in groups of 32 in a row, E8M0 scale, 4.25 bits; MLX, read only", 4, 32, kE2M1,
-             e8m0_table(), 6.0f});
+             e8m0_table(), 6.0f, kE2M1Levels, kE2M1Step});
 }
 FormatPtr mxfp8_format() {
   return std::make_shared<MlxFloatFormat>(

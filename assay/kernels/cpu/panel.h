@@ -27,7 +27,11 @@
 //   many
 //             bytes of minima where there are any; words as above
 //
-// Halves (f16, bf16) have no parameters: a block is 32 columns x 16 rows x 2 bytes.
+// Codes that name one of at most 16 levels take 4 bits: they are laid out as the levels would be if each were
+// a code of 8 bits, one byte a nibble, the low nibbles of a word those of one word of such codes and the high
+// ones those of the next. So one table lookup turns half a word into a word of 8-bit codes.
+//
+// Halves (f16, bf16, gf16) have no parameters: a block is 32 columns x 16 rows x 2 bytes.
 //
 // This header is included by sources compiled for one instruction set: plain structs, no inline functions of
 // the library.
@@ -41,12 +45,34 @@ constexpr std::size_t kBlockColumns = 32;
 constexpr std::size_t kBlocksInSuperblock = 8;
 constexpr std::size_t kFewTokens = 4;  // up to here codes are multiplied as they are unpacked
 
-/// What a weight is stored as: codes of 1 to 8 bits, or halves.
-enum class PanelCode : std::uint8_t { bits1 = 1, bits2, bits3, bits4, bits5, bits6, bits7, bits8, f16, bf16 };
-constexpr std::size_t kPanelCodes = 11;
+/// What a weight is stored as: codes of 1 to 8 bits, names of levels, or halves.
+enum class PanelCode : std::uint8_t {
+  bits1 = 1,
+  bits2,
+  bits3,
+  bits4,
+  bits5,
+  bits6,
+  bits7,
+  bits8,
+  levels,
+  f16,
+  bf16,
+  gf16
+};
+constexpr std::size_t kPanelCodes = 13;
+constexpr std::size_t kLevels = 16;
 
-/// How the parameters of a group are stored.
-enum class PanelFloat : std::uint8_t { f16, bf16, f32 };
+/// Bits of a code as it is multiplied, and words of a block as it is stored; of codes, not of halves.
+constexpr int bits_of(PanelCode code) {
+  return code == PanelCode::levels ? 8 : static_cast<int>(code);
+}
+constexpr int words_of(PanelCode code) {
+  return code == PanelCode::levels ? 4 : static_cast<int>(code);
+}
+
+/// How the parameters of a group are stored, or halves.
+enum class PanelFloat : std::uint8_t { f16, bf16, f32, gf16 };
 /// weight = scale * (code - zero) + bias: one zero for all, a bias a group, or a zero a group.
 enum class PanelOffset : std::uint8_t { fixed_zero, bias, zero };
 
@@ -58,6 +84,7 @@ struct PanelView {
   PanelOffset offset;
   float zero;      // fixed_zero
   bool subscaled;  // superblocks, whose groups are of 32 / groups_in_block() columns
+  alignas(16) std::uint8_t levels[kLevels];  // the codes of 8 bits that names stand for
 };
 
 /// A few tokens as a panel kernel takes them, padded with zeros to whole blocks.
@@ -84,9 +111,20 @@ struct PanelKernels {
   PanelKernel of_subscaled[kPanelCodes];  // the same of superblocks; empty for codes that no format has there
 };
 
-/// Groups of a block in superblocks with codes of so many bits; 0: there are none.
-constexpr int groups_in_block(int bits) {
-  return bits == 4 || bits == 5 ? 1 : bits == 2 || bits == 3 || bits == 6 ? 2 : 0;
+/// Groups of a block in superblocks of such codes; 0: there are none.
+constexpr int groups_in_block(PanelCode code) {
+  switch (code) {
+    case PanelCode::bits4:
+    case PanelCode::bits5:
+    case PanelCode::levels:
+      return 1;
+    case PanelCode::bits2:
+    case PanelCode::bits3:
+    case PanelCode::bits6:
+      return 2;
+    default:
+      return 0;
+  }
 }
 
 /// Null where this build has none.

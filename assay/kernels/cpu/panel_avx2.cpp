@@ -75,11 +75,25 @@ struct Lanes {
     return {_mm256_or_si256(a.low, b.low), _mm256_or_si256(a.high, b.high)};
   }
   INLINE static F converted(I a) { return {_mm256_cvtepi32_ps(a.low), _mm256_cvtepi32_ps(a.high)}; }
+  /// Bytes below 16 as those of a table.
+  INLINE static I looked_up(I bytes, const std::uint8_t* table) {
+    const __m256i all = _mm256_broadcastsi128_si256(_mm_load_si128(reinterpret_cast<const __m128i*>(table)));
+    return {_mm256_shuffle_epi8(all, bytes.low), _mm256_shuffle_epi8(all, bytes.high)};
+  }
+  /// 1 + 6 + 9 bits: the exponent's other bias is a factor, which mends subnormals as well.
+  INLINE static __m256 of_gf16(__m128i halves) {
+    const __m256i words = _mm256_cvtepu16_epi32(halves);
+    const __m256i magnitude = _mm256_slli_epi32(_mm256_and_si256(words, _mm256_set1_epi32(0x7FFF)), 14);
+    const __m256i sign = _mm256_slli_epi32(_mm256_and_si256(words, _mm256_set1_epi32(0x8000)), 16);
+    return _mm256_or_ps(_mm256_mul_ps(_mm256_castsi256_ps(magnitude), _mm256_set1_ps(0x1p96f)),
+                        _mm256_castsi256_ps(sign));
+  }
   INLINE static F parameters(const std::byte* at, PanelFloat type) {
     if (type == PanelFloat::f32) return load(reinterpret_cast<const float*>(at));
     const __m256i all = register_at(at);
     const __m128i low = _mm256_castsi256_si128(all), high = _mm256_extracti128_si256(all, 1);
     if (type == PanelFloat::f16) return {_mm256_cvtph_ps(low), _mm256_cvtph_ps(high)};
+    if (type == PanelFloat::gf16) return {of_gf16(low), of_gf16(high)};
     return {_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(low), 16)),
             _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(high), 16))};
   }

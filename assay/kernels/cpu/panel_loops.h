@@ -9,11 +9,16 @@
 //   I halves_down(I, int), halves_up(I, int): of 16 bits each
 //   I steps(const std::int16_t*): two, to all lanes;  I add_products(I sums, I codes, I steps): of both
 //   halves F converted(I): of signed words;  F parameters(const std::byte*, PanelFloat): 16 of 2 or 4 bytes
+//   I looked_up(I bytes below 16, const std::uint8_t* table of 16)
 //   F signed_bytes(const std::byte*), unsigned_bytes(const std::byte*): 16;  void prefetch(const std::byte*)
 
 constexpr std::size_t kPrefetch = 2048;  // bytes ahead, within what the hardware does not fetch by itself
 constexpr std::size_t kLine = 64;
 constexpr int kPairsInBlock = kBlockColumns / 2;
+constexpr std::size_t kWordBytes = kPanelRows * 4;
+constexpr std::size_t block_bytes(PanelCode code) {
+  return static_cast<std::size_t>(words_of(code)) * kWordBytes;
+}
 
 /// visit.operator()<0>(), <1>, ... <Count - 1>.
 template <int Count, int Index = 0, class Visit>
@@ -34,15 +39,13 @@ INLINE Lanes::I leftover_digits(Lanes::I word) {
   return Lanes::halves_up(digits, kWidth * kIndex);
 }
 
-/// visit.operator()<first pair, pairs>(register) over the registers of a block.
+/// visit.operator()<first pair, pairs>(register) over the registers of a block of codes of `Bits`.
 template <int Bits, class Visit>
-INLINE void visit_block(const std::byte* block, const Visit& visit) {
+INLINE void visit_line(const std::byte* block, const Visit& visit) {
   constexpr int kPairs = pairs_in_word(Bits);
-  for (std::size_t line = 0; line < Bits * kPanelRows * 4; line += kLine)
-    Lanes::prefetch(block + kPrefetch + line);
   Lanes::I leftovers = Lanes::no_words();
   for_constants<Bits>([&]<int Word>() VISIT {
-    const Lanes::I word = Lanes::words(block + Word * kPanelRows * 4);
+    const Lanes::I word = Lanes::words(block + Word * kWordBytes);
     visit.template operator()<Word * kPairs, kPairs>(word);
     if constexpr (leftover_registers(Bits) > 0) {
       constexpr int kWords = words_in_leftover(Bits), kLeft = pairs_in_leftover(Bits);
@@ -54,15 +57,41 @@ INLINE void visit_block(const std::byte* block, const Visit& visit) {
   });
 }
 
+/// The same of a block of names: half a word becomes a word of 8-bit codes.
+template <class Visit>
+INLINE void visit_levels(const std::uint8_t* levels, const std::byte* block, const Visit& visit) {
+  constexpr int kBits = bits_of(PanelCode::levels), kPairs = pairs_in_word(kBits), kNibble = 4;
+  constexpr std::uint32_t kNibbles = 0x0F0F0F0F;
+  for_constants<words_of(PanelCode::levels)>([&]<int Word>() VISIT {
+    const Lanes::I word = Lanes::words(block + Word * kWordBytes);
+    for_constants<2>([&]<int High>() VISIT {
+      const Lanes::I names = Lanes::masked(High == 0 ? word : Lanes::down(word, kNibble), kNibbles);
+      visit.template operator()<(2 * Word + High) * kPairs, kPairs>(Lanes::looked_up(names, levels));
+    });
+  });
+}
+
+/// visit.operator()<first pair, pairs>(register) over the registers of a block.
+template <PanelCode Code, class Visit>
+INLINE void visit_block(const PanelView& panel, const std::byte* block, const Visit& visit) {
+  for (std::size_t line = 0; line < block_bytes(Code); line += kLine)
+    Lanes::prefetch(block + kPrefetch + line);
+  if constexpr (Code == PanelCode::levels)
+    visit_levels(panel.levels, block, visit);
+  else
+    visit_line<bits_of(Code)>(block, visit);
+}
+
 /// visit.operator()<column>(its code as floats, times 2^bits that it stands at) over a block.
-template <int Bits, class Visit>
-INLINE void visit_codes(const std::byte* block, const Visit& visit) {
-  visit_block<Bits>(block, [&]<int First, int Pairs>(Lanes::I reg) VISIT {
+template <PanelCode Code, class Visit>
+INLINE void visit_codes(const PanelView& panel, const std::byte* block, const Visit& visit) {
+  constexpr int kBits = bits_of(Code);
+  visit_block<Code>(panel, block, [&]<int First, int Pairs>(Lanes::I reg) VISIT {
     for_constants<2 * Pairs>([&]<int Index>() VISIT {
       constexpr int kColumn = 2 * First + Index;
-      constexpr CodePlace kPlace = place_of(Bits, kColumn);
-      constexpr std::uint32_t kMask = (std::uint32_t{1} << Bits) - 1;
-      if constexpr (is_shifted_down(Bits, kPlace))
+      constexpr CodePlace kPlace = place_of(kBits, kColumn);
+      constexpr std::uint32_t kMask = (std::uint32_t{1} << kBits) - 1;
+      if constexpr (is_shifted_down(kBits, kPlace))
         visit.template operator()<kColumn>(Lanes::converted(Lanes::down(reg, kPlace.shift)));
       else
         visit.template operator()<kColumn>(Lanes::converted(Lanes::masked(reg, kMask << kPlace.shift)));
@@ -112,7 +141,7 @@ INLINE void add_group(const PanelView& panel, const std::byte* scales, const flo
   }
 }
 
-template <int Bits, int Tokens>
+template <PanelCode Code, int Tokens>
 void few_of_codes(const PanelView& panel, const FewTokens& x, float* y) {
   const std::byte* at = panel.data;
   Lanes::F totals[Tokens];
@@ -124,13 +153,13 @@ void few_of_codes(const PanelView& panel, const FewTokens& x, float* y) {
     at += parameter_bytes(panel);
     Sums<Tokens> sums;
     for (std::size_t block = 0; block < panel.blocks_in_group; ++block) {
-      visit_codes<Bits>(at, [&]<int Column>(Lanes::F code) VISIT {
+      visit_codes<Code>(panel, at, [&]<int Column>(Lanes::F code) VISIT {
         for (int token = 0; token < Tokens; ++token) {
           Lanes::F& sum = sums.chain[token][Column % Sums<Tokens>::kChains];
           sum = Lanes::fma(code, Lanes::broadcast(columns + token * stride + Column), sum);
         }
       });
-      at += Bits * kPanelRows * 4;
+      at += block_bytes(Code);
       columns += kBlockColumns;
     }
     Lanes::F of_group[Tokens];
@@ -167,27 +196,27 @@ INLINE void add_register(Lanes::I reg, const std::int16_t* steps, std::size_t st
 }
 
 /// of_part[token][part] = codes times steps, of one block.
-template <int Bits, int Tokens, int Parts>
-INLINE void multiply_steps(const std::byte* block, const std::int16_t* steps, std::size_t stride,
-                           Lanes::F (&of_part)[Tokens][Parts]) {
-  constexpr int kStanding = standing_codes(Bits);
+template <PanelCode Code, int Tokens, int Parts>
+INLINE void multiply_steps(const PanelView& panel, const std::byte* block, const std::int16_t* steps,
+                           std::size_t stride, Lanes::F (&of_part)[Tokens][Parts]) {
+  constexpr int kBits = bits_of(Code), kStanding = standing_codes(kBits);
   Lanes::I sums[Tokens][Parts][kStanding];
   for (auto& token : sums)
     for (auto& part : token)
       for (Lanes::I& sum : part) sum = Lanes::no_words();
-  visit_block<Bits>(block, [&]<int First, int Pairs>(Lanes::I reg) VISIT {
-    add_register<Bits, First, Pairs, Tokens, Parts>(reg, steps, stride, sums);
+  visit_block<Code>(panel, block, [&]<int First, int Pairs>(Lanes::I reg) VISIT {
+    add_register<kBits, First, Pairs, Tokens, Parts>(reg, steps, stride, sums);
   });
   for (int token = 0; token < Tokens; ++token)
     for (int part = 0; part < Parts; ++part) {
       Lanes::F& sum = of_part[token][part];
       sum = Lanes::converted(sums[token][part][0]);
       if constexpr (kStanding == 2)
-        sum = Lanes::fma(Lanes::converted(sums[token][part][1]), Lanes::all(1.0f / (1 << Bits)), sum);
+        sum = Lanes::fma(Lanes::converted(sums[token][part][1]), Lanes::all(1.0f / (1 << kBits)), sum);
     }
 }
 
-template <int Bits, int Tokens>
+template <PanelCode Code, int Tokens>
 void few_steps_of_codes(const PanelView& panel, const FewTokens& x, float* y) {
   const std::byte* at = panel.data;
   Lanes::F totals[Tokens];
@@ -202,11 +231,11 @@ void few_steps_of_codes(const PanelView& panel, const FewTokens& x, float* y) {
     for (Lanes::F& sum : of_group) sum = Lanes::zero();
     for (std::size_t block = 0; block < panel.blocks_in_group; ++block) {
       Lanes::F of_block[Tokens][1];
-      multiply_steps<Bits>(at, steps, stride, of_block);
+      multiply_steps<Code>(panel, at, steps, stride, of_block);
       for (int token = 0; token < Tokens; ++token)
         of_group[token] =
             Lanes::fma(of_block[token][0], Lanes::broadcast(sizes + token * x.blocks), of_group[token]);
-      at += Bits * kPanelRows * 4;
+      at += block_bytes(Code);
       steps += kBlockColumns;
       ++sizes;
     }
@@ -215,10 +244,10 @@ void few_steps_of_codes(const PanelView& panel, const FewTokens& x, float* y) {
   for (int token = 0; token < Tokens; ++token) Lanes::store(y + token * kPanelRows, totals[token]);
 }
 
-template <int Bits>
+template <PanelCode Code>
 void unpack_codes(const PanelView& panel, std::size_t blocks, float* out, std::size_t stride) {
-  const std::size_t block_bytes = Bits * kPanelRows * 4;
-  const std::size_t group_bytes = parameter_bytes(panel) + panel.blocks_in_group * block_bytes;
+  constexpr int kBits = bits_of(Code);
+  const std::size_t group_bytes = parameter_bytes(panel) + panel.blocks_in_group * block_bytes(Code);
   for (std::size_t block = 0; block < blocks; ++block, out += kBlockColumns * stride) {
     const std::byte* group = panel.data + block / panel.blocks_in_group * group_bytes;
     const std::byte* offsets = group + kPanelRows * float_bytes(panel.params);
@@ -227,11 +256,12 @@ void unpack_codes(const PanelView& panel, std::size_t blocks, float* out, std::s
     Lanes::F bias = Lanes::zero(), zero = Lanes::broadcast(&panel.zero);
     if (panel.offset == PanelOffset::bias) bias = Lanes::parameters(offsets, panel.params);
     if (panel.offset == PanelOffset::zero) zero = Lanes::parameters(offsets, panel.params);
-    const std::byte* codes = group + parameter_bytes(panel) + block % panel.blocks_in_group * block_bytes;
-    visit_codes<Bits>(codes, [&]<int Column>(Lanes::F code) VISIT {
-      constexpr CodePlace kPlace = place_of(Bits, Column);
+    const std::byte* codes =
+        group + parameter_bytes(panel) + block % panel.blocks_in_group * block_bytes(Code);
+    visit_codes<Code>(panel, codes, [&]<int Column>(Lanes::F code) VISIT {
+      constexpr CodePlace kPlace = place_of(kBits, Column);
       constexpr float kUnshift =
-          is_shifted_down(Bits, kPlace) ? 1.0f : 1.0f / (std::uint32_t{1} << kPlace.shift);
+          is_shifted_down(kBits, kPlace) ? 1.0f : 1.0f / (std::uint32_t{1} << kPlace.shift);
       const Lanes::F steps =
           Lanes::negated_fma(Lanes::all(1.0f), zero, Lanes::multiply(code, Lanes::all(kUnshift)));
       Lanes::store(out + Column * stride, Lanes::fma(steps, scale, bias));
@@ -269,12 +299,12 @@ void unpack_halves(const PanelView& panel, std::size_t blocks, float* out, std::
     Lanes::store(out, Lanes::parameters(at, Type));
 }
 
-template <int Bits>
+template <PanelCode Code>
 constexpr PanelKernel codes_kernel() {
-  return {{few_of_codes<Bits, 1>, few_of_codes<Bits, 2>, few_of_codes<Bits, 3>, few_of_codes<Bits, 4>},
-          {few_steps_of_codes<Bits, 1>, few_steps_of_codes<Bits, 2>, few_steps_of_codes<Bits, 3>,
-           few_steps_of_codes<Bits, 4>},
-          unpack_codes<Bits>};
+  return {{few_of_codes<Code, 1>, few_of_codes<Code, 2>, few_of_codes<Code, 3>, few_of_codes<Code, 4>},
+          {few_steps_of_codes<Code, 1>, few_steps_of_codes<Code, 2>, few_steps_of_codes<Code, 3>,
+           few_steps_of_codes<Code, 4>},
+          unpack_codes<Code>};
 }
 template <PanelFloat Type>
 constexpr PanelKernel halves_kernel() {

@@ -20,20 +20,35 @@ namespace {
 
 constexpr int kMostBits = 8;
 
-int bits_of(const CodeLine& line) {
-  return std::bit_width(static_cast<unsigned>(line.codes - 1));
+/// Nothing for codes of more bits than kernels have.
+std::optional<PanelCode> code_of(const CodeLine& line) {
+  if (!line.levels.empty()) {
+    const auto [lowest, highest] = std::ranges::minmax(line.levels);
+    return line.levels.size() <= kLevels && highest - lowest < 1 << kMostBits
+               ? std::optional(PanelCode::levels)
+               : std::nullopt;
+  }
+  const int bits = std::bit_width(static_cast<unsigned>(line.codes - 1));
+  return line.codes >= 2 && bits <= kMostBits ? std::optional(static_cast<PanelCode>(bits)) : std::nullopt;
 }
 
-/// The code under which halves are held; nothing for other formats.
-std::optional<PanelCode> halves_code(const Layout& layout) {
-  if (layout.has_params || layout.planes.size() != 1) return std::nullopt;
-  if (layout.planes[0].dtype == DType::F16) return PanelCode::f16;
-  if (layout.planes[0].dtype == DType::BF16) return PanelCode::bf16;
-  return std::nullopt;
+PanelCode code_of(HalfFloat half) {
+  switch (half) {
+    case HalfFloat::f16:
+      return PanelCode::f16;
+    case HalfFloat::bf16:
+      return PanelCode::bf16;
+    case HalfFloat::gf16:
+      break;
+  }
+  return PanelCode::gf16;
 }
 
 std::size_t bytes_of(PanelFloat type) {
   return type == PanelFloat::f32 ? 4 : 2;
+}
+std::size_t block_bytes_of(PanelCode code) {
+  return static_cast<std::size_t>(words_of(code)) * kPanelRows * 4;
 }
 
 /// False where `value` is not exactly of this type.
@@ -52,6 +67,8 @@ bool write_parameter(PanelFloat type, float value, std::byte* at) {
     case PanelFloat::f32:
       store(at, value);
       return true;
+    case PanelFloat::gf16:  // of weights alone
+      break;
   }
   return false;
 }
@@ -84,32 +101,40 @@ void pack_block(const std::uint32_t* codes, std::uint32_t* words) {
   }
 }
 
+/// The same of names of levels.
+void pack_names(const std::uint32_t* names, std::uint32_t* words) {
+  constexpr int kWords = bits_of(PanelCode::levels), kNibble = 4;
+  std::uint32_t bytes[kWords * kPanelRows];
+  pack_block<kWords>(names, bytes);
+  for (std::size_t word = 0; word < words_of(PanelCode::levels); ++word)
+    words[word * kPanelRows] = bytes[2 * word * kPanelRows] | bytes[(2 * word + 1) * kPanelRows] << kNibble;
+}
+
 using PackBlock = void (*)(const std::uint32_t*, std::uint32_t*);
-constexpr std::array<PackBlock, kMostBits + 1> kPackBlocks = {nullptr,       pack_block<1>, pack_block<2>,
-                                                              pack_block<3>, pack_block<4>, pack_block<5>,
-                                                              pack_block<6>, pack_block<7>, pack_block<8>};
+constexpr std::array<PackBlock, kPanelCodes> kPackBlocks = {
+    nullptr,       pack_block<1>, pack_block<2>, pack_block<3>, pack_block<4>,
+    pack_block<5>, pack_block<6>, pack_block<7>, pack_block<8>, pack_names};  // none of halves
 
 }  // namespace
 
 float activation_factor(PanelCode code, std::size_t column) {
-  if (code == PanelCode::f16 || code == PanelCode::bf16) return 1.0f;
-  const int bits = static_cast<int>(code);
-  const CodePlace place = place_of(bits, static_cast<int>(column));
-  return is_shifted_down(bits, place) ? 1.0f : std::ldexp(1.0f, -place.shift);
+  if (code >= PanelCode::f16) return 1.0f;
+  const CodePlace place = place_of(bits_of(code), static_cast<int>(column));
+  return is_shifted_down(bits_of(code), place) ? 1.0f : std::ldexp(1.0f, -place.shift);
 }
 
 bool PanelMatrix::holds(const MatrixTraits& matrix) {
   // Fewer rows than a panel's would take the memory of many more than there are.
   if (matrix.rows < kPanelRows || matrix.columns == 0 || !matrix.rows_hold_units) return false;
   const Layout layout = matrix.format.layout(matrix.columns);
-  if (halves_code(layout)) return true;
+  if (matrix.format.half_float()) return true;
   const std::optional<CodeLine> line = matrix.format.code_line();
-  if (!line || !layout.has_params || line->codes < 2 || bits_of(*line) > kMostBits) return false;
-  if (layout.share == Share::block) return false;
+  const std::optional<PanelCode> code = line ? code_of(*line) : std::nullopt;
+  if (!code || !layout.has_params || layout.share == Share::block) return false;
   if (line->superblock > 0)
     return line->superblock == kBlocksInSuperblock * kBlockColumns &&
            line->offset != CodeLine::Offset::zero &&
-           layout.run * static_cast<std::size_t>(groups_in_block(bits_of(*line))) == kBlockColumns;
+           layout.run * static_cast<std::size_t>(groups_in_block(*code)) == kBlockColumns;
   return layout.run == matrix.columns || layout.run % kBlockColumns == 0;
 }
 
@@ -117,7 +142,12 @@ bool PanelMatrix::holds(const MatrixTraits& matrix) {
 class PanelMatrix::Packer {
  public:
   Packer(const PackedMatrix& source, const PanelMatrix& target)
-      : source_(source), target_(target), line_(source.format()->code_line()) {}
+      : source_(source), target_(target), line_(source.format()->code_line()) {
+    if (line_ && line_->codes_are_levels)
+      for (std::size_t name = 0; name < line_->levels.size(); ++name)
+        name_of_level_[static_cast<std::size_t>(line_->levels[name] - line_->first)] =
+            static_cast<std::uint8_t>(name);
+  }
 
   /// False where a parameter is not of the target's type.
   bool pack(std::size_t panel, std::byte* out) const {
@@ -149,14 +179,13 @@ class PanelMatrix::Packer {
   bool pack_codes(std::span<const Params> params, std::span<const Code> codes, std::size_t count,
                   std::byte* out) const {
     const PanelView& shape = target_.shape_;
-    const std::size_t width = bytes_of(shape.params), bits = static_cast<std::size_t>(target_.code_),
-                      block_bytes = bits * kPanelRows * 4;
+    const std::size_t width = bytes_of(shape.params), block_bytes = block_bytes_of(target_.code_);
     const bool has_offsets = shape.offset != PanelOffset::fixed_zero;
     bool exact = true;
     for (std::size_t group = 0; group < shape.groups; ++group) {
       for (std::size_t row = 0; row < count; ++row) {
         const Params& unit = params[row * shape.groups + group];
-        exact = write_parameter(shape.params, unit.scale, out + row * width) && exact;
+        exact = write_parameter(shape.params, unit.scale * line_->step, out + row * width) && exact;
         if (has_offsets)
           exact = write_parameter(shape.params, offset_of(unit), out + (kPanelRows + row) * width) && exact;
       }
@@ -170,8 +199,7 @@ class PanelMatrix::Packer {
 
   void pack_superblocks(std::span<const Params> params, std::span<const Code> codes, std::size_t count,
                         std::byte* out) const {
-    const std::size_t bits = static_cast<std::size_t>(target_.code_), groups = target_.shape_.groups,
-                      parts = groups / target_.blocks_;
+    const std::size_t groups = target_.shape_.groups, parts = groups / target_.blocks_;
     const bool has_minima = target_.shape_.offset == PanelOffset::bias;
     for (std::size_t block = 0; block < target_.blocks_; ++block) {
       const auto unit = [&](std::size_t row, std::size_t part) -> const SubScale& {
@@ -192,7 +220,7 @@ class PanelMatrix::Packer {
         }
       out += (has_minima ? 2 : 1) * parts * kPanelRows;
       pack_rows(codes, count, block, out);
-      out += bits * kPanelRows * 4;
+      out += block_bytes_of(target_.code_);
     }
   }
 
@@ -211,12 +239,15 @@ class PanelMatrix::Packer {
     const std::size_t count = std::min(kBlockColumns, row.size() - column);
     for (std::size_t i = 0; i < count; ++i)
       block[i] = static_cast<std::uint32_t>(row[column + i] - line_->first);
+    if (line_->codes_are_levels)
+      for (std::size_t i = 0; i < count; ++i) block[i] = name_of_level_[block[i]];
     kPackBlocks[static_cast<std::size_t>(target_.code_)](block.data(), words);
   }
 
   const PackedMatrix& source_;
   const PanelMatrix& target_;
   std::optional<CodeLine> line_;
+  std::array<std::uint8_t, std::size_t{1} << kMostBits> name_of_level_{};
 };
 
 PanelMatrix::PanelMatrix(const PackedMatrix& matrix)
@@ -225,17 +256,24 @@ PanelMatrix::PanelMatrix(const PackedMatrix& matrix)
       blocks_(ceil_divide(columns_, kBlockColumns)),
       panels_(ceil_divide(rows_, kPanelRows)) {
   const Layout& layout = matrix.layout();
-  if (const std::optional<PanelCode> halves = halves_code(layout)) {
-    code_ = *halves;
-    shape_ = {nullptr, blocks_, 1, PanelFloat::f16, PanelOffset::fixed_zero, 0.0f, false};
+  if (const std::optional<HalfFloat> half = matrix.format()->half_float()) {
+    code_ = code_of(*half);
+    shape_.groups = blocks_;
+    shape_.blocks_in_group = 1;
     panel_bytes_ = blocks_ * kBlockColumns * kPanelRows * 2;
   } else {
     const CodeLine line = *matrix.format()->code_line();
-    code_ = static_cast<PanelCode>(bits_of(line));
+    code_ = *code_of(line);
     shape_.groups = columns_ / layout.run;
     shape_.subscaled = line.superblock > 0;
     shape_.blocks_in_group = blocks_ / shape_.groups;
-    shape_.zero = static_cast<float>(line.zero - line.first);
+    Code lowest = line.first;
+    if (!line.levels.empty()) {
+      lowest = std::ranges::min(line.levels);
+      std::ranges::transform(line.levels, shape_.levels,
+                             [&](Code level) { return static_cast<std::uint8_t>(level - lowest); });
+    }
+    shape_.zero = static_cast<float>(line.zero - lowest);
     shape_.offset = line.offset == CodeLine::Offset::fixed_zero ? PanelOffset::fixed_zero
                     : line.offset == CodeLine::Offset::bias     ? PanelOffset::bias
                                                                 : PanelOffset::zero;
@@ -246,13 +284,11 @@ PanelMatrix::PanelMatrix(const PackedMatrix& matrix)
     if (shape_.subscaled) {
       const std::size_t parameters = shape_.offset == PanelOffset::bias ? 2 : 1;
       panel_bytes_ = blocks_ / kBlocksInSuperblock * parameters * kPanelRows * 2 +
-                     shape_.groups * parameters * kPanelRows +
-                     blocks_ * static_cast<std::size_t>(code_) * kPanelRows * 4;
+                     shape_.groups * parameters * kPanelRows + blocks_ * block_bytes_of(code_);
     } else if (layout.has_params) {
       const std::size_t parameters = shape_.offset == PanelOffset::fixed_zero ? 1 : 2;
-      panel_bytes_ =
-          shape_.groups * kPanelRows *
-          (parameters * bytes_of(type) + shape_.blocks_in_group * static_cast<std::size_t>(code_) * 4);
+      panel_bytes_ = shape_.groups * (parameters * kPanelRows * bytes_of(type) +
+                                      shape_.blocks_in_group * block_bytes_of(code_));
     }
     bytes_.release();
     bytes_ = MemoryBlock(slab_memory(), panels_ * panel_bytes_);

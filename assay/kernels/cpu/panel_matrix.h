@@ -13,8 +13,8 @@ namespace assay::cpu {
 
 class PanelMatrix {
  public:
-  /// Codes of at most 8 bits on a line, or halves; units that lie within rows, runs of whole blocks or whole
-  /// rows; superblocks of 256 weights.
+  /// Codes of at most 8 bits on a line, at most 16 levels, or halves; units that lie within rows, runs of
+  /// whole blocks or whole rows; superblocks of 256 weights.
   static bool holds(const MatrixTraits& matrix);
   /// Of such a matrix, on all threads. Throws Error for a unit that is not legal.
   explicit PanelMatrix(const PackedMatrix& matrix);

@@ -2,13 +2,13 @@
 // and for the same reason without a guard.
 
 /// of_part[token][part] = codes times activations, of one block.
-template <int Bits, int Tokens, int Parts>
-INLINE void multiply_floats(const std::byte* block, const float* columns, std::size_t stride,
-                            Lanes::F (&of_part)[Tokens][Parts]) {
+template <PanelCode Code, int Tokens, int Parts>
+INLINE void multiply_floats(const PanelView& panel, const std::byte* block, const float* columns,
+                            std::size_t stride, Lanes::F (&of_part)[Tokens][Parts]) {
   constexpr int kColumnsInPart = static_cast<int>(kBlockColumns) / Parts;
   for (auto& token : of_part)
     for (Lanes::F& sum : token) sum = Lanes::zero();
-  visit_codes<Bits>(block, [&]<int Column>(Lanes::F code) VISIT {
+  visit_codes<Code>(panel, block, [&]<int Column>(Lanes::F code) VISIT {
     for (int token = 0; token < Tokens; ++token) {
       Lanes::F& sum = of_part[token][Column / kColumnsInPart];
       sum = Lanes::fma(code, Lanes::broadcast(columns + token * stride + Column), sum);
@@ -43,9 +43,9 @@ INLINE void add_block(const PanelView& panel, const std::byte* scales, const flo
   }
 }
 
-template <int Bits, int Tokens, bool Steps>
+template <PanelCode Code, int Tokens, bool Steps>
 INLINE void few_of_superblocks(const PanelView& panel, const FewTokens& x, float* y) {
-  constexpr int kParts = groups_in_block(Bits);
+  constexpr int kParts = groups_in_block(Code);
   const bool has_minima = panel.offset == PanelOffset::bias;
   const std::size_t columns = has_minima ? 2 : 1;  // of parameters
   const std::byte* at = panel.data;
@@ -61,15 +61,15 @@ INLINE void few_of_superblocks(const PanelView& panel, const FewTokens& x, float
       at += columns * kParts * kPanelRows;
       Lanes::F of_block[Tokens][kParts];
       if constexpr (Steps) {
-        multiply_steps<Bits>(at, x.steps + block * kBlockColumns, stride, of_block);
+        multiply_steps<Code>(panel, at, x.steps + block * kBlockColumns, stride, of_block);
         for (int token = 0; token < Tokens; ++token)
           for (Lanes::F& sum : of_block[token])
             sum = Lanes::multiply(sum, Lanes::broadcast(x.sizes + token * x.blocks + block));
       } else {
-        multiply_floats<Bits>(at, x.x + block * kBlockColumns, stride, of_block);
+        multiply_floats<Code>(panel, at, x.x + block * kBlockColumns, stride, of_block);
       }
       add_block<Tokens>(panel, scales, x.sums + block * kParts, x.groups, of_block, units);
-      at += Bits * kPanelRows * 4;
+      at += block_bytes(Code);
     }
     const Lanes::F scale = Lanes::parameters(worth, PanelFloat::f16);
     for (int token = 0; token < Tokens; ++token)
@@ -81,18 +81,18 @@ INLINE void few_of_superblocks(const PanelView& panel, const FewTokens& x, float
   }
   for (int token = 0; token < Tokens; ++token) Lanes::store(y + token * kPanelRows, totals[token]);
 }
-template <int Bits, int Tokens>
+template <PanelCode Code, int Tokens>
 void few_floats_of_superblocks(const PanelView& panel, const FewTokens& x, float* y) {
-  few_of_superblocks<Bits, Tokens, false>(panel, x, y);
+  few_of_superblocks<Code, Tokens, false>(panel, x, y);
 }
-template <int Bits, int Tokens>
+template <PanelCode Code, int Tokens>
 void few_steps_of_superblocks(const PanelView& panel, const FewTokens& x, float* y) {
-  few_of_superblocks<Bits, Tokens, true>(panel, x, y);
+  few_of_superblocks<Code, Tokens, true>(panel, x, y);
 }
 
-template <int Bits>
+template <PanelCode Code>
 void unpack_superblocks(const PanelView& panel, std::size_t blocks, float* out, std::size_t stride) {
-  constexpr int kParts = groups_in_block(Bits), kColumnsInPart = static_cast<int>(kBlockColumns) / kParts;
+  constexpr int kParts = groups_in_block(Code), kColumnsInPart = static_cast<int>(kBlockColumns) / kParts;
   const bool has_minima = panel.offset == PanelOffset::bias;
   const std::size_t columns = has_minima ? 2 : 1;
   const std::byte* at = panel.data;
@@ -112,43 +112,48 @@ void unpack_superblocks(const PanelView& panel, std::size_t blocks, float* out, 
             Lanes::negated_fma(minimum, Lanes::unsigned_bytes(at + (kParts + part) * kPanelRows), bias[part]);
     }
     at += columns * kParts * kPanelRows;
-    visit_codes<Bits>(at, [&]<int Column>(Lanes::F code) VISIT {
-      constexpr CodePlace kPlace = place_of(Bits, Column);
+    visit_codes<Code>(panel, at, [&]<int Column>(Lanes::F code) VISIT {
+      constexpr CodePlace kPlace = place_of(bits_of(Code), Column);
       constexpr float kUnshift =
-          is_shifted_down(Bits, kPlace) ? 1.0f : 1.0f / (std::uint32_t{1} << kPlace.shift);
+          is_shifted_down(bits_of(Code), kPlace) ? 1.0f : 1.0f / (std::uint32_t{1} << kPlace.shift);
       const Lanes::F steps = Lanes::negated_fma(Lanes::all(1.0f), Lanes::broadcast(&panel.zero),
                                                 Lanes::multiply(code, Lanes::all(kUnshift)));
       Lanes::store(out + Column * stride,
                    Lanes::fma(steps, scale[Column / kColumnsInPart], bias[Column / kColumnsInPart]));
     });
-    at += Bits * kPanelRows * 4;
+    at += block_bytes(Code);
   }
 }
 
-template <int Bits>
+template <PanelCode Code>
 constexpr PanelKernel superblocks_kernel() {
-  return {{few_floats_of_superblocks<Bits, 1>, few_floats_of_superblocks<Bits, 2>,
-           few_floats_of_superblocks<Bits, 3>, few_floats_of_superblocks<Bits, 4>},
-          {few_steps_of_superblocks<Bits, 1>, few_steps_of_superblocks<Bits, 2>,
-           few_steps_of_superblocks<Bits, 3>, few_steps_of_superblocks<Bits, 4>},
-          unpack_superblocks<Bits>};
+  return {{few_floats_of_superblocks<Code, 1>, few_floats_of_superblocks<Code, 2>,
+           few_floats_of_superblocks<Code, 3>, few_floats_of_superblocks<Code, 4>},
+          {few_steps_of_superblocks<Code, 1>, few_steps_of_superblocks<Code, 2>,
+           few_steps_of_superblocks<Code, 3>, few_steps_of_superblocks<Code, 4>},
+          unpack_superblocks<Code>};
 }
 
 constexpr PanelKernels kKernels = {{{},
-                                    codes_kernel<1>(),
-                                    codes_kernel<2>(),
-                                    codes_kernel<3>(),
-                                    codes_kernel<4>(),
-                                    codes_kernel<5>(),
-                                    codes_kernel<6>(),
-                                    codes_kernel<7>(),
-                                    codes_kernel<8>(),
+                                    codes_kernel<PanelCode::bits1>(),
+                                    codes_kernel<PanelCode::bits2>(),
+                                    codes_kernel<PanelCode::bits3>(),
+                                    codes_kernel<PanelCode::bits4>(),
+                                    codes_kernel<PanelCode::bits5>(),
+                                    codes_kernel<PanelCode::bits6>(),
+                                    codes_kernel<PanelCode::bits7>(),
+                                    codes_kernel<PanelCode::bits8>(),
+                                    codes_kernel<PanelCode::levels>(),
                                     halves_kernel<PanelFloat::f16>(),
-                                    halves_kernel<PanelFloat::bf16>()},
+                                    halves_kernel<PanelFloat::bf16>(),
+                                    halves_kernel<PanelFloat::gf16>()},
                                    {{},
                                     {},
-                                    superblocks_kernel<2>(),
-                                    superblocks_kernel<3>(),
-                                    superblocks_kernel<4>(),
-                                    superblocks_kernel<5>(),
-                                    superblocks_kernel<6>()}};
+                                    superblocks_kernel<PanelCode::bits2>(),
+                                    superblocks_kernel<PanelCode::bits3>(),
+                                    superblocks_kernel<PanelCode::bits4>(),
+                                    superblocks_kernel<PanelCode::bits5>(),
+                                    superblocks_kernel<PanelCode::bits6>(),
+                                    {},
+                                    {},
+                                    superblocks_kernel<PanelCode::levels>()}};
