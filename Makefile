@@ -3,7 +3,7 @@
 # make test      the test suite
 # make help      everything else
 .DEFAULT_GOAL := build
-.PHONY: help build demo test test-asan bench bench-compare bench-roof lint format fuzz mutants proofs smollm2 install clean dependencies
+.PHONY: help build demo test test-asan test-arm bench bench-compare bench-roof lint format fuzz mutants proofs smollm2 install clean dependencies
 PREFIX ?= /usr/local
 JOBS ?= $(shell nproc)
 FUZZ_SECONDS ?= 600
@@ -12,7 +12,8 @@ help:
 	@sed -n 's/^# //p' Makefile
 	@printf '%s\n' \
 	  'make test-asan the test suite under AddressSanitizer and UndefinedBehaviorSanitizer' \
-	  'make bench     rounding speed, evaluation rate, memory of quantize, kill and disk-full trials' \
+	  'make test-arm  formats and kernels on an emulated ARM CPU' \
+  'make bench     rounding speed, evaluation rate, memory of quantize, kill and disk-full trials' \
 	  'make bench-compare BASE=REVISION  this tree against a revision: seconds, memory, bytes written' \
 	  'make lint      clang-format, clang-tidy, warnings of g++ and clang as errors' \
 	  'make fuzz      every fuzz target for FUZZ_SECONDS (default 600) and its line coverage' \
@@ -43,6 +44,10 @@ test-asan:
 	cmake --preset asan
 	cmake --build --preset asan -j $(JOBS)
 	ctest --test-dir build/asan --output-on-failure -j $(JOBS)
+
+test-arm:
+	@scripts/install-dependencies.sh build arm
+	scripts/test-arm.sh
 
 bench: build
 	cmake --preset bench

@@ -1,17 +1,25 @@
 #!/usr/bin/env bash
 # Installs, by name from Debian, what the given purpose needs and the machine lacks: build (default), lint, sanitizers,
-# fuzz, mutants, proofs, python.
+# fuzz, mutants, proofs, python, arm.
+#   scripts/install-dependencies.sh --list   prints the libraries that the build needs
 set -euo pipefail
 
-build=(g++ cmake ninja-build pkg-config ca-certificates
-  libcli11-dev nlohmann-json3-dev libfmt-dev libeigen3-dev libopenblas-openmp-dev
+tools=(g++ cmake ninja-build pkg-config ca-certificates)
+libraries=(libcli11-dev nlohmann-json3-dev libfmt-dev libeigen3-dev libopenblas-openmp-dev
   libpcre2-dev libsentencepiece-dev libutf8proc-dev libssl-dev libzip-dev libboost-dev
   liburing-dev libxxhash-dev
   libgtest-dev libgmock-dev libbenchmark-dev)
 lint=(clang-14 clang-format-14 clang-tidy-14 libomp-14-dev)
 sanitizers=(clang-14 llvm-14 libclang-rt-14-dev libomp-14-dev)
 
-wanted=("${build[@]}")
+arm=(g++-aarch64-linux-gnu qemu-user-static mmdebstrap)
+
+if [ "${1:-}" = --list ]; then
+  printf '%s\n' "${libraries[@]}"
+  exit 0
+fi
+
+wanted=("${tools[@]}" "${libraries[@]}")
 for purpose in "$@"; do
   case $purpose in
     build) ;;
@@ -20,7 +28,8 @@ for purpose in "$@"; do
     mutants) wanted+=(patch) ;;
     proofs) wanted+=(coq python3) ;;
     python) wanted+=(python3 python3-venv) ;;
-    *) echo "$0: unknown purpose $purpose; build, lint, sanitizers, fuzz, mutants, proofs or python expected" >&2; exit 2 ;;
+    arm) wanted+=("${arm[@]}") ;;
+    *) echo "$0: unknown purpose $purpose; build, lint, sanitizers, fuzz, mutants, proofs, python or arm expected" >&2; exit 2 ;;
   esac
 done
 

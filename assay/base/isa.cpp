@@ -15,7 +15,7 @@
 namespace assay {
 namespace {
 
-constexpr std::array<std::string_view, 3> kIsaNames = {"baseline", "avx2", "avx512"};
+constexpr std::array<std::string_view, 4> kIsaNames = {"baseline", "avx2", "avx512", "neon"};
 
 #if defined(__x86_64__)
 /// All that the levels of multiversion.h let the compiler use: a virtual machine may mask any of it.
@@ -43,6 +43,8 @@ std::vector<Isa> detect() {
     levels.push_back(Isa::avx2);
     if (has_avx512_level()) levels.push_back(Isa::avx512);
   }
+#elif defined(__aarch64__)
+  levels.push_back(Isa::neon);
 #endif
   return levels;
 }
@@ -75,7 +77,7 @@ Isa isa_in_use() {
 }
 
 void limit_isa(Isa isa) {
-  if (isa > isas_of_machine().back())
+  if (!includes(isas_of_machine().back(), isa))
     fail("this machine has no {}; its highest instruction set is {}", isa_name(isa),
          isa_name(isas_of_machine().back()));
   in_use().store(isa, std::memory_order_relaxed);

@@ -1,6 +1,5 @@
 #pragma once
-// Which instruction sets of the CPU the program uses. Each level holds those before it; a CPU that is no
-// x86-64 has the first alone.
+// Which instruction sets of the CPU the program uses, as levels: each holds those of its kind before it.
 #include <cstdint>
 #include <string_view>
 #include <vector>
@@ -10,8 +9,14 @@ namespace assay {
 enum class Isa : std::uint8_t {
   baseline,  // what every CPU of its kind has
   avx2,      // x86-64-v3: AVX2, FMA, BMI2
-  avx512     // x86-64-v4: AVX-512 F, BW, CD, DQ, VL
+  avx512,    // x86-64-v4: AVX-512 F, BW, CD, DQ, VL
+  neon       // 64-bit ARM: Advanced SIMD
 };
+
+/// Does a machine of this level run what needs that one?
+constexpr bool includes(Isa level, Isa needed) {
+  return needed == Isa::baseline || needed == level || (level == Isa::avx512 && needed == Isa::avx2);
+}
 
 std::string_view isa_name(Isa isa);
 /// Throws Error: a word that names none.

@@ -26,6 +26,7 @@ class Multiversion<Loop> {
       case Isa::avx2:
         return avx2(arguments...);
       case Isa::baseline:
+      case Isa::neon:
         break;
     }
 #endif

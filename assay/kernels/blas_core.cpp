@@ -38,6 +38,7 @@ std::optional<std::string> better_blas_core(std::string_view core, Isa machine, 
       case Isa::avx2:
         return sse || avx512 ? std::optional<std::string>("Haswell") : std::nullopt;
       case Isa::avx512:
+      case Isa::neon:
         return std::nullopt;
     }
   if (!sse || machine == Isa::baseline) return std::nullopt;

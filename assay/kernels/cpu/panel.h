@@ -129,6 +129,7 @@ constexpr int groups_in_block(PanelCode code) {
 
 /// Null where this build has none.
 const PanelKernels* avx2_panel_kernels();
+const PanelKernels* neon_panel_kernels();
 
 // Where codes stand. A block's 16 pairs of columns lie in `bits` words and what their leftovers make up.
 constexpr int pairs_in_word(int bits) {

@@ -28,16 +28,24 @@ constexpr std::size_t kUnpackedPanels = 16;
 // Half a block: no group is smaller.
 constexpr std::size_t kSummedColumns = kBlockColumns / 2;
 
+std::string summary_of(const Format& format, Activations activations, Isa isa) {
+  const bool steps = activations == Activations::int16 && format.code_line();
+  return fmt::format("packed, 16 rows interleaved, {} activations ({})", steps ? "16-bit" : "f32",
+                     isa == Isa::neon ? "NEON" : "AVX2");
+}
+
 class PanelLinear final : public Linear {
  public:
-  PanelLinear(PackedMatrix source, Activations activations, const PanelKernels& kernels)
-      : panels_(source), source_(std::move(source)), kernels_(kernels), activations_(activations) {}
+  PanelLinear(PackedMatrix source, Activations activations, const PanelKernels& kernels, Isa isa)
+      : panels_(source),
+        source_(std::move(source)),
+        kernels_(kernels),
+        isa_(isa),
+        activations_(activations) {}
 
   std::uint64_t rows() const override { return panels_.rows(); }
   std::uint64_t columns() const override { return panels_.columns(); }
-  std::string kernel() const override {
-    return avx2_panel_summary({*source_.format(), rows(), columns()}, activations_);
-  }
+  std::string kernel() const override { return summary_of(*source_.format(), activations_, isa_); }
   void row(std::uint64_t index, const Rows& out) const override {
     source_.decode(index, 1, host_values<float>(out));
   }
@@ -64,6 +72,7 @@ class PanelLinear final : public Linear {
   PanelMatrix panels_;
   PackedMatrix source_;  // for single rows
   const PanelKernels& kernels_;
+  Isa isa_;  // of them
   Activations activations_;
 };
 
@@ -258,11 +267,22 @@ bool avx2_panels_hold(const MatrixTraits& matrix) {
   return avx2_panel_kernels() != nullptr && PanelMatrix::holds(matrix);
 }
 std::shared_ptr<const Linear> avx2_panel_linear(PackedMatrix matrix, Activations activations) {
-  return std::make_shared<const PanelLinear>(std::move(matrix), activations, *avx2_panel_kernels());
+  return std::make_shared<const PanelLinear>(std::move(matrix), activations, *avx2_panel_kernels(),
+                                             Isa::avx2);
 }
 std::string avx2_panel_summary(const MatrixTraits& matrix, Activations activations) {
-  const bool steps = activations == Activations::int16 && matrix.format.code_line();
-  return fmt::format("packed, 16 rows interleaved, {} activations (AVX2)", steps ? "16-bit" : "f32");
+  return summary_of(matrix.format, activations, Isa::avx2);
+}
+
+bool neon_panels_hold(const MatrixTraits& matrix) {
+  return neon_panel_kernels() != nullptr && PanelMatrix::holds(matrix);
+}
+std::shared_ptr<const Linear> neon_panel_linear(PackedMatrix matrix, Activations activations) {
+  return std::make_shared<const PanelLinear>(std::move(matrix), activations, *neon_panel_kernels(),
+                                             Isa::neon);
+}
+std::string neon_panel_summary(const MatrixTraits& matrix, Activations activations) {
+  return summary_of(matrix.format, activations, Isa::neon);
 }
 
 }  // namespace assay::cpu

@@ -14,6 +14,9 @@ namespace assay::cpu {
 bool avx2_panels_hold(const MatrixTraits& matrix);
 std::shared_ptr<const Linear> avx2_panel_linear(PackedMatrix matrix, Activations activations);
 std::string avx2_panel_summary(const MatrixTraits& matrix, Activations activations);
+bool neon_panels_hold(const MatrixTraits& matrix);
+std::shared_ptr<const Linear> neon_panel_linear(PackedMatrix matrix, Activations activations);
+std::string neon_panel_summary(const MatrixTraits& matrix, Activations activations);
 
 /// outs[i] = x matrices[i]^T as one piece of work for all threads, where every matrix is made of panels;
 /// false, and nothing done, otherwise.

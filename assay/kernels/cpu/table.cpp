@@ -19,6 +19,8 @@ bool any_matrix(const MatrixTraits&) {
 
 constexpr std::array kKernels = {LinearKernel{"avx2", Residency::packed, Isa::avx2, cpu::avx2_panels_hold,
                                               cpu::avx2_panel_linear, cpu::avx2_panel_summary},
+                                 LinearKernel{"neon", Residency::packed, Isa::neon, cpu::neon_panels_hold,
+                                              cpu::neon_panel_linear, cpu::neon_panel_summary},
                                  LinearKernel{"decoded", Residency::decoded, Isa::baseline, any_matrix,
                                               cpu::decoded_linear, cpu::decoded_summary},
                                  LinearKernel{"stored", Residency::stored, Isa::baseline, any_matrix,
@@ -39,7 +41,7 @@ bool serves(Residency residency, Residency wanted) {
 }
 
 bool runs(const LinearKernel& kernel, const MatrixTraits& matrix) {
-  return kernel.isa <= isa_in_use() && kernel.supports(matrix);
+  return includes(isa_in_use(), kernel.isa) && kernel.supports(matrix);
 }
 
 /// The row that somebody asked for by name.
@@ -51,7 +53,7 @@ const LinearKernel& named_kernel(std::span<const LinearKernel> table, const Matr
     for (const LinearKernel& kernel : table) names.push_back(kernel.name);
     fail("no kernel is called \"{}\"; there are {}", name, fmt::join(names, ", "));
   }
-  if (found->isa > isa_in_use())
+  if (!includes(isa_in_use(), found->isa))
     fail("kernel {} needs {}; {} is in use", name, isa_name(found->isa), isa_name(isa_in_use()));
   if (!found->supports(matrix))
     fail("kernel {} cannot hold a matrix of {} x {} in {}", name, matrix.rows, matrix.columns,
