@@ -51,7 +51,7 @@ void add_model_options(CLI::App* command, ModelOptions* options) {
       ->check(CLI::IsMember({"f32", "int16"}))
       ->capture_default_str();
   command->add_option("--isa", options->isa,
-                      "The highest instruction set to use: baseline, avx2, avx512 (default: this machine's)");
+                      "The highest instruction set to use: baseline, avx2, avx512, neon (default: this machine's)");
   command->add_option("--config-dir", options->config_directory,
                       "Where config and tokenizer lie, for old lattice folders");
   auto* cache = add_size(command, "--expert-cache", &options->experts.budget,
