@@ -156,7 +156,7 @@ void add_bench(CLI::App& app) {
   add_number(command, "--repeats", &options->speed.repeats, "Repeats of the slope, and quads of a ratio",
              std::size_t{1}, std::size_t{10000})
       ->capture_default_str();
-  options->loading.activations = "int16";  // as `run` has them
+  options->loading.activations = "auto";  // as `run` has them
   add_model_options(command, &options->loading);
   add_common(command, options.get(),
              "  assay bench models/demo\n"

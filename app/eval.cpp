@@ -104,8 +104,8 @@ void add_eval(CLI::App& app) {
                       "Full-precision model to measure the divergence from");
   command
       ->add_option("--reference-activations", options->reference_activations,
-                   "--activations of the reference, where they are others: what 16 bits cost a model")
-      ->check(CLI::IsMember({"f32", "int16"}))
+                   "--activations of the reference, where they are others: what fewer bits cost a model")
+      ->check(CLI::IsMember(activation_names()))
       ->needs("--reference");
   add_measure_options(command, &options->measure);
   add_model_options(command, &options->loading);

@@ -46,12 +46,14 @@ void add_model_options(CLI::App* command, ModelOptions* options) {
   command
       ->add_option(
           "--activations", options->activations,
-          "What one to four tokens at a time meet packed weights as: f32, or int16 (steps of 2^-15 of the "
-          "largest of 32 neighbours)")
-      ->check(CLI::IsMember({"f32", "int16"}))
+          "What one to four tokens at a time meet packed weights as: f32, int16 (steps of 2^-15 of the "
+          "largest of 32 neighbours), int8 (of 2^-7; int16 for codes of more than 5 bits), or auto: int8 "
+          "for codes of at most 4 bits, else int16")
+      ->check(CLI::IsMember(activation_names()))
       ->capture_default_str();
-  command->add_option("--isa", options->isa,
-                      "The highest instruction set to use: baseline, avx2, avx512, neon (default: this machine's)");
+  command->add_option(
+      "--isa", options->isa,
+      "The highest instruction set to use: baseline, avx2, avx512, neon (default: this machine's)");
   command->add_option("--config-dir", options->config_directory,
                       "Where config and tokenizer lie, for old lattice folders");
   auto* cache = add_size(command, "--expert-cache", &options->experts.budget,
@@ -69,6 +71,10 @@ void add_model_options(CLI::App* command, ModelOptions* options) {
       "visited, found in memory, read, waited for");
 }
 
+std::vector<std::string> activation_names() {
+  return {"auto", "f32", "int16", "int8"};
+}
+
 LoadedModel load(const ModelOptions& options, const std::string& path, const Context& context) {
   const auto start = Clock::now();
   if (!options.isa.empty()) {
@@ -80,7 +86,10 @@ LoadedModel load(const ModelOptions& options, const std::string& path, const Con
   }
   LoadOptions load_options;
   load_options.linear.kernel = options.kernel;
-  load_options.linear.activations = options.activations == "int16" ? Activations::int16 : Activations::f32;
+  load_options.linear.activations = options.activations == "int16"  ? Activations::int16
+                                    : options.activations == "int8" ? Activations::int8
+                                    : options.activations == "auto" ? Activations::automatic
+                                                                    : Activations::f32;
   load_options.linear.residency = options.residency == "packed"    ? Residency::packed
                                   : options.residency == "decoded" ? Residency::decoded
                                   : options.residency == "stored"  ? Residency::stored

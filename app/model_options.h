@@ -19,6 +19,7 @@ struct ModelOptions {
 };
 
 void add_model_options(CLI::App* command, ModelOptions* options);
+std::vector<std::string> activation_names();  // as --activations takes them
 /// Says on standard error when the model runs with another number of experts than its own.
 LoadedModel load(const ModelOptions& options, const std::string& path, const Context& context);
 

@@ -151,7 +151,7 @@ void add_run(CLI::App& app) {
       ->capture_default_str();
   command->add_flag("--verbose", options->verbose,
                     "Counts and speed on standard error, also without a terminal");
-  options->loading.activations = "int16";  // costs next to nothing: bench/activation_cost.py
+  options->loading.activations = "auto";  // costs next to nothing: bench/activation_cost.py
   add_model_options(command, &options->loading);
   add_common(command, options.get(),
              "  assay run models/demo --prompt 'The city of London is'\n"

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""What 16-bit activations cost, beside what the format has cost already: the mean divergence (KLD, nats a token, 95 %
-interval) of the rounded model from its original, and of the same rounded model with int16 activations from itself with
-f32 ones, token by token through the KV cache. The cost is one of the sixteenth bit of each activation; the bar is a tenth
-of the format's own loss, which is what makes int16 the default of `assay run`. Exits 1 where a cost is above it.
+"""What rounded activations cost, beside what the format has cost already: the mean divergence (KLD, nats a token, 95 %
+interval) of the rounded model from its original, and of the same rounded model with int16 or int8 activations from itself
+with f32 ones, token by token through the KV cache. The bar is a tenth of the format's own loss, which is what makes one of
+them the default of `assay run`. Exits 1 where a cost is above it.
 
     bench/activation_cost.py
     bench/activation_cost.py --models tiny --formats khq4 --tokens 4096
@@ -32,10 +32,11 @@ def main():
     parser = harness.parser(__doc__, "activation-cost")
     parser.add_argument("--models", default="tiny,small")
     parser.add_argument("--formats", default="khq4,khw3,q8_0,q4_k,mlx2-g64-bf16")
+    parser.add_argument("--activations", default="auto", help="int16, int8 or auto")
     parser.add_argument("--tokens", type=int, default=8192)
     options = parser.parse_args()
     os.makedirs(options.out, exist_ok=True)
-    print("| model | format | loss of the format | cost of int16 | cost / loss |")
+    print(f"| model | format | loss of the format | cost of {options.activations} | cost / loss |")
     print("| --- | --- | --- | --- | --- |")
     above = False
     for model in options.models.split(","):
@@ -47,7 +48,7 @@ def main():
             rounded = harness.fresh(os.path.join(options.out, f"{model}-{name}"))
             harness.run([options.assay, "quantize", original, rounded, "--recipe", recipe, "--measure", "none"])
             loss = divergence(options, rounded, original)
-            cost = divergence(options, rounded, rounded, "--any-reference", "--activations", "int16",
+            cost = divergence(options, rounded, rounded, "--any-reference", "--activations", options.activations,
                               "--reference-activations", "f32")
             above = above or cost[0] > BAR * loss[0]
             print(f"| {model} | {name} | {text(loss)} | {text(cost)} | {cost[0] / loss[0]:.1e} |", flush=True)

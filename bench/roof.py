@@ -56,7 +56,7 @@ def main():
     parser.add_argument("--threads", default="2,1")
     parser.add_argument("--tokens", type=int, default=64, help="of the long run; the short one has half")
     parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--activations", default="int16", help="int16 or f32")
+    parser.add_argument("--activations", default="auto", help="as `assay bench` takes them")
     parser.add_argument("--tokenizer", default=os.path.join(harness.ROOT, "models/demo"), help="whose tokenizer it gets")
     options = parser.parse_args()
     os.makedirs(options.out, exist_ok=True)

@@ -21,7 +21,9 @@ enum class Residency {
 /// What a few tokens' activations become before they meet packed weights. Many are f32 always.
 enum class Activations {
   f32,
-  int16  // steps of 2^-15 of the largest of 32 neighbours: half the work of a core, where a kernel has it
+  int16,  // steps of 2^-15 of the largest of 32 neighbours, where a kernel has them: half the work of a core
+  int8,   // of 2^-7, for codes of at most 5 bits, else as int16: a third of the work
+  automatic  // int8 for codes of at most 4 bits, whose own loss is far above its cost, else int16
 };
 
 struct LinearOptions {

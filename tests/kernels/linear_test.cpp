@@ -236,7 +236,20 @@ TEST(KernelTable, EveryRowHoldsForOddSizes) {
   });
 }
 
-// Activations of 16 bits: what is multiplied differs from x by half a step, 2^-16 of the largest of a block.
+/// x in steps of the largest of 32 neighbours / largest_step.
+std::vector<float> in_steps(std::vector<float> x, std::size_t columns, float largest_step) {
+  for (std::size_t row = 0; row < x.size(); row += columns)
+    for (std::size_t first = 0; first < columns; first += 32) {
+      const auto block = std::span(x).subspan(row + first, std::min<std::size_t>(32, columns - first));
+      float largest = 0;
+      for (const float value : block) largest = std::max(largest, std::fabs(value));
+      for (float& value : block)
+        value = std::nearbyint(value * (largest_step / largest)) * (largest / largest_step);
+    }
+  return x;
+}
+
+// Integers are exact: what a kernel multiplies is x in steps, and nothing else is rounded but sums of floats.
 TEST(KernelTable, StepsOfActivationsAreTheOnlyRounding) {
   for_each_kernel([](const LinearKernel& kernel, Isa isa) {
     for (const FormatPtr& format : all_formats())
@@ -245,12 +258,18 @@ TEST(KernelTable, StepsOfActivationsAreTheOnlyRounding) {
         if (format->misfit(rows, columns) || !kernel.supports({*format, rows, columns})) continue;
         if (columns % format->layout(columns).run != 0) continue;
         const PackedMatrix source = packed_values(format, rows, columns);
-        const auto linear =
-            make_linear(source, {Residency::packed, std::string(kernel.name), Activations::int16});
-        for (const std::size_t tokens : {1u, 2u, 3u, 4u, 5u}) {
-          const auto x = normal_values(tokens * columns, 6);
-          EXPECT_LT(worst_error(all_rows(source), rows, columns, x, tokens, run(*linear, x, tokens)), 2e-5)
-              << kernel.name << " " << format->name() << " " << isa_name(isa) << " " << tokens;
+        for (const Activations activations : {Activations::int16, Activations::int8}) {
+          const auto linear = make_linear(source, {Residency::packed, std::string(kernel.name), activations});
+          const float largest_step = linear->kernel().find("8-bit") != std::string::npos    ? 127
+                                     : linear->kernel().find("16-bit") != std::string::npos ? 32767
+                                                                                            : 0;
+          for (const std::size_t tokens : {1u, 2u, 3u, 4u}) {
+            const auto x = normal_values(tokens * columns, 6);
+            const auto met = largest_step > 0 ? in_steps(x, columns, largest_step) : x;
+            EXPECT_LT(worst_error(all_rows(source), rows, columns, met, tokens, run(*linear, x, tokens)),
+                      bound_of(kernel))
+                << linear->kernel() << " " << format->name() << " " << isa_name(isa) << " " << tokens;
+          }
         }
       }
   });
@@ -275,13 +294,14 @@ TEST(KernelTable, SumsOfStepsHoldTheLargestCodes) {
       const PackedMatrix matrix(format, columns, {{rows, {planes->begin(), planes->end()}, {"here", "w"}}},
                                 {planes});
       const auto largest = static_cast<float>(line.first + line.codes - 1 - line.zero);
-      for (const float sign : {1.0f, -1.0f}) {
-        const std::vector<float> x(columns, 32767.0f * sign);
-        const auto y = run(
-            *make_linear(matrix, {Residency::packed, std::string(kernel.name), Activations::int16}), x, 1);
-        for (const float value : y)
-          EXPECT_NEAR(value / (sign * 32767.0f * largest * static_cast<float>(columns)), 1, 1e-6) << name;
-      }
+      for (const Activations activations : {Activations::int16, Activations::int8})
+        for (const float sign : {1.0f, -1.0f}) {
+          const std::vector<float> x(columns, 32767.0f * sign);
+          const auto y =
+              run(*make_linear(matrix, {Residency::packed, std::string(kernel.name), activations}), x, 1);
+          for (const float value : y)
+            EXPECT_NEAR(value / (sign * 32767.0f * largest * static_cast<float>(columns)), 1, 1e-6) << name;
+        }
     }
   });
 }
@@ -346,11 +366,13 @@ TEST(Linear, FormatsThatAreReadOnlyEqualUnpackThenMultiply) {
     if (format->layout(columns).planes.size() < 2) continue;  // parameters among the codes' bytes
     const PackedMatrix source = random_planes(format, rows, columns);
     const auto x = normal_values(tokens * columns, 5);
-    for (const Activations activations : {Activations::f32, Activations::int16}) {
+    for (const Activations activations : {Activations::f32, Activations::int16, Activations::int8}) {
       const auto linear = make_linear(source, {Residency::packed, "", activations});
       held += linear->kernel().find("interleaved") != std::string::npos ? 1 : 0;
       EXPECT_LT(worst_error(all_rows(source), rows, columns, x, tokens, run(*linear, x, tokens)),
-                activations == Activations::f32 ? 4e-6 : 2e-5)
+                activations == Activations::f32     ? 4e-6
+                : activations == Activations::int16 ? 2e-5
+                                                    : 5e-3)
           << format->name();
     }
   }
@@ -363,7 +385,7 @@ TEST(Linear, FormatsThatAreReadOnlyEqualUnpackThenMultiply) {
 TEST(Linear, AGroupOfOtherWidthsIsEachProductAlone) {
   const std::size_t columns = 256;
   std::vector<std::shared_ptr<const Linear>> made;
-  for (const Activations activations : {Activations::f32, Activations::int16})
+  for (const Activations activations : {Activations::f32, Activations::int16, Activations::automatic})
     for (const char* name : {"q4_0", "khw3", "khq4", "mlx2-g64-f16", "q8_0", "int4-row", "bf16"})
       made.push_back(
           make_linear(packed_values(find_format(name), 70, columns), {Residency::packed, "", activations}));

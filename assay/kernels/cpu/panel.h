@@ -8,17 +8,19 @@
 //   scales    16 x 2 or 4 bytes, one a row
 //   offsets   as many, where there are any: a bias, or the code that stands for zero
 //   blocks    of 32 columns: `bits` words of 32 bits a row, word by word, 16 rows each
-// A word of a row is two halves of 16 bits, the even columns' and the odd columns'. A half holds as many
-// whole codes as fit it, lowest bits first, columns in order. What is left at its top (1 bit beside codes of
-// 3 or 5 bits, 4 beside 6, 2 beside 7) is a digit of the block's last codes: the digits of the words (of the
-// first three and of the last three with 6 bits) put together, the first word's lowest, are halves of codes
-// as well.
+// A word of a row is four bytes, which belong to four neighbouring columns, a quad: bytes 0 and 2 to the
+// first two, 1 and 3 to the others. A byte holds as many whole codes as fit it, lowest bits first, of quads
+// in order. What is left at its top (2 bits beside codes of 3 or 6 bits, 1 beside 7) is a digit of the
+// block's last quads: the digits of the words (of the first three and of the last three with 6 bits) put
+// together, the first word's lowest, are bytes with codes as well. Codes of 5 bits are four words like those
+// of 4 bits and one of the quads' top bits, bit q of a byte that of quad q.
 //
-// So two ways of multiplying see the same bytes. With f32 activations a code is masked where it stands,
+// So three ways of multiplying see the same bytes. With f32 activations a code is masked where it stands,
 // converted as it is, and meets an activation that carries the power of two that takes the shift back,
 // exactly. With activations of 16 bits (steps of a size of each block) a mask leaves a code in each half, and
-// one instruction multiplies both with their columns' steps and adds them: integers, exact but for the
-// rounding to steps, 2^-16 of the block's largest.
+// one instruction multiplies both with their columns' steps and adds them; with activations of 8 bits a mask
+// leaves a code in each byte, and one instruction takes four columns. Integers, exact but for the rounding to
+// steps, 2^-16 or 2^-8 of the block's largest.
 //
 // Formats of superblocks (Params::sub) keep their parameters as they are: 256 columns are
 //   units     16 x 2 bytes, f16: what a scale of 1 is worth
@@ -27,9 +29,8 @@
 //   many
 //             bytes of minima where there are any; words as above
 //
-// Codes that name one of at most 16 levels take 4 bits: they are laid out as the levels would be if each were
-// a code of 8 bits, one byte a nibble, the low nibbles of a word those of one word of such codes and the high
-// ones those of the next. So one table lookup turns half a word into a word of 8-bit codes.
+// Codes that name one of at most 16 levels lie as codes of 4 bits do; one table lookup turns half a word into
+// a word of 8-bit codes.
 //
 // Halves (f16, bf16, gf16) have no parameters: a block is 32 columns x 16 rows x 2 bytes.
 //
@@ -91,6 +92,7 @@ struct PanelView {
 struct FewTokens {
   const float* x;             // [tokens][blocks x 32], each times activation_factor()
   const std::int16_t* steps;  // [tokens][blocks x 32] of the sizes
+  const std::int8_t* bytes;   // in place of the steps: a quad's columns in the order of a word's bytes
   const float* sizes;         // [tokens][blocks]
   const float* sums;          // [tokens][groups], plain sums of what is multiplied; of 16 columns or more
   std::size_t blocks, groups;
@@ -100,8 +102,9 @@ struct FewTokens {
 struct PanelKernel {
   /// y[t][row] = panel . x[t] for t + 1 tokens; y [tokens][16].
   void (*few[kFewTokens])(const PanelView& panel, const FewTokens& x, float* y);
-  /// The same with steps of 16 bits; null where activations stay f32.
+  /// The same with steps of 16 or 8 bits; null for codes that are not multiplied so.
   void (*few_steps[kFewTokens])(const PanelView& panel, const FewTokens& x, float* y);
+  void (*few_bytes[kFewTokens])(const PanelView& panel, const FewTokens& x, float* y);
   /// All blocks as weights, transposed: 16 floats a column, `stride` floats from column to column.
   void (*unpack)(const PanelView& panel, std::size_t blocks, float* out, std::size_t stride);
 };
@@ -131,12 +134,15 @@ constexpr int groups_in_block(PanelCode code) {
 const PanelKernels* avx2_panel_kernels();
 const PanelKernels* neon_panel_kernels();
 
-// Where codes stand. A block's 16 pairs of columns lie in `bits` words and what their leftovers make up.
-constexpr int pairs_in_word(int bits) {
-  return 16 / bits;
+// Where codes stand: a block's 8 quads lie in its words and in what their leftovers make up.
+constexpr int kQuadsInBlock = static_cast<int>(kBlockColumns) / 4;
+constexpr int kBitsInPlanes = 5;
+
+constexpr int quads_in_word(int bits) {
+  return bits == kBitsInPlanes ? 1 : 8 / bits;
 }
 constexpr int digit_bits(int bits) {
-  return 16 - pairs_in_word(bits) * bits;
+  return bits == kBitsInPlanes ? 0 : 8 % bits;
 }
 /// Registers that leftovers fill, and how many words give their digits to one.
 constexpr int leftover_registers(int bits) {
@@ -145,19 +151,25 @@ constexpr int leftover_registers(int bits) {
 constexpr int words_in_leftover(int bits) {
   return bits / leftover_registers(bits);
 }
-constexpr int pairs_in_leftover(int bits) {
-  return digit_bits(bits) / leftover_registers(bits);
+constexpr int quads_in_leftover(int bits) {
+  return digit_bits(bits) * words_in_leftover(bits) / bits;
+}
+/// The byte of a word that belongs to a column of a quad.
+constexpr int byte_of(int column) {
+  return column % 4 == 1 ? 2 : column % 4 == 2 ? 1 : column % 4;
 }
 
 struct CodePlace {
-  int reg;    // a word, or behind the words a register of leftovers
+  int reg;    // a word, or behind the words a register of leftovers; of planes: one for each quad
   int shift;  // the bit of it at which the code begins
 };
 constexpr CodePlace place_of(int bits, int column) {
-  const int pair = column / 2, half = column % 2 * 16, in_words = pairs_in_word(bits) * bits;
-  if (pair < in_words) return {pair / pairs_in_word(bits), half + pair % pairs_in_word(bits) * bits};
-  const int beyond = pair - in_words;
-  return {bits + beyond / pairs_in_leftover(bits), half + beyond % pairs_in_leftover(bits) * bits};
+  const int quad = column / 4, byte = byte_of(column) * 8;
+  if (bits == kBitsInPlanes) return {quad, byte};
+  const int in_words = quads_in_word(bits) * bits;
+  if (quad < in_words) return {quad / quads_in_word(bits), byte + quad % quads_in_word(bits) * bits};
+  const int beyond = quad - in_words;
+  return {bits + beyond / quads_in_leftover(bits), byte + beyond % quads_in_leftover(bits) * bits};
 }
 /// Does a kernel shift the code down, for it reaches the sign bit?
 constexpr bool is_shifted_down(int bits, const CodePlace& place) {

@@ -50,12 +50,12 @@ struct Lanes {
   INLINE static I down(I a, int bits) {
     return {_mm256_srli_epi32(a.low, bits), _mm256_srli_epi32(a.high, bits)};
   }
+  INLINE static I up(I a, int bits) {
+    return {_mm256_slli_epi32(a.low, bits), _mm256_slli_epi32(a.high, bits)};
+  }
   INLINE static I no_words() { return {_mm256_setzero_si256(), _mm256_setzero_si256()}; }
   INLINE static I halves_down(I a, int bits) {
     return {_mm256_srli_epi16(a.low, bits), _mm256_srli_epi16(a.high, bits)};
-  }
-  INLINE static I halves_up(I a, int bits) {
-    return {_mm256_slli_epi16(a.low, bits), _mm256_slli_epi16(a.high, bits)};
   }
   INLINE static I steps(const std::int16_t* at) {
     int pair = 0;
@@ -70,6 +70,22 @@ struct Lanes {
     // hold: a third slower.
     asm("" : "+x"(added.low), "+x"(added.high));
     return added;
+  }
+  INLINE static I quad(const std::int8_t* at) {
+    int four = 0;
+    __builtin_memcpy(&four, at, sizeof four);
+    const __m256i all = _mm256_set1_epi32(four);
+    return {all, all};
+  }
+  INLINE static I add_quads(I sums, I codes, I quad) {
+    I added{_mm256_add_epi16(sums.low, _mm256_maddubs_epi16(codes.low, quad.low)),
+            _mm256_add_epi16(sums.high, _mm256_maddubs_epi16(codes.high, quad.high))};
+    asm("" : "+x"(added.low), "+x"(added.high));  // as above
+    return added;
+  }
+  INLINE static F converted_quads(I sums) {
+    const __m256i ones = _mm256_set1_epi16(1);
+    return converted({_mm256_madd_epi16(sums.low, ones), _mm256_madd_epi16(sums.high, ones)});
   }
   INLINE static I either(I a, I b) {
     return {_mm256_or_si256(a.low, b.low), _mm256_or_si256(a.high, b.high)};

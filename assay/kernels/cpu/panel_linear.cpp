@@ -28,9 +28,20 @@ constexpr std::size_t kUnpackedPanels = 16;
 // Half a block: no group is smaller.
 constexpr std::size_t kSummedColumns = kBlockColumns / 2;
 
-std::string summary_of(const Format& format, Activations activations, Isa isa) {
-  const bool steps = activations == Activations::int16 && format.code_line();
-  return fmt::format("packed, 16 rows interleaved, {} activations ({})", steps ? "16-bit" : "f32",
+/// What activations are in the end, where codes or halves are held as `code`.
+Activations resolved(Activations asked, PanelCode code) {
+  if (asked == Activations::f32 || code >= PanelCode::f16) return Activations::f32;
+  if (asked == Activations::int8 && code <= PanelCode::bits5) return Activations::int8;
+  if (asked == Activations::automatic && code <= PanelCode::bits4) return Activations::int8;
+  return Activations::int16;
+}
+
+std::string summary_of(const Format& format, Activations asked, Isa isa) {
+  const Activations activations = resolved(asked, PanelMatrix::code_of(format));
+  return fmt::format("packed, 16 rows interleaved, {} activations ({})",
+                     activations == Activations::int8    ? "8-bit"
+                     : activations == Activations::int16 ? "16-bit"
+                                                         : "f32",
                      isa == Isa::neon ? "NEON" : "AVX2");
 }
 
@@ -41,7 +52,7 @@ class PanelLinear final : public Linear {
         source_(std::move(source)),
         kernels_(kernels),
         isa_(isa),
-        activations_(activations) {}
+        activations_(resolved(activations, panels_.code())) {}
 
   std::uint64_t rows() const override { return panels_.rows(); }
   std::uint64_t columns() const override { return panels_.columns(); }
@@ -60,9 +71,7 @@ class PanelLinear final : public Linear {
     const auto code = static_cast<std::size_t>(panels_.code());
     return panels_.has_superblocks() ? kernels_.of_subscaled[code] : kernels_.of_code[code];
   }
-  bool takes_steps() const {
-    return activations_ == Activations::int16 && kernel_of_code().few_steps[0] != nullptr;
-  }
+  Activations activations() const { return activations_; }
   std::size_t panels_per_task(bool few) const {
     return few ? std::max<std::size_t>(1, kClaimedBytes / panels_.panel_bytes()) : kUnpackedPanels;
   }
@@ -93,14 +102,14 @@ ASSAY_LOOP float sum_of_loop(const float* x, std::size_t count) {
 }
 constexpr Multiversion<sum_of_loop> sum_of;
 
-constexpr float kLargestStep = 32767.0f;
-
-/// A block as steps of 2^-15 of its largest magnitude; the sums of its halves, times the size of a step.
-ASSAY_LOOP void round_to_steps_loop(const float* x, std::int16_t* steps, float* size, float* sums) {
+/// A block as steps of its largest magnitude / largest_step; the sums of its halves, times the size of a
+/// step.
+ASSAY_LOOP void round_to_steps_loop(const float* x, float largest_step, std::int16_t* steps, float* size,
+                                    float* sums) {
   float largest = 0;
   for (std::size_t i = 0; i < kBlockColumns; ++i) largest = std::max(largest, std::fabs(x[i]));
-  *size = largest / kLargestStep;
-  const float reciprocal = largest > 0 ? kLargestStep / largest : 0.0f;
+  *size = largest / largest_step;
+  const float reciprocal = largest > 0 ? largest_step / largest : 0.0f;
   for (std::size_t part = 0; part < kBlockColumns; part += kSummedColumns) {
     std::int32_t sum = 0;
     for (std::size_t i = part; i < part + kSummedColumns; ++i) {
@@ -113,36 +122,46 @@ ASSAY_LOOP void round_to_steps_loop(const float* x, std::int16_t* steps, float* 
 }
 constexpr Multiversion<round_to_steps_loop> round_to_steps;
 
+/// Steps that fit them as bytes, a quad's columns in the order of a word's bytes.
+void narrow(const std::int16_t* steps, std::int8_t* bytes) {
+  for (std::size_t quad = 0; quad < kBlockColumns; quad += 4)
+    for (std::size_t i = 0; i < 4; ++i)
+      bytes[quad + static_cast<std::size_t>(byte_of(static_cast<int>(i)))] =
+          static_cast<std::int8_t>(steps[quad + i]);
+}
+
 /// A few tokens' activations as the panels of one code width and one number of groups take them.
 class ActivationsOfPanels {
  public:
-  void prepare(std::span<const float> x, std::size_t tokens, const PanelMatrix& matrix, bool steps) {
+  void prepare(std::span<const float> x, std::size_t tokens, const PanelMatrix& matrix, Activations kind) {
     code_ = matrix.code();
     groups_ = matrix.groups();
     blocks_ = matrix.blocks();
-    with_steps_ = steps;
+    kind_ = kind;
     const std::size_t columns = matrix.columns(), width = blocks_ * kBlockColumns;
     sums_.assign(tokens * groups_, 0.0f);
     padded_.assign(width, 0.0f);
-    if (steps) {
+    if (kind != Activations::f32) {
       steps_.resize(tokens * width);
+      bytes_.resize(kind == Activations::int8 ? tokens * width : 0);
       sizes_.resize(tokens * blocks_);
     } else {
       scaled_.resize(tokens * width);
     }
     for (std::size_t token = 0; token < tokens; ++token) {
       std::copy_n(x.begin() + static_cast<std::ptrdiff_t>(token * columns), columns, padded_.begin());
-      if (steps)
+      if (kind != Activations::f32)
         round_token(token);
       else
         scale_token(token);
     }
   }
-  bool serve(const PanelMatrix& matrix, bool steps) const {
-    return groups_ == matrix.groups() && with_steps_ == steps && (steps || matrix.code() == code_);
+  bool serve(const PanelMatrix& matrix, Activations kind) const {
+    return groups_ == matrix.groups() && kind_ == kind &&
+           (kind != Activations::f32 || matrix.code() == code_);
   }
   FewTokens view() const {
-    return {scaled_.data(), steps_.data(), sizes_.data(), sums_.data(), blocks_, groups_};
+    return {scaled_.data(), steps_.data(), bytes_.data(), sizes_.data(), sums_.data(), blocks_, groups_};
   }
 
  private:
@@ -159,9 +178,11 @@ class ActivationsOfPanels {
     const std::size_t parts_in_group = blocks_ * kParts / groups_;
     for (std::size_t block = 0; block < blocks_; ++block) {
       std::array<float, kParts> sums{};
-      round_to_steps(padded_.data() + block * kBlockColumns,
-                     steps_.data() + (token * blocks_ + block) * kBlockColumns,
-                     sizes_.data() + token * blocks_ + block, sums.data());
+      const std::size_t at = token * blocks_ + block;
+      std::int16_t* const steps = steps_.data() + at * kBlockColumns;
+      round_to_steps(padded_.data() + block * kBlockColumns, kind_ == Activations::int8 ? 127.0f : 32767.0f,
+                     steps, sizes_.data() + at, sums.data());
+      if (kind_ == Activations::int8) narrow(steps, bytes_.data() + at * kBlockColumns);
       for (std::size_t part = 0; part < kParts; ++part)
         sums_[token * groups_ + (block * kParts + part) / parts_in_group] += sums[part];
     }
@@ -169,9 +190,10 @@ class ActivationsOfPanels {
 
   PanelCode code_{};
   std::size_t groups_ = 0, blocks_ = 0;
-  bool with_steps_ = false;
+  Activations kind_ = Activations::f32;
   std::vector<float> scaled_, sizes_, sums_, padded_;
   std::vector<std::int16_t> steps_;
+  std::vector<std::int8_t> bytes_;
 };
 
 /// What one matrix of a call is multiplied with.
@@ -193,8 +215,11 @@ void few_tokens(const Product& product, std::size_t panel, std::size_t tokens) {
   const PanelMatrix& panels = product.matrix->panels();
   alignas(64) std::array<float, kFewTokens * kPanelRows> y;
   const PanelKernel& kernel = product.matrix->kernel_of_code();
-  (product.matrix->takes_steps() ? kernel.few_steps : kernel.few)[tokens - 1](panels.panel(panel),
-                                                                              product.few, y.data());
+  const Activations kind = product.matrix->activations();
+  const auto& few = kind == Activations::int8    ? kernel.few_bytes
+                    : kind == Activations::int16 ? kernel.few_steps
+                                                 : kernel.few;
+  few[tokens - 1](panels.panel(panel), product.few, y.data());
   copy_out(y.data(), tokens, panel * kPanelRows, panels.rows(), product.y);
 }
 
@@ -238,12 +263,12 @@ bool multiply_panels(std::span<const Linear* const> matrices, const Rows& x, std
   if (few) {
     if (activations.size() < products.size()) activations.resize(products.size());
     for (Product& product : products) {
-      const bool steps = product.matrix->takes_steps();
+      const Activations kind = product.matrix->activations();
       const auto known = std::span(activations).first(prepared);
       auto found = std::ranges::find_if(
-          known, [&](const ActivationsOfPanels& a) { return a.serve(product.matrix->panels(), steps); });
+          known, [&](const ActivationsOfPanels& a) { return a.serve(product.matrix->panels(), kind); });
       if (found == known.end()) {
-        activations[prepared].prepare(host_values<float>(x), x.count(), product.matrix->panels(), steps);
+        activations[prepared].prepare(host_values<float>(x), x.count(), product.matrix->panels(), kind);
         found = known.begin() + static_cast<std::ptrdiff_t>(prepared++);
       }
       product.few = found->view();

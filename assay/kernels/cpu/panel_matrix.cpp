@@ -21,7 +21,7 @@ namespace {
 constexpr int kMostBits = 8;
 
 /// Nothing for codes of more bits than kernels have.
-std::optional<PanelCode> code_of(const CodeLine& line) {
+std::optional<PanelCode> code_of_line(const CodeLine& line) {
   if (!line.levels.empty()) {
     const auto [lowest, highest] = std::ranges::minmax(line.levels);
     return line.levels.size() <= kLevels && highest - lowest < 1 << kMostBits
@@ -32,7 +32,7 @@ std::optional<PanelCode> code_of(const CodeLine& line) {
   return line.codes >= 2 && bits <= kMostBits ? std::optional(static_cast<PanelCode>(bits)) : std::nullopt;
 }
 
-PanelCode code_of(HalfFloat half) {
+PanelCode code_of_half(HalfFloat half) {
   switch (half) {
     case HalfFloat::f16:
       return PanelCode::f16;
@@ -91,29 +91,34 @@ void pack_block(const std::uint32_t* codes, std::uint32_t* words) {
   std::uint32_t registers[Bits + leftover_registers(Bits)] = {};
   place_codes<Bits>(codes, registers, std::make_index_sequence<kBlockColumns>());
   for (int word = 0; word < Bits; ++word) {
-    if constexpr (kDigit > 0) {  // of each half, to the top of that half
-      constexpr std::uint32_t kMask = (std::uint32_t{1} << kDigit) - 1;
+    if constexpr (kDigit > 0) {  // of each byte, to the top of that byte
+      constexpr std::uint32_t kMask = ((std::uint32_t{1} << kDigit) - 1) * 0x01010101;
       constexpr int kWords = words_in_leftover(Bits);
       const std::uint32_t digits = registers[Bits + word / kWords] >> (kDigit * (word % kWords));
-      registers[word] |= (digits & (kMask | kMask << 16)) << (16 - kDigit);
+      registers[word] |= (digits & kMask) << (8 - kDigit);
     }
     words[static_cast<std::size_t>(word) * kPanelRows] = registers[word];
   }
 }
 
-/// The same of names of levels.
-void pack_names(const std::uint32_t* names, std::uint32_t* words) {
-  constexpr int kWords = bits_of(PanelCode::levels), kNibble = 4;
-  std::uint32_t bytes[kWords * kPanelRows];
-  pack_block<kWords>(names, bytes);
-  for (std::size_t word = 0; word < words_of(PanelCode::levels); ++word)
-    words[word * kPanelRows] = bytes[2 * word * kPanelRows] | bytes[(2 * word + 1) * kPanelRows] << kNibble;
+/// The same of codes of 5 bits: nibbles and top bits.
+void pack_planes(const std::uint32_t* codes, std::uint32_t* words) {
+  constexpr int kNibble = 4;
+  std::uint32_t tops = 0;
+  std::array<std::uint32_t, kBlockColumns> low{};
+  for (std::size_t column = 0; column < kBlockColumns; ++column) {
+    low[column] = codes[column] & 15u;
+    const auto at = static_cast<int>(column);
+    tops |= codes[column] >> kNibble << (8 * byte_of(at) + at / 4);
+  }
+  pack_block<kNibble>(low.data(), words);
+  words[kNibble * kPanelRows] = tops;
 }
 
 using PackBlock = void (*)(const std::uint32_t*, std::uint32_t*);
 constexpr std::array<PackBlock, kPanelCodes> kPackBlocks = {
-    nullptr,       pack_block<1>, pack_block<2>, pack_block<3>, pack_block<4>,
-    pack_block<5>, pack_block<6>, pack_block<7>, pack_block<8>, pack_names};  // none of halves
+    nullptr,     pack_block<1>, pack_block<2>, pack_block<3>, pack_block<4>,
+    pack_planes, pack_block<6>, pack_block<7>, pack_block<8>, pack_block<4>};  // none of halves
 
 }  // namespace
 
@@ -129,13 +134,18 @@ bool PanelMatrix::holds(const MatrixTraits& matrix) {
   const Layout layout = matrix.format.layout(matrix.columns);
   if (matrix.format.half_float()) return true;
   const std::optional<CodeLine> line = matrix.format.code_line();
-  const std::optional<PanelCode> code = line ? code_of(*line) : std::nullopt;
+  const std::optional<PanelCode> code = line ? code_of_line(*line) : std::nullopt;
   if (!code || !layout.has_params || layout.share == Share::block) return false;
   if (line->superblock > 0)
     return line->superblock == kBlocksInSuperblock * kBlockColumns &&
            line->offset != CodeLine::Offset::zero &&
            layout.run * static_cast<std::size_t>(groups_in_block(*code)) == kBlockColumns;
   return layout.run == matrix.columns || layout.run % kBlockColumns == 0;
+}
+
+PanelCode PanelMatrix::code_of(const Format& format) {
+  if (const std::optional<HalfFloat> half = format.half_float()) return code_of_half(*half);
+  return *code_of_line(*format.code_line());
 }
 
 /// Fills panels, each by one thread.
@@ -256,14 +266,13 @@ PanelMatrix::PanelMatrix(const PackedMatrix& matrix)
       blocks_(ceil_divide(columns_, kBlockColumns)),
       panels_(ceil_divide(rows_, kPanelRows)) {
   const Layout& layout = matrix.layout();
-  if (const std::optional<HalfFloat> half = matrix.format()->half_float()) {
-    code_ = code_of(*half);
+  code_ = code_of(*matrix.format());
+  if (code_ >= PanelCode::f16) {
     shape_.groups = blocks_;
     shape_.blocks_in_group = 1;
     panel_bytes_ = blocks_ * kBlockColumns * kPanelRows * 2;
   } else {
     const CodeLine line = *matrix.format()->code_line();
-    code_ = *code_of(line);
     shape_.groups = columns_ / layout.run;
     shape_.subscaled = line.superblock > 0;
     shape_.blocks_in_group = blocks_ / shape_.groups;

@@ -16,6 +16,8 @@ class PanelMatrix {
   /// Codes of at most 8 bits on a line, at most 16 levels, or halves; units that lie within rows, runs of
   /// whole blocks or whole rows; superblocks of 256 weights.
   static bool holds(const MatrixTraits& matrix);
+  /// How weights of such a format are held.
+  static PanelCode code_of(const Format& format);
   /// Of such a matrix, on all threads. Throws Error for a unit that is not legal.
   explicit PanelMatrix(const PackedMatrix& matrix);
 

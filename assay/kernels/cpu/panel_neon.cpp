@@ -62,8 +62,15 @@ struct Lanes {
   INLINE static I down(I a, int bits) {
     return each<I>([&](int i) { return vshlq_u32(a.of[i], vdupq_n_s32(-bits)); });
   }
-  INLINE static I halves_down(I a, int bits) { return halves_moved(a, static_cast<std::int16_t>(-bits)); }
-  INLINE static I halves_up(I a, int bits) { return halves_moved(a, static_cast<std::int16_t>(bits)); }
+  INLINE static I up(I a, int bits) {
+    return each<I>([&](int i) { return vshlq_u32(a.of[i], vdupq_n_s32(bits)); });
+  }
+  INLINE static I halves_down(I a, int bits) {
+    return each<I>([&](int i) {
+      return vreinterpretq_u32_u16(
+          vshlq_u16(vreinterpretq_u16_u32(a.of[i]), vdupq_n_s16(static_cast<std::int16_t>(-bits))));
+    });
+  }
   INLINE static I either(I a, I b) {
     return each<I>([&](int i) { return vorrq_u32(a.of[i], b.of[i]); });
   }
@@ -79,6 +86,22 @@ struct Lanes {
           vpaddq_s32(vmull_s16(vget_low_s16(code), vget_low_s16(step)), vmull_high_s16(code, step));
       return vaddq_u32(sums.of[i], vreinterpretq_u32_s32(products));
     });
+  }
+  INLINE static I quad(const std::int8_t* at) {
+    std::uint32_t four = 0;
+    __builtin_memcpy(&four, at, sizeof four);
+    return each<I>([&](int) { return vdupq_n_u32(four); });
+  }
+  INLINE static I add_quads(I sums, I codes, I quad) {
+    return each<I>([&](int i) {
+      const int8x16_t code = vreinterpretq_s8_u32(codes.of[i]), x = vreinterpretq_s8_u32(quad.of[i]);
+      const int16x8_t products =
+          vpaddq_s16(vmull_s8(vget_low_s8(code), vget_low_s8(x)), vmull_high_s8(code, x));
+      return vreinterpretq_u32_s16(vaddq_s16(vreinterpretq_s16_u32(sums.of[i]), products));
+    });
+  }
+  INLINE static F converted_quads(I sums) {
+    return each<F>([&](int i) { return vcvtq_f32_s32(vpaddlq_s16(vreinterpretq_s16_u32(sums.of[i]))); });
   }
   INLINE static I looked_up(I bytes, const std::uint8_t* table) {
     const uint8x16_t all = vld1q_u8(table);
@@ -115,13 +138,6 @@ struct Lanes {
              vcvtq_f32_u32(vmovl_u16(vget_low_u16(high))), vcvtq_f32_u32(vmovl_high_u16(high))}};
   }
   INLINE static void prefetch(const std::byte* at) { __builtin_prefetch(at); }
-
- private:
-  INLINE static I halves_moved(I a, std::int16_t bits) {
-    return each<I>([&](int i) {
-      return vreinterpretq_u32_u16(vshlq_u16(vreinterpretq_u16_u32(a.of[i]), vdupq_n_s16(bits)));
-    });
-  }
 };
 
 #include "assay/kernels/cpu/panel_loops.h"

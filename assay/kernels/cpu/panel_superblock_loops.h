@@ -43,15 +43,16 @@ INLINE void add_block(const PanelView& panel, const std::byte* scales, const flo
   }
 }
 
-template <PanelCode Code, int Tokens, bool Steps>
-INLINE void few_of_superblocks(const PanelView& panel, const FewTokens& x, float* y) {
+enum class Meets { floats, steps, bytes };  // what codes are multiplied with
+
+template <PanelCode Code, int Tokens, Meets Kind>
+void few_of_superblocks(const PanelView& panel, const FewTokens& x, float* y) {
   constexpr int kParts = groups_in_block(Code);
   const bool has_minima = panel.offset == PanelOffset::bias;
   const std::size_t columns = has_minima ? 2 : 1;  // of parameters
   const std::byte* at = panel.data;
   Lanes::F totals[Tokens];
   for (Lanes::F& total : totals) total = Lanes::zero();
-  const std::size_t stride = x.blocks * kBlockColumns;
   for (std::size_t block = 0; block < x.blocks;) {
     const std::byte* const worth = at;
     at += columns * kPanelRows * 2;
@@ -60,13 +61,13 @@ INLINE void few_of_superblocks(const PanelView& panel, const FewTokens& x, float
       const std::byte* const scales = at;
       at += columns * kParts * kPanelRows;
       Lanes::F of_block[Tokens][kParts];
-      if constexpr (Steps) {
-        multiply_steps<Code>(panel, at, x.steps + block * kBlockColumns, stride, of_block);
+      if constexpr (Kind == Meets::floats) {
+        multiply_floats<Code>(panel, at, x.x + block * kBlockColumns, x.blocks * kBlockColumns, of_block);
+      } else {
+        multiply_rounded<Kind == Meets::bytes, Code>(panel, at, x, block, of_block);
         for (int token = 0; token < Tokens; ++token)
           for (Lanes::F& sum : of_block[token])
             sum = Lanes::multiply(sum, Lanes::broadcast(x.sizes + token * x.blocks + block));
-      } else {
-        multiply_floats<Code>(panel, at, x.x + block * kBlockColumns, stride, of_block);
       }
       add_block<Tokens>(panel, scales, x.sums + block * kParts, x.groups, of_block, units);
       at += block_bytes(Code);
@@ -81,15 +82,6 @@ INLINE void few_of_superblocks(const PanelView& panel, const FewTokens& x, float
   }
   for (int token = 0; token < Tokens; ++token) Lanes::store(y + token * kPanelRows, totals[token]);
 }
-template <PanelCode Code, int Tokens>
-void few_floats_of_superblocks(const PanelView& panel, const FewTokens& x, float* y) {
-  few_of_superblocks<Code, Tokens, false>(panel, x, y);
-}
-template <PanelCode Code, int Tokens>
-void few_steps_of_superblocks(const PanelView& panel, const FewTokens& x, float* y) {
-  few_of_superblocks<Code, Tokens, true>(panel, x, y);
-}
-
 template <PanelCode Code>
 void unpack_superblocks(const PanelView& panel, std::size_t blocks, float* out, std::size_t stride) {
   constexpr int kParts = groups_in_block(Code), kColumnsInPart = static_cast<int>(kBlockColumns) / kParts;
@@ -127,11 +119,12 @@ void unpack_superblocks(const PanelView& panel, std::size_t blocks, float* out, 
 
 template <PanelCode Code>
 constexpr PanelKernel superblocks_kernel() {
-  return {{few_floats_of_superblocks<Code, 1>, few_floats_of_superblocks<Code, 2>,
-           few_floats_of_superblocks<Code, 3>, few_floats_of_superblocks<Code, 4>},
-          {few_steps_of_superblocks<Code, 1>, few_steps_of_superblocks<Code, 2>,
-           few_steps_of_superblocks<Code, 3>, few_steps_of_superblocks<Code, 4>},
-          unpack_superblocks<Code>};
+  PanelKernel kernel{{}, {}, {}, unpack_superblocks<Code>};
+  fill(kernel.few, []<int Tokens>() { return few_of_superblocks<Code, Tokens, Meets::floats>; });
+  fill(kernel.few_steps, []<int Tokens>() { return few_of_superblocks<Code, Tokens, Meets::steps>; });
+  if constexpr (takes_bytes(Code))
+    fill(kernel.few_bytes, []<int Tokens>() { return few_of_superblocks<Code, Tokens, Meets::bytes>; });
+  return kernel;
 }
 
 constexpr PanelKernels kKernels = {{{},
