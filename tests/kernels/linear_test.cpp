@@ -275,6 +275,22 @@ TEST(KernelTable, StepsOfActivationsAreTheOnlyRounding) {
   });
 }
 
+TEST(KernelTable, AutomaticActivationsFollowTheWidthOfCodes) {
+  if (isas_of_machine().back() == Isa::baseline) GTEST_SKIP() << "no packed kernel runs here";
+  const auto said = [](const char* name, Activations activations) {
+    return kernel_summary({*find_format(name), 64, 256}, {Residency::packed, "", activations});
+  };
+  for (const char* name : {"khq4", "khw3", "q4_k", "q2_k", "mlx2-g64-bf16"})
+    EXPECT_NE(said(name, Activations::automatic).find(" 8-bit"), std::string::npos) << name;
+  for (const char* name : {"q5_k", "q6_k", "q8_0", "int6-row", "iq4_nl"})
+    EXPECT_NE(said(name, Activations::automatic).find("16-bit"), std::string::npos) << name;
+  EXPECT_NE(said("q5_k", Activations::int8).find(" 8-bit"), std::string::npos);
+  for (const char* name : {"q6_k", "q8_0", "iq4_nl"})  // what int8 does not take is said
+    EXPECT_NE(said(name, Activations::int8).find("16-bit"), std::string::npos) << name;
+  for (const Activations activations : {Activations::automatic, Activations::int8})
+    EXPECT_NE(said("bf16", activations).find("f32"), std::string::npos);
+}
+
 // The largest codes with the largest steps, all of one sign: nothing overflows. Steps of equal magnitudes are
 // exact.
 TEST(KernelTable, SumsOfStepsHoldTheLargestCodes) {
