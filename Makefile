@@ -13,13 +13,13 @@ help:
 	@printf '%s\n' \
 	  'make test-asan the test suite under AddressSanitizer and UndefinedBehaviorSanitizer' \
 	  'make test-arm  formats and kernels on an emulated ARM CPU' \
-  'make bench     rounding speed, evaluation rate, memory of quantize, kill and disk-full trials' \
+	  'make bench     rounding speed, evaluation rate, memory of quantize, kill and disk-full trials' \
 	  'make bench-compare BASE=REVISION  this tree against a revision: seconds, memory, bytes written' \
 	  'make lint      clang-format, clang-tidy, warnings of g++ and clang as errors' \
 	  'make fuzz      every fuzz target for FUZZ_SECONDS (default 600) and its line coverage' \
 	  'make mutants   plants faults and sees the tests that they name turn red' \
 	  'make proofs    the theorems behind error feedback, checked by Coq' \
-  'make smollm2   a public model: fetch, ask, quantise, measure' \
+	  'make smollm2   a public model: fetch, ask, quantise, measure' \
 	  'make install   to PREFIX (default /usr/local)'
 
 dependencies:

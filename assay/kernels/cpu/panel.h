@@ -114,6 +114,11 @@ struct PanelKernels {
   PanelKernel of_subscaled[kPanelCodes];  // the same of superblocks; empty for codes that no format has there
 };
 
+/// Are codes multiplied with activations of 8 bits? Wider ones would need more sums than there are registers.
+constexpr bool takes_bytes(PanelCode code) {
+  return code <= PanelCode::bits5;
+}
+
 /// Groups of a block in superblocks of such codes; 0: there are none.
 constexpr int groups_in_block(PanelCode code) {
   switch (code) {

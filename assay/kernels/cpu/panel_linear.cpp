@@ -31,7 +31,7 @@ constexpr std::size_t kSummedColumns = kBlockColumns / 2;
 /// What activations are in the end, where codes or halves are held as `code`.
 Activations resolved(Activations asked, PanelCode code) {
   if (asked == Activations::f32 || code >= PanelCode::f16) return Activations::f32;
-  if (asked == Activations::int8 && code <= PanelCode::bits5) return Activations::int8;
+  if (asked == Activations::int8 && takes_bytes(code)) return Activations::int8;
   if (asked == Activations::automatic && code <= PanelCode::bits4) return Activations::int8;
   return Activations::int16;
 }

@@ -247,12 +247,6 @@ constexpr int quads_in_sum(int bits) {
   const int quads = 32767 / (2 * kLargestByte * static_cast<int>(mask_of(bits)));
   return quads >= kQuadsInBlock ? kQuadsInBlock : quads >= kQuadsInBlock / 2 ? kQuadsInBlock / 2 : 0;
 }
-/// Are codes multiplied with activations of 8 bits? Wider ones lose more by it than by being wide, and would
-/// need more sums than there are registers.
-constexpr bool takes_bytes(PanelCode code) {
-  return code <= PanelCode::bits5;
-}
-
 /// of_part[token][part] = codes times bytes, of one block.
 template <PanelCode Code, int Tokens, int Parts>
 INLINE void multiply_bytes(const PanelView& panel, const std::byte* block, const std::int8_t* bytes,
